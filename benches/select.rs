@@ -1,0 +1,62 @@
+//! What choosing a peer costs a request: `Upstream::pick` beside Pingora's own
+//! `LoadBalancer::<RoundRobin>::select`, every other peer unhealthy.
+//!
+//! One iteration is one choice; for `pick` it includes counting the attempt and giving it back.
+
+use std::collections::{BTreeSet, HashMap};
+use std::hint::black_box;
+use std::net::SocketAddr;
+
+use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
+use pingora_load_balancing::{Backend, Backends, LoadBalancer, discovery, selection::RoundRobin};
+use robin::health::{Outcome, Tick};
+use robin::upstream::{Member, Tried, Upstream};
+
+const SIZES: [u16; 4] = [2, 16, 128, 1024];
+
+fn address(n: u16) -> SocketAddr {
+    ([127, 0, 0, 1], 1024 + n).into()
+}
+
+fn ours(size: u16) -> Upstream {
+    let upstream = Upstream::new();
+    let members: Vec<Member> = (0..size).map(|n| Member::new(address(n))).collect();
+    upstream.publish(&members);
+    for peer in upstream.peers().iter().step_by(2) {
+        upstream.report(peer, Outcome::Failure, Tick::from_millis(0));
+    }
+    upstream
+}
+
+fn theirs(size: u16) -> LoadBalancer<RoundRobin> {
+    let backends: BTreeSet<Backend> = (0..size)
+        .map(|n| Backend::new(&address(n).to_string()).expect("a literal address parses"))
+        .collect();
+    let lb = LoadBalancer::from_backends(Backends::new(discovery::Static::new(backends)));
+    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime starts");
+    runtime.block_on(lb.update()).expect("a static set publishes");
+    let sick: HashMap<_, _> = lb.backends().get_backend().iter().cloned().zip(0..).collect();
+    for (backend, n) in &sick {
+        lb.backends().set_enable(backend, n % 2 == 1);
+    }
+    lb
+}
+
+fn select(c: &mut Criterion) {
+    let mut group = c.benchmark_group("select");
+    let now = Tick::from_millis(1);
+    for size in SIZES {
+        let upstream = ours(size);
+        group.bench_function(BenchmarkId::new("robin", size), |b| {
+            b.iter(|| black_box(upstream.pick(black_box(&Tried::default()), now)).is_ok());
+        });
+        let lb = theirs(size);
+        group.bench_function(BenchmarkId::new("pingora", size), |b| {
+            b.iter(|| black_box(lb.select(black_box(b""), 256)).is_some());
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(benches, select);
+criterion_main!(benches);

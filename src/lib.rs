@@ -1,0 +1,7 @@
+//! robin: a load balancer and reverse proxy on Pingora for Docker Compose stacks.
+//!
+//! Rooms, top down; a room knows only rooms below it: `upstream` (live state of peers and the
+//! choice among them) stands on `health` (pure rules that turn outcomes into standing).
+
+pub mod health;
+pub mod upstream;

@@ -1,0 +1,3 @@
+//! The methods that choose a peer, one file each.
+
+pub(crate) mod round_robin;
