@@ -134,6 +134,15 @@ impl Standing {
         }
     }
 
+    /// When the peer may be tried again, if it is out of rotation.
+    #[must_use]
+    pub fn until(self) -> Option<Tick> {
+        match self {
+            Self::Up { .. } => None,
+            Self::Ejected { until, .. } | Self::Probation { until, .. } => Some(until),
+        }
+    }
+
     /// Whether the peer takes part in the rotation.
     #[must_use]
     pub fn is_up(self) -> bool {

@@ -10,7 +10,7 @@ mod peer;
 #[cfg(test)]
 mod tests;
 
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
@@ -63,13 +63,14 @@ pub enum NoPeer {
 }
 
 /// The peers of one publication, in order of their server lines, with both tiers' turns.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct PeerSet {
     peers: Box<[Peer]>,
     /// Turns over the primaries in rotation, then over the backups.
     turns: [Box<[u32]>; 2],
-    /// Whether one of the peers is ejected, so that a readmission may be due.
-    any_out: bool,
+    /// The first moment, in milliseconds, at which one that is out may be tried again; until then
+    /// no request looks for it.
+    due: AtomicU64,
 }
 
 impl PeerSet {
@@ -84,13 +85,29 @@ impl PeerSet {
             balance::round_robin::cycle(&weights)
         };
         let turns = [turns(Tier::Primary), turns(Tier::Backup)];
-        let any_out = peers.iter().any(|p| !p.standing().is_up());
-        Self { peers, turns, any_out }
+        let due = AtomicU64::new(Self::next_due(&peers));
+        Self { peers, turns, due }
+    }
+
+    fn next_due(peers: &[Peer]) -> u64 {
+        let until = peers.iter().filter(|p| !p.member().down).filter_map(|p| p.standing().until());
+        until.map(Tick::as_millis).min().unwrap_or(u64::MAX)
+    }
+
+    /// The one attempt of a peer of `tier` whose ejection is over, for whoever asks first.
+    fn trial(&self, tier: Tier, usable: impl Fn(&Peer) -> bool, now: Tick) -> Option<Lease> {
+        if now.as_millis() < self.due.load(Relaxed) {
+            return None;
+        }
+        let mut of_tier = self.peers.iter().filter(|p| p.member().tier == tier && usable(p));
+        let admitted = of_tier.find(|p| !p.full() && p.admit(now));
+        self.due.store(Self::next_due(&self.peers), Relaxed);
+        admitted.and_then(Peer::lease)
     }
 }
 
 /// A named group of peers that requests go to.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Upstream {
     set: ArcSwap<PeerSet>,
     /// The position in the one sequence of this process.
@@ -99,11 +116,21 @@ pub struct Upstream {
     writer: Mutex<()>,
 }
 
+impl Default for Upstream {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Upstream {
     /// An upstream that no address is known of yet.
     #[must_use]
     pub fn new() -> Self {
-        Self::default()
+        Self {
+            set: ArcSwap::from_pointee(PeerSet::new(Box::default())),
+            turn: AtomicUsize::new(0),
+            writer: Mutex::new(()),
+        }
     }
 
     /// Makes `members` the peers. Those whose address was there keep their state.
@@ -127,12 +154,8 @@ impl Upstream {
         let set = self.set.load();
         let usable = |p: &Peer| !p.member().down && !tried.contains(p);
         for tier in [Tier::Primary, Tier::Backup] {
-            if set.any_out {
-                let due = set.peers.iter().filter(|p| p.member().tier == tier && usable(p));
-                let trial = due.filter(|p| !p.full()).find(|p| p.admit(now)).and_then(Peer::lease);
-                if let Some(lease) = trial {
-                    return Ok(lease);
-                }
+            if let Some(lease) = set.trial(tier, usable, now) {
+                return Ok(lease);
             }
             let turns = &set.turns[tier as usize];
             if turns.is_empty() {
