@@ -1,11 +1,12 @@
 //! What choosing a peer costs a request: `Upstream::pick` beside Pingora's own
 //! `LoadBalancer::<RoundRobin>::select`, every other peer unhealthy.
 //!
-//! One iteration is one choice; for `pick` it includes counting the attempt and giving it back.
+//! `select_two_threads` is the time in which each of two threads makes one. One iteration is one choice; for `pick` it includes counting the attempt and giving it back.
 
 use std::collections::{BTreeSet, HashMap};
 use std::hint::black_box;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use pingora_load_balancing::{Backend, Backends, LoadBalancer, discovery, selection::RoundRobin};
@@ -58,5 +59,37 @@ fn select(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, select);
+/// Two threads that choose all the time: what the shared position and counters cost.
+fn contended(c: &mut Criterion) {
+    let mut group = c.benchmark_group("select_two_threads");
+    let now = Tick::from_millis(1);
+    for size in SIZES {
+        let upstream = ours(size);
+        group.bench_function(BenchmarkId::new("robin", size), |b| {
+            b.iter_custom(|n| on_two_threads(n, || upstream.pick(&Tried::default(), now).is_ok()));
+        });
+        let lb = theirs(size);
+        group.bench_function(BenchmarkId::new("pingora", size), |b| {
+            b.iter_custom(|n| on_two_threads(n, || lb.select(b"", 256).is_some()));
+        });
+    }
+    group.finish();
+}
+
+/// The time until both threads have made `n` choices each.
+fn on_two_threads(n: u64, choice: impl Fn() -> bool + Sync) -> Duration {
+    let start = tokio::time::Instant::now();
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                (0..n).for_each(|_| {
+                    black_box(choice());
+                })
+            });
+        }
+    });
+    start.elapsed()
+}
+
+criterion_group!(benches, select, contended);
 criterion_main!(benches);
