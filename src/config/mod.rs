@@ -1,0 +1,3 @@
+//! What was written: files in, a checked model or diagnostics out.
+
+pub mod diagnostics;
