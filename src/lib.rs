@@ -1,9 +1,17 @@
 //! robin: a load balancer and reverse proxy on Pingora for Docker Compose stacks.
 //!
-//! Rooms, top down; a room knows only rooms below it: `upstream` (live state of peers and the
-//! choice among them) stands on `health` (pure rules that turn outcomes into standing); `config`
-//! says what is wrong with a file and where.
+//! Rooms, top down; a room knows only rooms below it: `serve` (the process), `proxy` (plumbing of
+//! one request), and, where Pingora may not be named, `exchange` (decisions about one request),
+//! `observe` (what operators see), `discovery` (names into members), `upstream` (live state of
+//! peers and the choice among them), `health` (pure rules that turn outcomes into standing),
+//! `route` (which route a request belongs to) and `config` (what was written, checked).
 
 pub mod config;
+pub mod discovery;
+pub mod exchange;
 pub mod health;
+pub mod observe;
+pub mod proxy;
+pub mod route;
+pub mod serve;
 pub mod upstream;

@@ -6,9 +6,8 @@
 //! What nginx has not: the cause of an ejection is kept, so that one for failed connects can end
 //! as soon as a connect succeeds.
 
-use std::time::Duration;
-
 use super::Tick;
+pub use crate::config::model::PassiveRule;
 
 /// How one attempt at a peer ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,21 +27,6 @@ pub enum Cause {
     Connect,
     /// The last failure came later: the ejection lasts `fail_timeout`.
     Answer,
-}
-
-/// When failures of traffic eject a peer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PassiveRule {
-    /// Failures within `fail_timeout` that eject; default 1, 0 never ejects.
-    pub max_fails: u16,
-    /// The span in which failures are counted, and the length of an ejection; default 10 s.
-    pub fail_timeout: Duration,
-}
-
-impl Default for PassiveRule {
-    fn default() -> Self {
-        Self { max_fails: 1, fail_timeout: Duration::from_secs(10) }
-    }
 }
 
 /// What traffic has shown of a peer.
@@ -176,6 +160,8 @@ impl Standing {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     const RULE: PassiveRule = PassiveRule { max_fails: 3, fail_timeout: Duration::from_secs(10) };

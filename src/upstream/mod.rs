@@ -6,6 +6,7 @@
 //! attributes, and a publication that changes them keeps its state.
 
 mod balance;
+mod event;
 mod peer;
 #[cfg(test)]
 mod tests;
@@ -16,6 +17,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use arc_swap::ArcSwap;
 
 use crate::health::{Outcome, Standing, Tick};
+pub use event::{Change, Event};
 pub use peer::{Lease, Member, Peer, Tier};
 
 /// The addresses that one request has tried.

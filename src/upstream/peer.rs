@@ -5,6 +5,7 @@ use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 
+pub use crate::config::model::Tier;
 use crate::health::{Outcome, PassiveRule, Standing, Tick};
 
 /// What discovery and configuration say of a peer: all that is not its identity.
@@ -37,16 +38,6 @@ impl Member {
             passive: PassiveRule::default(),
         }
     }
-}
-
-/// Backups serve only when no primary is available.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Tier {
-    /// Serves whenever it is available.
-    #[default]
-    Primary,
-    /// Serves when no primary is available.
-    Backup,
 }
 
 /// The part of a peer that outlives every refresh and every edit of its attributes.

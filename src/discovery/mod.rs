@@ -1,0 +1,1 @@
+//! Host names into members: on a schedule, and at once when asked.

@@ -1,0 +1,1 @@
+//! Decisions about one request, on our own types: no session, no socket, no Pingora.

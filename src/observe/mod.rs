@@ -1,0 +1,1 @@
+//! What operators see: the access log, event lines and the health dashboard.

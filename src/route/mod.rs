@@ -1,0 +1,1 @@
+//! Which virtual server and which route a request belongs to.

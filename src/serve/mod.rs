@@ -1,0 +1,1 @@
+//! The process: accept loops, signals, draining and background tasks.

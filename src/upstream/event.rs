@@ -1,0 +1,50 @@
+//! What changed about a peer: values that this room returns and `observe` prints.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use super::Tier;
+
+/// One change of a peer's state.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Event {
+    /// Which peer.
+    pub peer: SocketAddr,
+    /// What happened to it.
+    pub change: Change,
+}
+
+/// What happened to a peer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// Discovery found it.
+    Joined {
+        /// Primary or backup.
+        tier: Tier,
+    },
+    /// It is in no answer any more and gets no new request.
+    Left,
+    /// Its name has no address any more (NXDOMAIN or an empty answer); it gets traffic again when it is found again
+    /// or a probe connects.
+    Absent,
+    /// Its name has no address, but a probe connects.
+    Reached,
+    /// Traffic took it out of rotation.
+    Ejected {
+        /// Failures that were counted.
+        fails: u16,
+        /// For how long.
+        lasts: Duration,
+        /// Whether the last failure was a failed connect.
+        connect: bool,
+    },
+    /// It is in rotation again: its trial attempt, or a background connect, succeeded.
+    Readmitted,
+    /// Probes pass: it takes part in the rotation.
+    Passing,
+    /// Probes fail: it is out of rotation.
+    Failing {
+        /// What the last probe met.
+        error: String,
+    },
+}
