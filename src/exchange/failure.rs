@@ -1,0 +1,234 @@
+//! What can go wrong with a request, which status that is, and whether the next peer may be tried.
+//!
+//! Each question has one answer, here; statuses are nginx's. The words of a failure are the honest
+//! reason: they reach the log always, the client only with `error_details: on`.
+
+use std::time::Duration;
+
+use http::Method;
+
+use super::head::Malformed;
+use crate::config::model::Retry;
+use crate::health::Outcome;
+use crate::upstream::NoPeer;
+
+/// Why a request got no answer from a peer.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Failure {
+    /// The head is not one we forward.
+    #[error("{0}")]
+    Malformed(#[from] Malformed),
+    /// No route matches.
+    #[error("no route matches the path")]
+    NoRoute,
+    /// The body is larger than `client_max_body_size`.
+    #[error("request body larger than {limit} bytes")]
+    BodyTooLarge {
+        /// The limit.
+        limit: u64,
+    },
+    /// No peer could be picked.
+    #[error("upstream {upstream}: {why}")]
+    NoPeer {
+        /// Which upstream.
+        upstream: String,
+        /// What is wrong with its peers.
+        why: NoPeer,
+        /// Why discovery found no address, where that is known.
+        discovery: Option<String>,
+    },
+    /// No connection could be made; nothing was sent.
+    #[error("{peer}: {error}")]
+    Connect {
+        /// The peer's address.
+        peer: String,
+        /// What the system said.
+        error: String,
+        /// Whether the time for it ran out.
+        timeout: bool,
+    },
+    /// The connection broke, timed out, or the answer was no HTTP.
+    #[error("{peer}: {error}")]
+    Broken {
+        /// The peer's address.
+        peer: String,
+        /// What happened.
+        error: String,
+        /// Whether a timeout ended it.
+        timeout: bool,
+        /// Whether the connection had served a request before: then the peer may just have closed it.
+        reused: bool,
+    },
+    /// The answer has a status that the route retries on.
+    #[error("{peer}: status {status}")]
+    Status {
+        /// The peer's address.
+        peer: String,
+        /// The status.
+        status: u16,
+    },
+    /// The client sent less than it promised or hung up.
+    #[error("client closed the connection")]
+    ClientGone,
+    /// The client took longer than allowed to send its body.
+    #[error("client timed out sending the request body")]
+    ClientTimeout,
+    /// What the client sent after the head cannot be read as a body.
+    #[error("invalid request body: {0}")]
+    InvalidBody(String),
+    /// Our own fault.
+    #[error("internal error: {0}")]
+    Internal(String),
+}
+
+impl Failure {
+    /// The status that the client gets, or that is logged when it is gone (499).
+    #[must_use]
+    pub fn status(&self) -> u16 {
+        match self {
+            Self::Malformed(_) | Self::InvalidBody(_) => 400,
+            Self::NoRoute => 404,
+            Self::ClientTimeout => 408,
+            Self::BodyTooLarge { .. } => 413,
+            Self::ClientGone => 499,
+            Self::Internal(_) => 500,
+            Self::Connect { timeout: true, .. } | Self::Broken { timeout: true, .. } => 504,
+            Self::NoPeer { .. } | Self::Connect { .. } | Self::Broken { .. } => 502,
+            Self::Status { status, .. } => *status,
+        }
+    }
+
+    /// What the failure says about the peer; none when it says nothing.
+    #[must_use]
+    pub fn outcome(&self) -> Option<Outcome> {
+        match self {
+            Self::Connect { .. } => Some(Outcome::ConnectFailure),
+            // The peer may close an idle connection whenever it likes: no sign of sickness.
+            Self::Broken { timeout: false, reused: true, .. } => None,
+            Self::Broken { .. } | Self::Status { .. } => Some(Outcome::Failure),
+            _ => None,
+        }
+    }
+}
+
+/// What decides about another attempt.
+#[derive(Clone, Copy, Debug)]
+pub struct Attempted<'a> {
+    /// The request's method.
+    pub method: &'a Method,
+    /// Whether the whole body, or as much as was sent, can be sent once more.
+    pub replayable: bool,
+    /// Whether the client has got a part of an answer.
+    pub answered: bool,
+    /// Attempts so far.
+    pub attempts: usize,
+    /// Since the request was read.
+    pub elapsed: Duration,
+}
+
+/// Whether another attempt may be made after `failure`. Peers are not its matter: when none is
+/// left, picking one fails.
+#[must_use]
+pub fn may_retry(failure: &Failure, attempted: &Attempted<'_>, rule: &Retry) -> bool {
+    let repeatable = match failure {
+        Failure::Connect { .. } => true,
+        Failure::Broken { .. } | Failure::Status { .. } => {
+            rule.non_idempotent || attempted.method.is_idempotent()
+        }
+        _ => false,
+    };
+    repeatable
+        && attempted.replayable
+        && !attempted.answered
+        && attempted.attempts < max_attempts(rule)
+        && (rule.timeout.is_zero() || attempted.elapsed < rule.timeout)
+}
+
+/// How many attempts a request may make; Pingora stops at 16.
+#[must_use]
+pub fn max_attempts(rule: &Retry) -> usize {
+    match rule.tries {
+        0 => 16,
+        tries => usize::from(tries).min(16),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused() -> Failure {
+        Failure::Connect { peer: "p".into(), error: "connection refused".into(), timeout: false }
+    }
+
+    fn broken(timeout: bool) -> Failure {
+        Failure::Broken { peer: "p".into(), error: "reset".into(), timeout, reused: false }
+    }
+
+    const RULE: Retry =
+        Retry { tries: 0, timeout: Duration::ZERO, non_idempotent: false, statuses: Vec::new() };
+    const GET: Attempted<'_> = Attempted {
+        method: &Method::GET,
+        replayable: true,
+        answered: false,
+        attempts: 1,
+        elapsed: Duration::ZERO,
+    };
+    const POST: Attempted<'_> = Attempted { method: &Method::POST, ..GET };
+
+    #[test]
+    fn statuses_are_those_of_nginx() {
+        assert_eq!(Failure::NoRoute.status(), 404);
+        assert_eq!(Failure::ClientGone.status(), 499);
+        assert_eq!(refused().status(), 502);
+        assert_eq!(broken(false).status(), 502);
+        assert_eq!(broken(true).status(), 504);
+        assert_eq!(Failure::BodyTooLarge { limit: 1 }.status(), 413);
+        assert_eq!(Failure::Malformed(Malformed::NoHost).status(), 400);
+    }
+
+    #[test]
+    fn a_failed_connect_is_retried_for_every_method() {
+        assert!(may_retry(&refused(), &GET, &RULE));
+        assert!(may_retry(&refused(), &POST, &RULE));
+    }
+
+    #[test]
+    fn once_bytes_went_out_only_idempotent_methods_are_retried() {
+        assert!(may_retry(&broken(false), &GET, &RULE));
+        assert!(may_retry(&broken(true), &GET, &RULE));
+        assert!(!may_retry(&broken(false), &POST, &RULE));
+        let rule = Retry { non_idempotent: true, ..RULE };
+        assert!(may_retry(&broken(false), &POST, &rule));
+    }
+
+    #[test]
+    fn no_retry_without_the_body_or_after_a_part_of_the_answer() {
+        assert!(!may_retry(&broken(false), &Attempted { replayable: false, ..GET }, &RULE));
+        assert!(!may_retry(&broken(false), &Attempted { answered: true, ..GET }, &RULE));
+    }
+
+    #[test]
+    fn tries_and_time_limit_the_attempts() {
+        let rule = Retry { tries: 2, timeout: Duration::from_secs(3), ..RULE };
+        assert!(may_retry(&refused(), &GET, &rule));
+        assert!(!may_retry(&refused(), &Attempted { attempts: 2, ..GET }, &rule));
+        let late = Attempted { elapsed: Duration::from_secs(3), ..GET };
+        assert!(!may_retry(&refused(), &late, &rule));
+    }
+
+    #[test]
+    fn what_the_client_did_is_not_retried() {
+        assert!(!may_retry(&Failure::ClientGone, &GET, &RULE));
+        assert!(!may_retry(&Failure::BodyTooLarge { limit: 1 }, &GET, &RULE));
+    }
+
+    #[test]
+    fn a_closed_idle_connection_says_nothing_about_the_peer() {
+        let closed =
+            Failure::Broken { peer: "p".into(), error: "eof".into(), timeout: false, reused: true };
+        assert_eq!(closed.outcome(), None);
+        assert_eq!(broken(false).outcome(), Some(Outcome::Failure));
+        assert_eq!(refused().outcome(), Some(Outcome::ConnectFailure));
+    }
+}

@@ -1,0 +1,194 @@
+//! What a request's head asks for, and whether it may be answered at all.
+//!
+//! Pingora accepts heads that nginx refuses; forwarded, they would let client and upstream
+//! disagree about where a request ends or whom it is for. They end here with 400.
+
+use std::borrow::Cow;
+
+use http::header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
+use http::{HeaderMap, Method, Version};
+
+use super::path;
+
+/// The head of a request as the client sent it.
+#[derive(Clone, Copy, Debug)]
+pub struct Head<'a> {
+    /// The method.
+    pub method: &'a Method,
+    /// The request target: a path with its query, or a whole URL.
+    pub target: &'a [u8],
+    /// The version.
+    pub version: Version,
+    /// The headers.
+    pub headers: &'a HeaderMap,
+}
+
+/// What a sound head asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Asked {
+    /// The host, lower case and without a port; empty when the client named none.
+    pub host: String,
+    /// The normalized path.
+    pub path: Vec<u8>,
+}
+
+/// Why a head is answered with 400; the words reach the log and the error page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Malformed {
+    /// HTTP/1.1 asks for exactly one (RFC 9112, section 3.2).
+    #[error("request without a Host header")]
+    NoHost,
+    /// More than one `Host`, or one that no host can have.
+    #[error("request with an invalid Host header")]
+    InvalidHost,
+    /// Request smuggling begins with these two (RFC 9112, section 6.1).
+    #[error("request with both Content-Length and Transfer-Encoding")]
+    TwoLengths,
+    /// The path climbs above the root, is not a path, or has a broken escape.
+    #[error("request with an invalid path")]
+    InvalidPath,
+    /// A space or control byte stands unescaped in the request line.
+    #[error("request line with a raw space or control byte")]
+    RawByte,
+}
+
+impl Head<'_> {
+    /// Checks the head. `raw` is its text as read, in which header lines that were merged or
+    /// dropped on the way can still be found.
+    ///
+    /// # Errors
+    /// [`Malformed`] where nginx answers 400.
+    pub fn check(&self, raw: &[u8]) -> Result<Asked, Malformed> {
+        if self.headers.contains_key(TRANSFER_ENCODING) && has_header(raw, CONTENT_LENGTH.as_str())
+        {
+            return Err(Malformed::TwoLengths);
+        }
+        let (authority, target) = match absolute(self.target) {
+            Some((authority, target)) => (Some(authority), target),
+            None => (None, Cow::Borrowed(self.target)),
+        };
+        let mut hosts = self.headers.get_all(HOST).iter();
+        let host = match (hosts.next(), hosts.next()) {
+            (None, _) if self.version >= Version::HTTP_11 => return Err(Malformed::NoHost),
+            (_, Some(_)) => return Err(Malformed::InvalidHost),
+            (host, None) => authority.or(host.map(|h| h.as_bytes())).unwrap_or_default(),
+        };
+        let host = host_name(host).ok_or(Malformed::InvalidHost)?;
+        let (path, _) = path::split(&target);
+        let path = path::normalize(path).ok_or(Malformed::InvalidPath)?.into_owned();
+        Ok(Asked { host, path })
+    }
+}
+
+/// Whether one of the header lines in `raw` has this name.
+fn has_header(raw: &[u8], name: &str) -> bool {
+    raw.split(|b| *b == b'\n').skip(1).any(|line| {
+        line.len() > name.len()
+            && line[..name.len()].eq_ignore_ascii_case(name.as_bytes())
+            && matches!(line[name.len()], b':' | b' ' | b'\t')
+    })
+}
+
+/// Authority and path of a target in absolute form.
+fn absolute(target: &[u8]) -> Option<(&[u8], Cow<'_, [u8]>)> {
+    let scheme_end = target.windows(3).position(|w| w == b"://")?;
+    if !target[..scheme_end].iter().all(u8::is_ascii_alphabetic) || scheme_end == 0 {
+        return None;
+    }
+    let rest = &target[scheme_end + 3..];
+    let end = rest.iter().position(|b| matches!(b, b'/' | b'?' | b'#')).unwrap_or(rest.len());
+    let path = match rest.get(end) {
+        Some(b'/') => Cow::Borrowed(&rest[end..]),
+        _ => Cow::Owned([b"/", &rest[end..]].concat()),
+    };
+    Some((&rest[..end], path))
+}
+
+/// The host without its port and in lower case; none when no host can be written so.
+fn host_name(host: &[u8]) -> Option<String> {
+    let host = std::str::from_utf8(host).ok()?;
+    let (name, port) = match host.strip_prefix('[') {
+        Some(literal) => {
+            let (address, after) = literal.split_once(']')?;
+            address.parse::<std::net::Ipv6Addr>().ok()?;
+            (&host[..address.len() + 2], after.strip_prefix(':').or(after.is_empty().then_some("")))
+        }
+        None => match host.split_once(':') {
+            Some((name, port)) => (name, Some(port)),
+            None => (host, Some("")),
+        },
+    };
+    let fits =
+        |b: u8| b.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=%[]:".contains(&b) || b >= 0x80;
+    let sound = port?.bytes().all(|b| b.is_ascii_digit()) && name.bytes().all(fits);
+    // As in nginx, a dot at the end does not make another name.
+    sound.then(|| name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase())
+}
+
+/// Whether `line`, the request line as parsed, stands like this in `seen`, what the client sent.
+///
+/// Pingora escapes spaces and control bytes of a request line before it parses it; the line it
+/// then shows is one the client never wrote.
+#[must_use]
+pub fn is_literal(raw: &[u8], seen: &[u8]) -> bool {
+    let line = raw.split(|b| *b == b'\n').next().unwrap_or_default();
+    // Escaping always leaves a percent sign, and most requests have none.
+    !line.contains(&b'%') || seen.windows(line.len()).any(|window| window == line)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(target: &str, version: Version, headers: &[(&str, &str)]) -> Result<Asked, Malformed> {
+        let mut map = HeaderMap::new();
+        let mut raw = format!("GET {target} HTTP/1.1\r\n");
+        for (name, value) in headers {
+            raw.push_str(&format!("{name}: {value}\r\n"));
+            let name: http::HeaderName = name.parse().expect("a header name");
+            map.append(name, value.parse().expect("a header value"));
+        }
+        let head = Head { method: &Method::GET, target: target.as_bytes(), version, headers: &map };
+        head.check(raw.as_bytes())
+    }
+
+    #[test]
+    fn host_and_path_are_made_comparable() {
+        let asked = check("/a/../api?x=1", Version::HTTP_11, &[("Host", "Example.COM.:8080")]);
+        assert_eq!(asked, Ok(Asked { host: "example.com".into(), path: b"/api".to_vec() }));
+        let asked = check("http://other/x", Version::HTTP_11, &[("Host", "h")]);
+        assert_eq!(asked, Ok(Asked { host: "other".into(), path: b"/x".to_vec() }));
+        let asked = check("http://other?q", Version::HTTP_11, &[("Host", "h")]);
+        assert_eq!(asked.map(|a| a.path), Ok(b"/".to_vec()));
+        let asked = check("/", Version::HTTP_11, &[("Host", "[::1]:80")]);
+        assert_eq!(asked.map(|a| a.host), Ok("[::1]".into()));
+    }
+
+    #[test]
+    fn only_http_1_0_may_come_without_a_host() {
+        assert_eq!(check("/", Version::HTTP_11, &[]), Err(Malformed::NoHost));
+        assert_eq!(check("/", Version::HTTP_10, &[]).map(|a| a.host), Ok(String::new()));
+    }
+
+    #[test]
+    fn a_second_or_broken_host_is_refused() {
+        let two = check("/", Version::HTTP_11, &[("Host", "a"), ("Host", "b")]);
+        assert_eq!(two, Err(Malformed::InvalidHost));
+        for host in ["a/b", "a b", "[::1", "a:80x", "a@b"] {
+            let asked = check("/", Version::HTTP_11, &[("Host", host)]);
+            assert_eq!(asked, Err(Malformed::InvalidHost), "{host}");
+        }
+    }
+
+    #[test]
+    fn a_body_with_two_lengths_is_refused() {
+        let headers = [("Host", "a"), ("Content-Length", "3"), ("Transfer-Encoding", "chunked")];
+        assert_eq!(check("/", Version::HTTP_11, &headers), Err(Malformed::TwoLengths));
+    }
+
+    #[test]
+    fn a_line_that_was_escaped_is_not_literal() {
+        assert!(is_literal(b"GET /a%20b HTTP/1.1\r\n", b"x\r\nGET /a%20b HTTP/1.1\r\n"));
+        assert!(!is_literal(b"GET /a%20b HTTP/1.1\r\n", b"GET /a b HTTP/1.1\r\n"));
+    }
+}
