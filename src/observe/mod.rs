@@ -1,1 +1,17 @@
 //! What operators see: the access log, event lines and the health dashboard.
+//!
+//! The access log goes to stdout (or a file) through a thread of its own and never makes a
+//! request wait; its keys are a public format. Event lines go to stderr through `log`. The
+//! dashboard is text for one such event. Lower rooms return events as values and print nothing;
+//! what they return is put into words here and nowhere else.
+//!
+//! All text that is not ours (a request line, a host's answer, an error of the system) is
+//! escaped: no byte of it can end a line or reach a terminal as a command.
+
+pub mod access;
+
+pub mod event;
+mod stamp;
+mod text;
+
+pub use access::{AccessLog, Attempt, Record, RequestLine};

@@ -1,0 +1,85 @@
+//! The time stamps of both logs, in local time as nginx's (`TZ`, then `/etc/localtime`).
+//!
+//! The zone is found once: looking it up may read files, which no request may wait for.
+
+use std::sync::LazyLock;
+use std::time::{Duration, SystemTime};
+
+use jiff::tz::TimeZone;
+use jiff::{Timestamp, Zoned};
+
+/// The zone of this process; UTC where none is set.
+pub(super) fn local_zone() -> TimeZone {
+    static ZONE: LazyLock<TimeZone> = LazyLock::new(TimeZone::system);
+    ZONE.clone()
+}
+
+/// The time of an event line, as `2026-11-21T06:40:11.123+01:00`.
+pub(super) fn event_time(at: SystemTime, zone: TimeZone) -> String {
+    zoned(at, zone).strftime("%Y-%m-%dT%H:%M:%S%.3f%:z").to_string()
+}
+
+fn zoned(at: SystemTime, zone: TimeZone) -> Zoned {
+    // A clock set before 1970 or past the year 9999 costs the stamp, not the request.
+    Timestamp::try_from(at).unwrap_or_default().to_zoned(zone)
+}
+
+/// The stamp of an access-log line, made anew once a second.
+pub(super) struct AccessStamp {
+    zone: TimeZone,
+    second: Option<u64>,
+    text: String,
+}
+
+impl AccessStamp {
+    /// A stamp in this zone.
+    pub(super) fn new(zone: TimeZone) -> Self {
+        Self { zone, second: None, text: String::new() }
+    }
+
+    /// The time, as `[21/Nov/2026:06:40:11 +0000]`.
+    pub(super) fn at(&mut self, at: SystemTime) -> &[u8] {
+        let since = at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO);
+        if self.second != Some(since.as_secs()) {
+            self.second = Some(since.as_secs());
+            let zoned = zoned(at, self.zone.clone());
+            self.text = zoned.strftime("[%d/%b/%Y:%H:%M:%S %z]").to_string();
+        }
+        self.text.as_bytes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn moment(millis: u64) -> SystemTime {
+        SystemTime::UNIX_EPOCH + Duration::from_millis(millis)
+    }
+
+    fn berlin() -> TimeZone {
+        TimeZone::posix("CET-1CEST,M3.5.0,M10.5.0/3").expect("a valid POSIX zone")
+    }
+
+    #[test]
+    fn access_stamps_follow_the_zone_and_the_second() {
+        let mut stamp = AccessStamp::new(berlin());
+        assert_eq!(stamp.at(moment(1_795_243_211_100)), b"[21/Nov/2026:07:40:11 +0100]");
+        assert_eq!(stamp.at(moment(1_795_243_211_999)), b"[21/Nov/2026:07:40:11 +0100]");
+        assert_eq!(stamp.at(moment(1_795_243_212_000)), b"[21/Nov/2026:07:40:12 +0100]");
+        assert_eq!(stamp.at(moment(1_782_000_000_000)), b"[21/Jun/2026:02:00:00 +0200]");
+    }
+
+    #[test]
+    fn event_times_have_milliseconds_and_an_offset() {
+        let at = moment(1_795_243_211_123);
+        assert_eq!(event_time(at, TimeZone::UTC), "2026-11-21T06:40:11.123+00:00");
+        assert_eq!(event_time(at, berlin()), "2026-11-21T07:40:11.123+01:00");
+    }
+
+    #[test]
+    fn a_clock_before_1970_is_no_panic() {
+        let at = SystemTime::UNIX_EPOCH - Duration::from_secs(1);
+        assert!(AccessStamp::new(TimeZone::UTC).at(at).starts_with(b"[31/Dec/1969"));
+    }
+}
