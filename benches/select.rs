@@ -20,9 +20,9 @@ fn address(n: u16) -> SocketAddr {
 }
 
 fn ours(size: u16) -> Upstream {
-    let upstream = Upstream::new();
+    let upstream = Upstream::new("bench", None);
     let members: Vec<Member> = (0..size).map(|n| Member::new(address(n))).collect();
-    upstream.publish(&members);
+    upstream.publish(&members, Tick::from_millis(0));
     for peer in upstream.peers().iter().step_by(2) {
         upstream.report(peer, Outcome::Failure, Tick::from_millis(0));
     }

@@ -1,10 +1,12 @@
-//! Pure rules: what outcomes of traffic do to the standing of a peer.
+//! Pure rules: what outcomes of traffic and of probes do to the standing of a peer.
 //!
 //! Nothing here reads a clock, opens a socket or prints. Transitions take `now` and return
 //! values, so their tests are tables.
 
+pub mod active;
 mod clock;
 pub mod passive;
 
+pub use active::{ProbeRule, Verdict};
 pub use clock::Tick;
 pub use passive::{Cause, Outcome, PassiveRule, Standing};

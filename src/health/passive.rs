@@ -108,6 +108,18 @@ impl Standing {
         }
     }
 
+    /// The standing of a peer that is tried before its time, because every other one is out too:
+    /// on probation, so that a success brings it back at once.
+    #[must_use]
+    pub fn admit_early(self, rule: PassiveRule, now: Tick) -> Self {
+        match self {
+            Self::Ejected { cause, .. } => {
+                Self::Probation { until: now.after(rule.fail_timeout), cause }
+            }
+            other => other,
+        }
+    }
+
     /// The standing after a background connect succeeded.
     #[must_use]
     pub fn connected(self) -> Self {
@@ -211,6 +223,17 @@ mod tests {
         assert!(trial.after(Outcome::Success, RULE, at(11)).is_up());
         let again = trial.after(Outcome::Failure, RULE, at(11));
         assert_eq!(again, Standing::Ejected { until: at(21), cause: Cause::Answer });
+    }
+
+    #[test]
+    fn a_success_of_an_early_attempt_ends_the_ejection() {
+        let out = Standing::Ejected { until: at(10), cause: Cause::Answer };
+        let trial = out.admit_early(RULE, at(1));
+        assert!(trial.after(Outcome::Success, RULE, at(2)).is_up());
+        let again = trial.after(Outcome::Failure, RULE, at(2));
+        assert_eq!(again, Standing::Ejected { until: at(12), cause: Cause::Answer });
+        assert_eq!(trial.admit_early(RULE, at(5)), trial, "its trial is under way");
+        assert!(Standing::default().admit_early(RULE, at(5)).is_up());
     }
 
     #[test]

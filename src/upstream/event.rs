@@ -27,8 +27,10 @@ pub enum Change {
     /// Its name has no address any more (NXDOMAIN or an empty answer); it gets traffic again when it is found again
     /// or a probe connects.
     Absent,
-    /// Its name has no address, but a probe connects.
+    /// Its name has no address, but a connect succeeds: it gets traffic.
     Reached,
+    /// Its name has an address again.
+    Found,
     /// Traffic took it out of rotation.
     Ejected {
         /// Failures that were counted.

@@ -1,198 +1,200 @@
 //! Live state of an upstream: its peers, who is in rotation, and whose turn it is.
 //!
 //! Sets are immutable and swapped whole. [`Upstream::pick`] never allocates, never locks and
-//! never waits; what changes the set of available peers (a publication, an ejection, a return)
-//! pays for making the rotation anew. A peer is its address: weight, tier and flags are
-//! attributes, and a publication that changes them keeps its state.
+//! never waits; what changes the set of available peers (a publication, an ejection, a probe's
+//! verdict, a return) pays for making the rotation anew. A peer is its address: weight, tier and
+//! flags are attributes, and a publication that changes them keeps its state. One that leaves and
+//! comes back is a new peer.
 
 mod balance;
 mod event;
 mod peer;
+mod refusal;
+mod set;
+mod state;
 #[cfg(test)]
 mod tests;
+mod tried;
 
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use tokio::sync::{Notify, watch};
 
-use crate::health::{Outcome, Standing, Tick};
+use crate::health::{Outcome, ProbeRule, Standing, Tick, Verdict};
 pub use event::{Change, Event};
+use peer::Presence;
 pub use peer::{Lease, Member, Peer, Tier};
-
-/// The addresses that one request has tried.
-#[derive(Clone, Debug, Default)]
-pub struct Tried {
-    addresses: [Option<std::net::SocketAddr>; Tried::MAX],
-    len: usize,
-}
-
-impl Tried {
-    /// Pingora makes at most 16 attempts (`ServerConf::max_retries`).
-    const MAX: usize = 16;
-
-    /// Remembers the peer; beyond 16 the oldest is forgotten.
-    pub fn add(&mut self, peer: &Peer) {
-        self.addresses[self.len % Self::MAX] = Some(peer.address());
-        self.len += 1;
-    }
-
-    /// Whether the peer was tried.
-    #[must_use]
-    pub fn contains(&self, peer: &Peer) -> bool {
-        self.addresses.contains(&Some(peer.address()))
-    }
-}
-
-/// Why no peer could be picked; the words reach the log and the error page.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum NoPeer {
-    /// Discovery has not found an address.
-    #[error("no addresses yet")]
-    NoAddresses,
-    /// Every peer is down, full or was tried by this request.
-    #[error("{peers} peers, {down} down, {full} full, {tried} tried")]
-    Unavailable {
-        /// Peers known.
-        peers: usize,
-        /// Of these, out by configuration.
-        down: usize,
-        /// Of the others, at `max_conns`.
-        full: usize,
-        /// Of the rest, tried by this request already.
-        tried: usize,
-    },
-}
-
-/// The peers of one publication, in order of their server lines, with both tiers' turns.
-#[derive(Debug)]
-struct PeerSet {
-    peers: Box<[Peer]>,
-    /// Turns over the primaries in rotation, then over the backups.
-    turns: [Box<[u32]>; 2],
-    /// The first moment, in milliseconds, at which one that is out may be tried again; until then
-    /// no request looks for it.
-    due: AtomicU64,
-}
-
-impl PeerSet {
-    fn new(peers: Box<[Peer]>) -> Self {
-        let turns = |tier| {
-            let weights: Vec<(u32, u32)> = (0u32..)
-                .zip(&peers)
-                .filter(|(_, p)| p.member().tier == tier && !p.member().down)
-                .filter(|(_, p)| p.standing().is_up())
-                .map(|(index, p)| (index, p.member().weight.max(1)))
-                .collect();
-            balance::round_robin::cycle(&weights)
-        };
-        let turns = [turns(Tier::Primary), turns(Tier::Backup)];
-        let due = AtomicU64::new(Self::next_due(&peers));
-        Self { peers, turns, due }
-    }
-
-    fn next_due(peers: &[Peer]) -> u64 {
-        let until = peers.iter().filter(|p| !p.member().down).filter_map(|p| p.standing().until());
-        until.map(Tick::as_millis).min().unwrap_or(u64::MAX)
-    }
-
-    /// The one attempt of a peer of `tier` whose ejection is over, for whoever asks first.
-    fn trial(&self, tier: Tier, usable: impl Fn(&Peer) -> bool, now: Tick) -> Option<Lease> {
-        if now.as_millis() < self.due.load(Relaxed) {
-            return None;
-        }
-        let mut of_tier = self.peers.iter().filter(|p| p.member().tier == tier && usable(p));
-        let admitted = of_tier.find(|p| !p.full() && p.admit(now));
-        self.due.store(Self::next_due(&self.peers), Relaxed);
-        admitted.and_then(Peer::lease)
-    }
-}
+pub use refusal::{Census, NoPeer};
+use set::PeerSet;
+pub use state::{PeerState, Status, TierCount, UpstreamState};
+pub use tried::Tried;
 
 /// A named group of peers that requests go to.
 #[derive(Debug)]
 pub struct Upstream {
+    name: String,
+    /// How probes decide, where there are any.
+    probes: Option<ProbeRule>,
     set: ArcSwap<PeerSet>,
     /// The position in the one sequence of this process.
     turn: AtomicUsize,
     /// Held by whoever makes a new set; a request never takes it.
     writer: Mutex<()>,
-}
-
-impl Default for Upstream {
-    fn default() -> Self {
-        Self::new()
-    }
+    /// Says that the peers are others or have other attributes.
+    published: watch::Sender<()>,
+    refresh: Notify,
 }
 
 impl Upstream {
-    /// An upstream that no address is known of yet.
+    /// An upstream that no address is known of yet. With `probes`, a new peer gets traffic once a
+    /// probe has passed, or while none of the upstream has passed one.
     #[must_use]
-    pub fn new() -> Self {
+    pub fn new(name: &str, probes: Option<ProbeRule>) -> Self {
         Self {
-            set: ArcSwap::from_pointee(PeerSet::new(Box::default())),
+            name: name.to_owned(),
+            probes,
+            set: ArcSwap::from_pointee(PeerSet::new(Box::default(), probes)),
             turn: AtomicUsize::new(0),
             writer: Mutex::new(()),
+            published: watch::Sender::new(()),
+            refresh: Notify::new(),
         }
     }
 
-    /// Makes `members` the peers. Those whose address was there keep their state.
-    pub fn publish(&self, members: &[Member]) {
-        self.rebuild(|old| {
-            let live = |member: &Member| {
-                let kept = old.peers.iter().find(|p| p.address() == member.address);
-                kept.map_or_else(Default::default, |p| Arc::clone(&p.live))
-            };
-            members.iter().map(|m| Peer::new(*m, live(m))).collect()
-        });
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
     }
 
-    /// The peer whose turn it is among those available that are not in `tried`.
+    /// Makes `members` the peers and says what changed. Those whose address was there keep their
+    /// state; where an address comes twice, the first counts, but one that DNS has before an
+    /// absent one. Publishing the same again does nothing.
+    pub fn publish(&self, members: &[Member], now: Tick) -> Vec<Event> {
+        let members = distinct(members);
+        let _writer = self.writer();
+        let old = self.set.load();
+        if members.iter().eq(old.peers.iter().map(Peer::member)) {
+            return Vec::new();
+        }
+        let mut leaving: HashMap<SocketAddr, &Peer> =
+            old.peers.iter().map(|p| (p.address(), p)).collect();
+        let mut events = Vec::new();
+        let mut note = |peer, change| events.push(Event { peer, change });
+        let mut peers = Vec::with_capacity(members.len());
+        for member in members {
+            let Some(kept) = leaving.remove(&member.address) else {
+                note(member.address, Change::Joined { tier: member.tier });
+                if member.absent {
+                    note(member.address, Change::Absent);
+                }
+                peers.push(Peer::new(member, self.probes, now));
+                continue;
+            };
+            if member.absent && !kept.member().absent {
+                kept.set_presence(|_| Presence::Absent, now);
+                note(member.address, Change::Absent);
+            } else if kept.member().absent && !member.absent {
+                note(member.address, Change::Found);
+                if !kept.set_presence(Presence::found, now) {
+                    // Whatever answers there now is not what left.
+                    kept.set_presence(|_| Presence::Removed, now);
+                    peers.push(Peer::new(member, self.probes, now));
+                    continue;
+                }
+            }
+            peers.push(kept.with_member(member));
+        }
+        // In the old order, so that the log reads the same each time.
+        for gone in old.peers.iter().filter(|p| leaving.contains_key(&p.address())) {
+            gone.set_presence(|_| Presence::Removed, now);
+            note(gone.address(), Change::Left);
+        }
+        self.set.store(Arc::new(PeerSet::new(peers.into(), self.probes)));
+        self.published.send_replace(());
+        events
+    }
+
+    /// The peer whose turn it is among those available that are not in `tried`; a backup when no
+    /// primary is.
     ///
-    /// With every peer ejected, the one whose turn comes first is tried.
+    /// With every other peer out, one that is ejected is tried before its time.
     ///
     /// # Errors
     /// [`NoPeer`] says what is wrong with the peers.
     pub fn pick(&self, tried: &Tried, now: Tick) -> Result<Lease, NoPeer> {
         let set = self.set.load();
-        let usable = |p: &Peer| !p.member().down && !tried.contains(p);
+        let turn = || self.turn.fetch_add(1, Relaxed);
         for tier in [Tier::Primary, Tier::Backup] {
-            if let Some(lease) = set.trial(tier, usable, now) {
+            if let Some(lease) = set.trial(tier, tried, now).or_else(|| set.next(tier, tried, turn))
+            {
                 return Ok(lease);
-            }
-            let turns = &set.turns[tier as usize];
-            if turns.is_empty() {
-                continue;
-            }
-            let turn = self.turn.fetch_add(1, Relaxed);
-            for step in 0..turns.len() {
-                let index = turns[turn.wrapping_add(step) % turns.len()] as usize;
-                if let Some(peer) = set.peers.get(index).filter(|p| usable(p))
-                    && let Some(lease) = peer.lease()
-                {
-                    return Ok(lease);
-                }
             }
         }
         // Trying beats refusing: an ejection is a guess, a refusal is certain.
-        let turn = self.turn.fetch_add(1, Relaxed);
-        (0..set.peers.len())
-            .map(|step| &set.peers[turn.wrapping_add(step) % set.peers.len()])
-            .filter(|p| usable(p))
-            .find_map(Peer::lease)
-            .ok_or_else(|| Self::refusal(&set.peers, tried))
+        let turn = turn();
+        set.early(Tier::Primary, tried, turn, now)
+            .or_else(|| set.early(Tier::Backup, tried, turn, now))
+            .ok_or_else(|| set.refusal(tried))
     }
 
     /// Takes an attempt's outcome into account. A lone peer is never ejected, as in nginx.
-    pub fn report(&self, peer: &Peer, outcome: Outcome, now: Tick) {
-        if self.set.load().peers.len() > 1 && peer.report(outcome, now) {
-            self.rebuild(|old| old.peers.clone());
+    pub fn report(&self, peer: &Peer, outcome: Outcome, now: Tick) -> Option<Event> {
+        if outcome == Outcome::ConnectFailure && peer.member().absent {
+            // What a connect has shown, a connect takes back.
+            if peer.set_presence(Presence::lost, now) {
+                return self.turned(peer, Change::Absent);
+            }
+        }
+        if outcome != Outcome::Success && self.set.load().lone {
+            return None;
+        }
+        if !peer.report(outcome, now) {
+            return None;
+        }
+        let rule = peer.member().passive;
+        let change = match outcome {
+            Outcome::Success => Change::Readmitted,
+            Outcome::ConnectFailure | Outcome::Failure => Change::Ejected {
+                fails: rule.max_fails,
+                lasts: rule.fail_timeout,
+                connect: outcome == Outcome::ConnectFailure,
+            },
+        };
+        self.turned(peer, change)
+    }
+
+    /// Takes into account that a connect to the peer's address has succeeded: it ends an ejection
+    /// for failed connects, and a peer that DNS has no address for is in rotation again.
+    pub fn connected(&self, peer: &Peer, now: Tick) -> Option<Event> {
+        let readmitted = peer.transition(Standing::connected, now);
+        if peer.set_presence(Presence::reached, now) {
+            self.turned(peer, Change::Reached)
+        } else if readmitted {
+            self.turned(peer, Change::Readmitted)
+        } else {
+            None
         }
     }
 
-    /// Ends the ejection of a peer for failed connects, because a connect has succeeded.
-    pub fn connected(&self, peer: &Peer) {
-        if peer.transition(Standing::connected) {
-            self.rebuild(|old| old.peers.clone());
+    /// Takes a probe's result into account: how long it took, or what it met. What the probe's
+    /// connect says about ejections is for [`Upstream::connected`].
+    pub fn probed(
+        &self,
+        peer: &Peer,
+        result: Result<Duration, String>,
+        now: Tick,
+    ) -> Option<Event> {
+        let error = result.as_ref().err().cloned().unwrap_or_default();
+        match peer.probed(result, now)? {
+            Verdict::Passing { .. } => self.turned(peer, Change::Passing),
+            Verdict::Failing { .. } => self.turned(peer, Change::Failing { error }),
+            Verdict::Unknown { .. } => None,
         }
     }
 
@@ -202,24 +204,66 @@ impl Upstream {
         self.set.load().peers.clone()
     }
 
-    fn rebuild(&self, peers: impl FnOnce(&PeerSet) -> Box<[Peer]>) {
-        // Nothing under the lock can leave it half done: a poisoned one is as good as any.
-        let _writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
-        let next = PeerSet::new(peers(&self.set.load()));
-        self.set.store(Arc::new(next));
+    /// Changes whenever a publication changed the peers or their attributes.
+    #[must_use]
+    pub fn publications(&self) -> watch::Receiver<()> {
+        self.published.subscribe()
     }
 
-    fn refusal(peers: &[Peer], tried: &Tried) -> NoPeer {
-        if peers.is_empty() {
-            return NoPeer::NoAddresses;
-        }
-        let down = peers.iter().filter(|p| p.member().down).count();
-        let up = || peers.iter().filter(|p| !p.member().down);
-        NoPeer::Unavailable {
-            peers: peers.len(),
-            down,
-            full: up().filter(|p| p.full()).count(),
-            tried: up().filter(|p| !p.full() && tried.contains(p)).count(),
+    /// What is happening, for the dashboard.
+    #[must_use]
+    pub fn snapshot(&self, now: Tick) -> UpstreamState {
+        let set = self.set.load();
+        UpstreamState {
+            name: self.name.clone(),
+            primaries: set.count(Tier::Primary),
+            backups: set.count(Tier::Backup),
+            peers: set.peers.iter().map(|p| p.state(now)).collect(),
         }
     }
+
+    /// Asks discovery for a refresh now, because a connect has failed. Many calls before it
+    /// begins are one.
+    pub fn ask_refresh(&self) {
+        self.refresh.notify_one();
+    }
+
+    /// Resolves when a refresh is asked for, at once if one was since the last call.
+    ///
+    /// # Cancel safety
+    /// What was asked for is kept when it is dropped.
+    pub async fn refresh_asked(&self) {
+        self.refresh.notified().await;
+    }
+
+    /// Makes the rotation anew after a peer's state turned; no event for one that has left.
+    fn turned(&self, peer: &Peer, change: Change) -> Option<Event> {
+        if peer.presence() == Presence::Removed {
+            return None;
+        }
+        let _writer = self.writer();
+        let peers = self.set.load().peers.clone();
+        self.set.store(Arc::new(PeerSet::new(peers, self.probes)));
+        Some(Event { peer: peer.address(), change })
+    }
+
+    fn writer(&self) -> std::sync::MutexGuard<'_, ()> {
+        // Nothing under the lock can leave it half done: a poisoned one is as good as any.
+        self.writer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// One member for each address, in order.
+fn distinct(members: &[Member]) -> Vec<Member> {
+    let mut places = HashMap::with_capacity(members.len());
+    let mut kept: Vec<Member> = Vec::with_capacity(members.len());
+    for member in members {
+        let place = *places.entry(member.address).or_insert(kept.len());
+        match kept.get_mut(place) {
+            None => kept.push(*member),
+            Some(first) if first.absent && !member.absent => *first = *member,
+            Some(_) => {}
+        }
+    }
+    kept
 }

@@ -1,12 +1,22 @@
 //! One resolved address with its live state, and the lease that counts an attempt on it.
+//!
+//! Three records stand side by side and never write each other: traffic's (`Standing`), the
+//! probes' (`Verdict`), and whether DNS still has the address (`Presence`). What a request
+//! reads or counts is atomic; the rest is behind locks that only reports, probes and
+//! publications take.
 
+use std::any::Any;
 use std::net::SocketAddr;
 use std::ops::Deref;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
 
+use tokio::sync::watch;
+
+use super::{PeerState, Status};
 pub use crate::config::model::Tier;
-use crate::health::{Outcome, PassiveRule, Standing, Tick};
+use crate::health::{Outcome, PassiveRule, ProbeRule, Standing, Tick, Verdict};
 
 /// What discovery and configuration say of a peer: all that is not its identity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,6 +29,8 @@ pub struct Member {
     pub tier: Tier,
     /// Out by configuration; only an edit brings it back.
     pub down: bool,
+    /// Its name has no address at present (NXDOMAIN or an empty answer); this is the last one known.
+    pub absent: bool,
     /// Attempts in flight at most; default 0, which sets no limit.
     pub max_conns: u32,
     /// When failures of traffic eject it.
@@ -34,31 +46,115 @@ impl Member {
             weight: 1,
             tier: Tier::Primary,
             down: false,
+            absent: false,
             max_conns: 0,
             passive: PassiveRule::default(),
         }
     }
 }
 
+/// What DNS says of an address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Presence {
+    /// Its name has it.
+    Listed,
+    /// Its name has no address at all, and no connect has succeeded since.
+    Absent,
+    /// Its name has no address at all, but a connect has succeeded.
+    Reached,
+    /// Its name has other addresses.
+    Removed,
+}
+
+impl Presence {
+    /// After a connect succeeded.
+    pub(super) fn reached(self) -> Self {
+        if self == Self::Absent { Self::Reached } else { self }
+    }
+
+    /// After a connect failed.
+    pub(super) fn lost(self) -> Self {
+        if self == Self::Reached { Self::Absent } else { self }
+    }
+
+    /// After its name has it again: one that was reached all the time is the same peer.
+    pub(super) fn found(self) -> Self {
+        if self == Self::Reached { Self::Listed } else { self }
+    }
+
+    /// Whether a connect that is under way is not worth waiting for.
+    fn has_left(self) -> bool {
+        matches!(self, Self::Absent | Self::Removed)
+    }
+}
+
+/// What probes have shown.
+#[derive(Debug)]
+pub(super) struct ProbeRecord {
+    pub(super) verdict: Verdict,
+    pub(super) since: Tick,
+    /// Whether a probe has ever made it pass.
+    pub(super) passed: bool,
+    last: Option<(Tick, Result<Duration, String>)>,
+}
+
 /// The part of a peer that outlives every refresh and every edit of its attributes.
-#[derive(Debug, Default)]
-pub(crate) struct Live {
+#[derive(Debug)]
+pub(super) struct Live {
+    id: u64,
     standing: AtomicU64,
+    standing_since: AtomicU64,
     in_flight: AtomicU32,
     requests: AtomicU64,
+    /// With the moment it began.
+    presence: watch::Sender<(Presence, Tick)>,
+    probe: Mutex<ProbeRecord>,
+    slot: OnceLock<Box<dyn Any + Send + Sync>>,
+}
+
+impl Live {
+    fn new(member: &Member, now: Tick) -> Self {
+        static NEXT_ID: AtomicU64 = AtomicU64::new(1);
+        let presence = if member.absent { Presence::Absent } else { Presence::Listed };
+        let verdict = Verdict::default();
+        Self {
+            id: NEXT_ID.fetch_add(1, Relaxed),
+            standing: AtomicU64::new(Standing::default().pack()),
+            standing_since: AtomicU64::new(now.as_millis()),
+            in_flight: AtomicU32::new(0),
+            requests: AtomicU64::new(0),
+            presence: watch::Sender::new((presence, now)),
+            probe: Mutex::new(ProbeRecord { verdict, since: now, passed: false, last: None }),
+            slot: OnceLock::new(),
+        }
+    }
 }
 
 /// One resolved address with live state. Cheap to clone: clones share the state.
 #[derive(Clone, Debug)]
 pub struct Peer {
     member: Member,
-    pub(crate) live: Arc<Live>,
+    /// How probes decide, where the upstream has any.
+    probes: Option<ProbeRule>,
+    live: Arc<Live>,
 }
 
 impl Peer {
     /// A peer that nothing is known of yet.
-    pub(crate) fn new(member: Member, live: Arc<Live>) -> Self {
-        Self { member, live }
+    pub(super) fn new(member: Member, probes: Option<ProbeRule>, now: Tick) -> Self {
+        Self { member, probes, live: Arc::new(Live::new(&member, now)) }
+    }
+
+    /// The same peer with other attributes.
+    pub(super) fn with_member(&self, member: Member) -> Self {
+        Self { member, ..self.clone() }
+    }
+
+    /// A number that no other peer of this process has had; one that left and came back has a new
+    /// one. It tells connection pools apart.
+    #[must_use]
+    pub fn id(&self) -> u64 {
+        self.live.id
     }
 
     /// The address, which is its identity.
@@ -79,6 +175,12 @@ impl Peer {
         Standing::unpack(self.live.standing.load(Relaxed))
     }
 
+    /// What probes have shown of it.
+    #[must_use]
+    pub fn verdict(&self) -> Verdict {
+        self.probe().verdict
+    }
+
     /// Attempts begun and not ended.
     #[must_use]
     pub fn in_flight(&self) -> u32 {
@@ -97,33 +199,139 @@ impl Peer {
         self.member.max_conns != 0 && self.in_flight() >= self.member.max_conns
     }
 
-    /// Replaces the standing by `next` of it and returns whether that moved the peer into or out
-    /// of the rotation.
-    pub(crate) fn transition(&self, next: impl Fn(Standing) -> Standing) -> bool {
-        let change = |word| Some(next(Standing::unpack(word)).pack());
+    /// What the plumbing builds once for each peer and finds again here.
+    #[must_use]
+    pub fn slot(&self) -> &OnceLock<Box<dyn Any + Send + Sync>> {
+        &self.live.slot
+    }
+
+    /// Whether it has left DNS and no connect has succeeded since.
+    #[must_use]
+    pub fn has_left(&self) -> bool {
+        self.presence().has_left()
+    }
+
+    /// Resolves when the peer has left DNS, so that a connect to it can be given up; at once if it
+    /// has.
+    ///
+    /// # Cancel safety
+    /// Nothing is lost when it is dropped.
+    pub async fn left(&self) {
+        let mut presence = self.live.presence.subscribe();
+        // It fails only when the sender is gone, and `self` holds it.
+        let _ = presence.wait_for(|(presence, _)| presence.has_left()).await;
+    }
+
+    /// How it stands, for the dashboard.
+    #[must_use]
+    pub fn state(&self, now: Tick) -> PeerState {
+        let (presence, present_since) = *self.live.presence.borrow();
+        let standing = self.standing();
+        let standing_since = Tick::from_millis(self.live.standing_since.load(Relaxed));
+        let probe = self.probe();
+        let (status, since) = match (presence, probe.verdict, standing) {
+            _ if self.member.down => (Status::Down, present_since),
+            (Presence::Absent | Presence::Removed, ..) => (Status::Absent, present_since),
+            (_, Verdict::Failing { .. }, _) => (Status::Failing, probe.since),
+            (_, Verdict::Unknown { .. }, _) if self.probes.is_some() => {
+                (Status::Waiting, probe.since)
+            }
+            (.., Standing::Ejected { until, cause }) => {
+                (Status::Ejected { until, cause }, standing_since)
+            }
+            (.., Standing::Probation { .. }) => (Status::Probation, standing_since),
+            _ if self.full() => (Status::Full, now),
+            _ => (Status::Up, present_since.max(standing_since).max(probe.since)),
+        };
+        PeerState {
+            address: self.address(),
+            member: self.member,
+            status,
+            since,
+            last_probe: probe.last.clone(),
+            requests: self.requests(),
+            in_flight: self.in_flight(),
+        }
+    }
+
+    pub(super) fn probe(&self) -> MutexGuard<'_, ProbeRecord> {
+        // Nothing under the lock can leave it half done: a poisoned one is as good as any.
+        self.live.probe.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Writes a probe's result down; the new verdict if it is another kind than before.
+    pub(super) fn probed(&self, result: Result<Duration, String>, now: Tick) -> Option<Verdict> {
+        let passed = result.is_ok();
+        let mut record = self.probe();
+        record.last = Some((now, result));
+        let before = record.verdict;
+        record.verdict = before.after(passed, self.probes?);
+        record.passed |= record.verdict.is_passing();
+        if std::mem::discriminant(&before) == std::mem::discriminant(&record.verdict) {
+            return None;
+        }
+        record.since = now;
+        Some(record.verdict)
+    }
+
+    pub(super) fn presence(&self) -> Presence {
+        self.live.presence.borrow().0
+    }
+
+    /// Moves the presence on to `next` of it; true when it changed.
+    pub(super) fn set_presence(&self, next: impl FnOnce(Presence) -> Presence, now: Tick) -> bool {
+        self.live.presence.send_if_modified(|(presence, since)| {
+            let after = next(*presence);
+            let changed = after != *presence;
+            if changed {
+                (*presence, *since) = (after, now);
+            }
+            changed
+        })
+    }
+
+    /// Replaces the standing by `next` of it; true when that moved the peer into or out of the
+    /// rotation.
+    pub(super) fn transition(&self, next: impl Fn(Standing) -> Standing, now: Tick) -> bool {
+        let change = |word| {
+            let after = next(Standing::unpack(word)).pack();
+            // Nearly every report changes nothing, and then must not dirty the cache line.
+            (after != word).then_some(after)
+        };
         match self.live.standing.fetch_update(Relaxed, Relaxed, change) {
             Ok(before) => {
                 let before = Standing::unpack(before);
-                before.is_up() != next(before).is_up()
+                let moved = before.is_up() != next(before).is_up();
+                if moved {
+                    self.live.standing_since.store(now.as_millis(), Relaxed);
+                }
+                moved
             }
             Err(_) => false,
         }
     }
 
     /// Applies an attempt's outcome; true when the rotation has to be made anew.
-    pub(crate) fn report(&self, outcome: Outcome, now: Tick) -> bool {
-        self.transition(|standing| standing.after(outcome, self.member.passive, now))
+    pub(super) fn report(&self, outcome: Outcome, now: Tick) -> bool {
+        self.transition(|standing| standing.after(outcome, self.member.passive, now), now)
     }
 
     /// Takes the one attempt of a peer whose ejection is over; of many callers one gets it.
-    pub(crate) fn admit(&self, now: Tick) -> bool {
+    pub(super) fn admit(&self, now: Tick) -> bool {
         let next =
             |word| Standing::unpack(word).admit(self.member.passive, now).map(Standing::pack);
         self.live.standing.fetch_update(Relaxed, Relaxed, next).is_ok()
     }
 
+    /// Begins an attempt before the ejection is over.
+    pub(super) fn lease_early(&self, now: Tick) -> Option<Lease> {
+        let lease = self.lease()?;
+        self.transition(|standing| standing.admit_early(self.member.passive, now), now);
+        Some(lease)
+    }
+
     /// Begins an attempt, unless `max_conns` are in flight already.
-    pub(crate) fn lease(&self) -> Option<Lease> {
+    pub(super) fn lease(&self) -> Option<Lease> {
         let limit = match self.member.max_conns {
             0 => u32::MAX,
             limit => limit,

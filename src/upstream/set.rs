@@ -1,0 +1,153 @@
+//! The peers of one moment, with who is in rotation. Immutable; swapped whole.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use super::peer::Presence;
+use super::{Census, Lease, NoPeer, Peer, Tier, Tried, balance};
+use crate::health::{ProbeRule, Tick, Verdict};
+
+/// Whether anything but traffic keeps a peer out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Gate {
+    Open,
+    Down,
+    Absent,
+    Failing,
+    Waiting,
+}
+
+impl Gate {
+    /// `passed`: whether any peer of the upstream has passed a probe. While none has, new peers
+    /// are let in: trying beats refusing.
+    fn of(peer: &Peer, probes: Option<ProbeRule>, passed: bool) -> Self {
+        if peer.member().down {
+            return Self::Down;
+        }
+        if peer.presence() == Presence::Absent {
+            return Self::Absent;
+        }
+        match peer.verdict() {
+            _ if probes.is_none() => Self::Open,
+            Verdict::Failing { .. } => Self::Failing,
+            Verdict::Unknown { .. } if passed => Self::Waiting,
+            Verdict::Unknown { .. } | Verdict::Passing { .. } => Self::Open,
+        }
+    }
+}
+
+/// The peers of one publication, in order of their server lines, with both tiers' turns.
+#[derive(Debug)]
+pub(super) struct PeerSet {
+    pub(super) peers: Box<[Peer]>,
+    /// For each peer, whether it may take part at all.
+    gates: Box<[Gate]>,
+    /// Turns over the primaries in rotation, then over the backups.
+    turns: [Box<[u32]>; 2],
+    /// For each tier the first moment, in milliseconds, at which one that is ejected may be tried
+    /// again; until then no request looks for it.
+    due: [AtomicU64; 2],
+    /// Whether at most one peer is not down, as nginx's `single`: there is no other to turn to.
+    pub(super) lone: bool,
+}
+
+impl PeerSet {
+    pub(super) fn new(peers: Box<[Peer]>, probes: Option<ProbeRule>) -> Self {
+        let passed = probes.is_some()
+            && peers.iter().any(|p| !p.member().down && !p.has_left() && p.probe().passed);
+        let gates = peers.iter().map(|p| Gate::of(p, probes, passed)).collect();
+        let lone = peers.iter().filter(|p| !p.member().down).count() <= 1;
+        let mut set =
+            Self { peers, gates, turns: Default::default(), due: Default::default(), lone };
+        for tier in [Tier::Primary, Tier::Backup] {
+            let in_rotation = (0u32..).zip(&set.peers).zip(&set.gates).filter(|((_, p), gate)| {
+                **gate == Gate::Open && p.member().tier == tier && p.standing().is_up()
+            });
+            let weights: Vec<(u32, u32)> =
+                in_rotation.map(|((index, p), _)| (index, p.member().weight.max(1))).collect();
+            set.turns[tier as usize] = balance::round_robin::cycle(&weights);
+            set.due[tier as usize] = AtomicU64::new(set.next_due(tier));
+        }
+        set
+    }
+
+    /// Peers of a tier that nothing but traffic may keep out.
+    fn open(&self, tier: Tier) -> impl Iterator<Item = &Peer> {
+        let pairs = self.peers.iter().zip(&self.gates);
+        pairs.filter(move |(p, g)| **g == Gate::Open && p.member().tier == tier).map(|(p, _)| p)
+    }
+
+    fn next_due(&self, tier: Tier) -> u64 {
+        let until = self.open(tier).filter_map(|p| p.standing().until());
+        until.map(Tick::as_millis).min().unwrap_or(u64::MAX)
+    }
+
+    /// The one attempt of a peer of `tier` whose ejection is over, for whoever asks first.
+    pub(super) fn trial(&self, tier: Tier, tried: &Tried, now: Tick) -> Option<Lease> {
+        let due = &self.due[tier as usize];
+        if now.as_millis() < due.load(Relaxed) {
+            return None;
+        }
+        let mut of_tier = self.open(tier).filter(|p| !tried.contains(p));
+        let admitted = of_tier.find(|p| !p.full() && p.admit(now));
+        due.store(self.next_due(tier), Relaxed);
+        admitted.and_then(Peer::lease)
+    }
+
+    /// The peer of `tier` whose turn it is. `turn` is asked only if there is any.
+    pub(super) fn next(
+        &self,
+        tier: Tier,
+        tried: &Tried,
+        turn: impl FnOnce() -> usize,
+    ) -> Option<Lease> {
+        let turns = &self.turns[tier as usize];
+        if turns.is_empty() {
+            return None;
+        }
+        let turn = turn();
+        (0..turns.len())
+            .filter_map(|step| {
+                self.peers.get(turns[turn.wrapping_add(step) % turns.len()] as usize)
+            })
+            .filter(|p| !tried.contains(p))
+            .find_map(Peer::lease)
+    }
+
+    /// An ejected peer of `tier` before its time.
+    pub(super) fn early(&self, tier: Tier, tried: &Tried, turn: usize, now: Tick) -> Option<Lease> {
+        let count = self.open(tier).count();
+        let first = turn.checked_rem(count)?;
+        let from_first = self.open(tier).skip(first).chain(self.open(tier).take(first));
+        from_first.filter(|p| !tried.contains(p)).find_map(|p| p.lease_early(now))
+    }
+
+    /// Peers of `tier` that a request could get, and all of them.
+    pub(super) fn count(&self, tier: Tier) -> super::TierCount {
+        super::TierCount {
+            available: self.open(tier).filter(|p| p.standing().is_up() && !p.full()).count(),
+            total: self.peers.iter().filter(|p| p.member().tier == tier).count(),
+        }
+    }
+
+    /// Why there is no peer for a request that has tried `tried`.
+    pub(super) fn refusal(&self, tried: &Tried) -> NoPeer {
+        if self.peers.is_empty() {
+            return NoPeer::NoAddresses;
+        }
+        let mut census = Census { peers: self.peers.len(), ..Census::default() };
+        for (peer, gate) in self.peers.iter().zip(&self.gates) {
+            let count = match gate {
+                Gate::Down => &mut census.down,
+                Gate::Absent => &mut census.absent,
+                Gate::Failing => &mut census.failing,
+                Gate::Waiting => &mut census.waiting,
+                // Before `tried`: that they are ejected says why this request could not have them.
+                Gate::Open if !peer.standing().is_up() => &mut census.ejected,
+                Gate::Open if tried.contains(peer) => &mut census.tried,
+                Gate::Open => &mut census.full,
+            };
+            *count += 1;
+        }
+        NoPeer::Unavailable(census)
+    }
+}
