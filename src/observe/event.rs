@@ -88,6 +88,7 @@ fn peer_line(upstream: &str, event: &Event) -> (Level, Line) {
         Change::Left => (Level::Info, line("peer left")),
         Change::Absent => (Level::Info, line("peer absent from dns")),
         Change::Reached => (Level::Info, line("absent peer reached by probe")),
+        Change::Found => (Level::Info, line("peer in dns again")),
         Change::Ejected { fails, lasts, connect } => {
             let cause = if *connect { "connect" } else { "answer" };
             let line = line("peer ejected").field("fails", fails).duration("for", *lasts);

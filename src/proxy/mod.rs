@@ -1,1 +1,188 @@
 //! Plumbing of one request: the phases of Pingora's `ProxyHttp`, handed to `exchange`.
+//!
+//! Nothing is decided here. Each phase turns Pingora's session into our own types, asks
+//! `exchange`, `route` or `upstream`, and turns the answer back. What a request has met so far
+//! lives in its [`Exchange`]; the retry loop itself is Pingora's.
+
+mod classify;
+mod dial;
+mod downstream;
+mod request;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use pingora::http::{RequestHeader, ResponseHeader};
+use pingora::modules::http::HttpModules;
+use pingora::upstreams::peer::HttpPeer;
+use pingora::{Error, ErrorType, Result};
+use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
+
+use crate::config::model::{Config, Upstream as Spec};
+use crate::observe::access::AccessLog;
+use crate::observe::event::OnChange;
+use crate::route::Router;
+use crate::upstream::Upstream;
+
+pub use downstream::{Connection, Downstream, Refusal};
+pub use request::{Exchange, refusal_record, refused_head, request_id};
+
+/// All that requests are served from.
+#[derive(Debug)]
+pub struct Runtime {
+    /// What was written.
+    pub config: Config,
+    /// Which route a request belongs to.
+    pub router: Router,
+    /// The upstreams, in the order of `config.upstreams`.
+    pub upstreams: Vec<Served>,
+    /// Where lines about requests go.
+    pub access_log: AccessLog,
+}
+
+/// A live upstream with what requests need beside it.
+pub struct Served {
+    /// Its peers.
+    pub upstream: Arc<Upstream>,
+    /// Whether the lack of a peer has been told.
+    pub outage: OnChange,
+    /// Why discovery knows no address, if so.
+    pub reason: Box<dyn Fn() -> Option<String> + Send + Sync>,
+}
+
+impl std::fmt::Debug for Served {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Served").field("upstream", &self.upstream).finish_non_exhaustive()
+    }
+}
+
+impl Runtime {
+    fn served(&self, index: usize) -> Option<(&Served, &Spec)> {
+        self.upstreams.get(index).zip(self.config.upstreams.get(index))
+    }
+}
+
+/// Pingora's view of robin.
+#[derive(Clone, Debug)]
+pub struct Robin(pub Arc<Runtime>);
+
+#[async_trait]
+impl ProxyHttp for Robin {
+    type CTX = Exchange;
+
+    fn new_ctx(&self) -> Exchange {
+        Exchange::new(Arc::clone(&self.0))
+    }
+
+    /// None: compression, the default, would run a filter over each chunk to do nothing.
+    fn init_downstream_modules(&self, _: &mut HttpModules) {}
+
+    async fn early_request_filter(&self, session: &mut Session, ctx: &mut Exchange) -> Result<()> {
+        ctx.read_head(session)
+    }
+
+    async fn request_filter(&self, session: &mut Session, ctx: &mut Exchange) -> Result<bool> {
+        ctx.find_route(session).map(|()| false)
+    }
+
+    async fn upstream_peer(
+        &self,
+        session: &mut Session,
+        ctx: &mut Exchange,
+    ) -> Result<Box<HttpPeer>> {
+        ctx.begin_attempt(session)
+    }
+
+    async fn upstream_request_filter(
+        &self,
+        session: &mut Session,
+        request: &mut RequestHeader,
+        ctx: &mut Exchange,
+    ) -> Result<()> {
+        ctx.write_head(session, request)
+    }
+
+    async fn request_body_filter(
+        &self,
+        session: &mut Session,
+        _: &mut Option<Bytes>,
+        _: bool,
+        ctx: &mut Exchange,
+    ) -> Result<()> {
+        ctx.check_body_size(session.body_bytes_read() as u64)
+    }
+
+    async fn upstream_response_filter(
+        &self,
+        session: &mut Session,
+        response: &mut ResponseHeader,
+        ctx: &mut Exchange,
+    ) -> Result<()> {
+        ctx.take_answer(session, response)
+    }
+
+    async fn response_filter(
+        &self,
+        session: &mut Session,
+        response: &mut ResponseHeader,
+        ctx: &mut Exchange,
+    ) -> Result<()> {
+        ctx.finish_answer_head(session, response)
+    }
+
+    fn fail_to_connect(
+        &self,
+        session: &mut Session,
+        _: &HttpPeer,
+        ctx: &mut Exchange,
+        error: Box<Error>,
+    ) -> Box<Error> {
+        ctx.end_attempt(session, error, classify::connect)
+    }
+
+    fn error_while_proxy(
+        &self,
+        _: &HttpPeer,
+        session: &mut Session,
+        error: Box<Error>,
+        ctx: &mut Exchange,
+        reused: bool,
+    ) -> Box<Error> {
+        ctx.reused = reused;
+        ctx.end_attempt(session, error, classify::exchange)
+    }
+
+    async fn fail_to_proxy(
+        &self,
+        session: &mut Session,
+        error: &Error,
+        ctx: &mut Exchange,
+    ) -> FailToProxy {
+        ctx.answer_failure(session, error).await
+    }
+
+    async fn logging(&self, session: &mut Session, _: Option<&Error>, ctx: &mut Exchange) {
+        ctx.end(session);
+    }
+
+    /// The access log tells of every attempt, event lines of every change of state.
+    fn suppress_error_log(&self, _: &Session, _: &Exchange, _: &Error) -> bool {
+        true
+    }
+
+    fn suppress_proxy_warn_log(
+        &self,
+        _: &Session,
+        _: &Exchange,
+        _: &Error,
+        _: ProxyWarnLogContext,
+    ) -> bool {
+        true
+    }
+}
+
+/// An error that says no more than that the exchange holds the failure.
+fn told(status: u16) -> Box<Error> {
+    Error::new(ErrorType::HTTPStatus(status))
+}

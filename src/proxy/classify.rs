@@ -1,0 +1,84 @@
+//! Pingora's errors in our own terms.
+
+use pingora::{Error, ErrorSource, ErrorType};
+
+use crate::exchange::failure::Failure;
+
+/// What is known of the attempt that failed.
+pub(super) struct Attempted {
+    /// The peer's address.
+    pub(super) peer: String,
+    /// Whether its connection had served a request before.
+    pub(super) reused: bool,
+}
+
+/// An error of a connect: nothing was sent.
+pub(super) fn connect(error: &Error, attempted: Attempted) -> Failure {
+    match error.etype() {
+        // No socket, no memory: the peer is not to blame.
+        ErrorType::InternalError | ErrorType::SocketError | ErrorType::BindError => {
+            Failure::Internal(words(error))
+        }
+        etype => Failure::Connect {
+            peer: attempted.peer,
+            error: words(error),
+            timeout: *etype == ErrorType::ConnectTimedout,
+        },
+    }
+}
+
+/// An error after a connection was there.
+pub(super) fn exchange(error: &Error, attempted: Attempted) -> Failure {
+    match (error.esource(), error.etype()) {
+        (ErrorSource::Downstream, etype) => downstream(etype, error),
+        (ErrorSource::Upstream, etype) => Failure::Broken {
+            peer: attempted.peer,
+            error: words(error),
+            timeout: matches!(etype, ErrorType::ReadTimedout | ErrorType::WriteTimedout),
+            reused: attempted.reused,
+        },
+        _ => Failure::Internal(words(error)),
+    }
+}
+
+/// An error of the client's side.
+fn downstream(etype: &ErrorType, error: &Error) -> Failure {
+    match etype {
+        ErrorType::ReadTimedout => Failure::ClientTimeout,
+        ErrorType::ReadError
+        | ErrorType::WriteError
+        | ErrorType::WriteTimedout
+        | ErrorType::ConnectionClosed => Failure::ClientGone,
+        _ => Failure::InvalidBody(words(error)),
+    }
+}
+
+/// An error before any attempt.
+pub(super) fn early(error: &Error) -> Failure {
+    match error.esource() {
+        ErrorSource::Downstream => downstream(error.etype(), error),
+        _ => Failure::Internal(words(error)),
+    }
+}
+
+/// The shortest words that say what happened: ours where there are some, else the system's.
+fn words(error: &Error) -> String {
+    let what = match error.etype() {
+        ErrorType::ConnectRefused => "connection refused",
+        ErrorType::ConnectTimedout => "connect timed out",
+        ErrorType::ConnectNoRoute => "no route to host",
+        ErrorType::ReadTimedout => "read timed out",
+        ErrorType::WriteTimedout => "write timed out",
+        ErrorType::ConnectionClosed => "connection closed before the end of the answer",
+        ErrorType::InvalidHTTPHeader => "invalid HTTP header",
+        _ => "",
+    };
+    if !what.is_empty() {
+        return what.to_owned();
+    }
+    match (&error.cause, &error.context) {
+        (Some(_), _) => error.root_cause().to_string(),
+        (None, Some(context)) => context.as_str().to_owned(),
+        (None, None) => error.etype().as_str().to_lowercase(),
+    }
+}

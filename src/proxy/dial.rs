@@ -1,0 +1,132 @@
+//! Connections to peers: which pooled ones a request may take, and when a connect is given up.
+//!
+//! A pooled connection that the peer is just closing fails the request. Idempotent requests are
+//! sent again; others may not be (RFC 9110, section 9.2.2), so they take only a connection that
+//! was idle for less than half a second. Pingora's pool knows no such rule, but it keeps
+//! connections with different `group_key`s apart: each appearance of a peer has one key for either
+//! kind, and an address that comes back under a new container never meets an old connection.
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use pingora::connectors::l4::Connect;
+use pingora::protocols::l4::socket::SocketAddr;
+use pingora::protocols::l4::stream::Stream;
+use pingora::upstreams::peer::{HttpPeer, HttpUpstreamRequestPolicy};
+use pingora::{Error, ErrorType, Result};
+use tokio::net::TcpStream;
+use tokio::time::sleep;
+
+use crate::config::model::{RouteSettings, Upstream as Spec};
+use crate::upstream::{Peer, Upstream};
+
+/// How long a connection may have been idle that takes a request which cannot be sent twice.
+const FRESH: Duration = Duration::from_millis(500);
+
+/// After this long without an answer to a connect, DNS is asked whether the peer is still there.
+/// A local network answers within a few milliseconds.
+const SUSPICIOUS: Duration = Duration::from_millis(300);
+
+/// Which pooled connections a request may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Pooled {
+    /// Any that is kept: the request can be sent again.
+    Any,
+    /// One that was idle for less than [`FRESH`].
+    Fresh,
+    /// None: a pooled one has just failed.
+    None,
+}
+
+impl Pooled {
+    /// The pool's key for an appearance of a peer.
+    fn group_key(self, peer: &Peer) -> u64 {
+        match self {
+            Self::Any => peer.id() << 1,
+            Self::Fresh => peer.id() << 1 | 1,
+            // A key that nothing was ever kept under. It is kept under it afterwards, and unused.
+            Self::None => fastrand::u64(..) | 1 << 63,
+        }
+    }
+
+    fn idle(self, spec: &Spec) -> Duration {
+        match self {
+            Self::Any => spec.keepalive_idle,
+            Self::Fresh => spec.keepalive_idle.min(FRESH),
+            Self::None => Duration::ZERO,
+        }
+    }
+}
+
+/// The peer in Pingora's terms, for one attempt.
+pub(super) fn http_peer(
+    upstream: &Arc<Upstream>,
+    spec: &Spec,
+    peer: &Peer,
+    settings: &RouteSettings,
+    pooled: Pooled,
+) -> Box<HttpPeer> {
+    let mut http = Box::new(HttpPeer::new(peer.address(), false, String::new()));
+    http.group_key = pooled.group_key(peer);
+    let options = &mut http.options;
+    // With a connector of our own this is the only limit on a connect.
+    options.total_connection_timeout = Some(settings.timeouts.connect);
+    options.read_timeout = Some(settings.timeouts.read);
+    options.write_timeout = Some(settings.timeouts.send);
+    options.idle_timeout = Some(pooled.idle(spec));
+    options.http_upstream_request_policy = if settings.websocket {
+        HttpUpstreamRequestPolicy::standard()
+    } else {
+        HttpUpstreamRequestPolicy::deny_upgrades()
+    };
+    // As in nginx, a strange token in `Connection` is no reason to refuse.
+    options.http_upstream_request_policy.reject_malformed_connection_nominations = false;
+    options.custom_l4 =
+        Some(Arc::new(Dialer { upstream: Arc::clone(upstream), peer: peer.clone() }));
+    http
+}
+
+/// Connects to one peer, unless it leaves DNS meanwhile: the address of a container that was
+/// removed answers nothing for seconds.
+#[derive(Debug)]
+struct Dialer {
+    upstream: Arc<Upstream>,
+    peer: Peer,
+}
+
+#[async_trait]
+impl Connect for Dialer {
+    async fn connect(&self, _: &SocketAddr) -> Result<Stream> {
+        let mut connect = pin!(TcpStream::connect(self.peer.address()));
+        let mut left = pin!(self.peer.left());
+        let mut suspicion = pin!(sleep(SUSPICIOUS));
+        let mut suspicious = false;
+        let connected = loop {
+            tokio::select! {
+                biased;
+                connected = &mut connect => break connected,
+                () = &mut left => {
+                    let message = "given up: the peer has left DNS";
+                    return Error::e_explain(ErrorType::ConnectError, message);
+                }
+                () = &mut suspicion, if !suspicious => {
+                    suspicious = true;
+                    self.upstream.ask_refresh();
+                }
+            }
+        };
+        connected.map(Stream::from).map_err(|error| {
+            let error_type = match error.kind() {
+                std::io::ErrorKind::ConnectionRefused => ErrorType::ConnectRefused,
+                std::io::ErrorKind::TimedOut => ErrorType::ConnectTimedout,
+                std::io::ErrorKind::HostUnreachable | std::io::ErrorKind::NetworkUnreachable => {
+                    ErrorType::ConnectNoRoute
+                }
+                _ => ErrorType::ConnectError,
+            };
+            Error::because(error_type, "connect", error)
+        })
+    }
+}
