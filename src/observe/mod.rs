@@ -9,6 +9,7 @@
 //! escaped: no byte of it can end a line or reach a terminal as a command.
 
 pub mod access;
+pub mod dashboard;
 
 pub mod event;
 mod stamp;

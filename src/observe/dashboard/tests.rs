@@ -1,0 +1,279 @@
+//! The exact text of blocks and summaries, and when they are due.
+
+use super::*;
+use crate::config::model;
+use crate::health::Tick;
+
+fn peer(address: &str, state: PeerState) -> PeerView {
+    PeerView {
+        address: address.parse().expect("an address"),
+        host: None,
+        tier: Tier::Primary,
+        state,
+        lasting: Duration::from_secs(192),
+        last_probe: None,
+        requests: 0,
+        in_flight: 0,
+    }
+}
+
+fn upstream(name: &str, peers: Vec<PeerView>) -> UpstreamView {
+    UpstreamView { name: name.into(), peers, trouble: None }
+}
+
+fn passed(millis: u64) -> Option<ProbeView> {
+    Some(ProbeView::Passed { took: Duration::from_millis(millis) })
+}
+
+fn failed(error: &str) -> Option<ProbeView> {
+    Some(ProbeView::Failed { error: error.into() })
+}
+
+/// The stack of the module head, with all that can be wrong.
+fn stack() -> Vec<UpstreamView> {
+    let ejected = PeerState::Ejected { connect: true, left: Duration::from_secs(7) };
+    let back_end = vec![
+        PeerView {
+            last_probe: passed(4),
+            requests: 50,
+            in_flight: 2,
+            ..peer("172.18.0.4:5252", PeerState::Up)
+        },
+        PeerView {
+            lasting: Duration::from_secs(3),
+            last_probe: failed("connection refused"),
+            requests: 50,
+            ..peer("172.18.0.5:5252", ejected)
+        },
+        PeerView { lasting: Duration::from_secs(62), ..peer("172.18.0.6:5252", PeerState::Absent) },
+        PeerView {
+            tier: Tier::Backup,
+            last_probe: passed(6),
+            ..peer("172.18.0.9:8002", PeerState::Up)
+        },
+    ];
+    let front_end = PeerView { requests: 7, ..peer("172.18.0.3:9000", PeerState::Up) };
+    let api =
+        UpstreamView { trouble: Some("no such name (NXDOMAIN)".into()), ..upstream("api", vec![]) };
+    vec![upstream("back-end", back_end), upstream("front-end:9000", vec![front_end]), api]
+}
+
+#[test]
+fn a_block_shows_at_a_glance_what_is_up() {
+    let expected = "\
+health dashboard: back-end 1/3 up, backups 1/1; front-end:9000 1/1 up; api no addresses
+      peer             tier    state                         for    last probe           share  in flight
+  back-end: 1/3 peers up, 1/1 backups up
+    + 172.18.0.4:5252          up                            3m12s  4ms                  50.0%          2
+    ! 172.18.0.5:5252          EJECTED for connect, 7s left  3s     connection refused   50.0%          0
+    - 172.18.0.6:5252          absent from DNS               1m02s                        0.0%          0
+    + 172.18.0.9:8002  backup  up                            3m12s  6ms                   0.0%          0
+  front-end:9000: 1/1 peers up
+    + 172.18.0.3:9000          up                            3m12s                      100.0%          0
+  api: no addresses: no such name (NXDOMAIN)";
+    assert_eq!(block(&stack()), expected);
+}
+
+#[test]
+fn every_state_has_its_mark_and_words() {
+    let left = Duration::ZERO;
+    let states = [
+        PeerState::Reached,
+        PeerState::Ejected { connect: false, left },
+        PeerState::Probation,
+        PeerState::Failing,
+        PeerState::Waiting,
+        PeerState::Down,
+    ];
+    let peers = (1..).zip(states).map(|(n, state)| peer(&format!("10.0.0.{n}:80"), state));
+    let expected = "\
+health dashboard: site 1/6 up
+      peer         state                          for    share  in flight
+  site: 1/6 peers up
+    + 10.0.0.1:80  up, though absent from DNS     3m12s      -          0
+    ! 10.0.0.2:80  EJECTED for answer, trial due  3m12s      -          0
+    ~ 10.0.0.3:80  on probation                   3m12s      -          0
+    ! 10.0.0.4:80  FAILING probes                 3m12s      -          0
+    ~ 10.0.0.5:80  waiting for first probe        3m12s      -          0
+    - 10.0.0.6:80  down                           3m12s      -          0";
+    assert_eq!(block(&[upstream("site", peers.collect())]), expected);
+}
+
+#[test]
+fn peers_of_several_hosts_are_told_apart_by_name() {
+    let of = |host: &str, address, tier| PeerView {
+        host: Some(host.into()),
+        tier,
+        requests: 1,
+        ..peer(address, PeerState::Up)
+    };
+    let peers = vec![
+        of("server1", "[fd00::4]:5000", Tier::Primary),
+        of("server2", "172.18.0.5:5000", Tier::Primary),
+        of("spare", "172.18.0.6:5000", Tier::Backup),
+    ];
+    let expected = "\
+health dashboard: flask 2/2 up, backups 1/1
+      peer             server   tier    state  for    share  in flight
+  flask: 2/2 peers up, 1/1 backups up
+    + [fd00::4]:5000   server1          up     3m12s  33.3%          0
+    + 172.18.0.5:5000  server2          up     3m12s  33.3%          0
+    + 172.18.0.6:5000  spare    backup  up     3m12s  33.3%          0";
+    assert_eq!(block(&[upstream("flask", peers)]), expected);
+}
+
+#[test]
+fn an_upstream_that_cannot_serve_stands_out() {
+    let mut flask = upstream("flask", vec![peer("10.0.0.1:80", PeerState::Failing)]);
+    flask.trouble = Some("the name server answered SERVFAIL".into());
+    let text = block(&[flask]);
+    assert!(text.starts_with("health dashboard: flask NONE of 1 up\n"), "{text}");
+    let heading = "\n  flask: 0/1 peers up (the name server answered SERVFAIL)\n";
+    assert!(text.contains(heading), "{text}");
+}
+
+#[test]
+fn upstreams_without_addresses_need_no_table() {
+    let expected = "health dashboard: api no addresses\n  api: no addresses yet";
+    assert_eq!(block(&[upstream("api", vec![])]), expected);
+    assert_eq!(block(&[]), "health dashboard: no upstreams");
+}
+
+#[test]
+fn nothing_from_outside_reaches_the_terminal_as_a_command() {
+    let mut evil = upstream("a\nb", vec![peer("10.0.0.1:80", PeerState::Failing)]);
+    evil.peers[0].last_probe = failed("status 200\r\n\u{1b}[2Jfake");
+    evil.trouble = Some("\u{9b}31m".into());
+    let text = block(&[evil.clone()]) + &summary(&[evil]);
+    assert!(text.chars().all(|c| c == '\n' || !c.is_control()), "{text}");
+    assert!(text.contains(r"status 200\x0D\x0A\x1B[2Jfake"), "{text}");
+    assert!(text.contains(r"a\x0Ab"), "{text}");
+}
+
+#[test]
+fn a_long_error_is_cut_and_not_within_an_escape() {
+    assert_eq!(shortened(&"x".repeat(60)), "x".repeat(60));
+    assert_eq!(shortened(&"x".repeat(61)), format!("{}…", "x".repeat(59)));
+    let newline_at = |place: usize| shortened(&format!("{:x<place$}\n{:x<20}", "", ""));
+    assert_eq!(newline_at(55), format!(r"{:x<55}\x0A…", ""));
+    assert_eq!(newline_at(56), format!("{:x<56}…", ""));
+    assert_eq!(newline_at(58), format!("{:x<58}…", ""));
+}
+
+#[test]
+fn the_summary_is_one_line() {
+    let expected = "health summary: back-end 1/3 up, backups 1/1, 2 in flight; \
+                    front-end:9000 1/1 up, 0 in flight; api no addresses, 0 in flight";
+    assert_eq!(summary(&stack()), expected);
+}
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+fn schedule(enabled: bool, summary: Duration) -> Schedule {
+    Schedule::new(&model::Dashboard { enabled, summary }, at(0))
+}
+
+fn at(millis: u64) -> Tick {
+    Tick::from_millis(millis)
+}
+
+#[test]
+fn a_block_is_due_at_start_and_on_a_change() {
+    let mut schedule = schedule(true, MINUTE);
+    assert_eq!(schedule.next(), Some(at(0)));
+    assert_eq!(schedule.due(at(0)), Some(Due::Block));
+    assert_eq!(schedule.due(at(0)), None);
+    assert_eq!(schedule.due(at(5000)), None, "nothing has changed");
+    schedule.change();
+    assert_eq!(schedule.due(at(5000)), Some(Due::Block));
+}
+
+#[test]
+fn changes_in_the_quiet_second_are_one_block_at_its_end() {
+    let mut schedule = schedule(true, MINUTE);
+    assert_eq!(schedule.due(at(100)), Some(Due::Block));
+    for millis in [200, 300, 900] {
+        schedule.change();
+        assert_eq!(schedule.due(at(millis)), None);
+        assert_eq!(schedule.next(), Some(at(1100)), "somebody has to come back for it");
+    }
+    assert_eq!(schedule.due(at(1100)), Some(Due::Block));
+    assert_eq!(schedule.due(at(2500)), None, "it was printed once");
+}
+
+#[test]
+fn a_peer_that_was_away_for_a_moment_is_not_lost() {
+    let mut schedule = schedule(true, MINUTE);
+    let up = [upstream("site", vec![peer("10.0.0.1:80", PeerState::Up)])];
+    let out = [upstream("site", vec![peer("10.0.0.1:80", PeerState::Failing)])];
+    schedule.see(&up);
+    assert_eq!(schedule.due(at(0)), Some(Due::Block));
+    schedule.see(&out);
+    schedule.see(&up);
+    assert_eq!(schedule.due(at(500)), None);
+    assert_eq!(schedule.due(at(1000)), Some(Due::Block));
+}
+
+#[test]
+fn what_moves_all_the_time_is_no_change() {
+    let mut schedule = schedule(true, MINUTE);
+    let mut view = stack();
+    schedule.see(&view);
+    assert_eq!(schedule.due(at(0)), Some(Due::Block));
+    view[0].peers[0].requests += 100;
+    view[0].peers[0].in_flight += 1;
+    view[0].peers[0].lasting += MINUTE;
+    view[0].peers[1].state = PeerState::Ejected { connect: true, left: Duration::from_secs(6) };
+    view[0].peers[1].last_probe = failed("timed out after 1.002s");
+    schedule.see(&view);
+    assert_eq!(schedule.due(at(2000)), None);
+}
+
+#[test]
+fn every_change_of_shape_is_a_change() {
+    let changes: [fn(&mut Vec<UpstreamView>); 5] = [
+        |view| view[0].peers[0].state = PeerState::Probation,
+        |view| view[0].peers[0].tier = Tier::Backup,
+        |view| drop(view[0].peers.pop()),
+        |view| view[2].trouble = Some("the name server answered SERVFAIL".into()),
+        |view| drop(view.pop()),
+    ];
+    for (number, change) in changes.into_iter().enumerate() {
+        let mut schedule = schedule(true, MINUTE);
+        let mut view = stack();
+        schedule.see(&view);
+        assert_eq!(schedule.due(at(0)), Some(Due::Block));
+        change(&mut view);
+        schedule.see(&view);
+        assert_eq!(schedule.due(at(2000)), Some(Due::Block), "change {number}");
+    }
+}
+
+#[test]
+fn a_summary_is_due_once_a_minute() {
+    let mut schedule = schedule(true, MINUTE);
+    assert_eq!(schedule.due(at(0)), Some(Due::Block));
+    assert_eq!(schedule.next(), Some(at(60_000)));
+    let due = (1..=180).filter_map(|second| schedule.due(at(second * 1000)));
+    assert_eq!(due.collect::<Vec<_>>(), [Due::Summary; 3]);
+}
+
+#[test]
+fn a_block_and_a_summary_due_together_are_both_printed() {
+    let mut schedule = schedule(true, MINUTE);
+    assert_eq!(schedule.due(at(0)), Some(Due::Block));
+    schedule.change();
+    assert_eq!(schedule.due(at(60_000)), Some(Due::Block));
+    assert_eq!(schedule.due(at(60_000)), Some(Due::Summary));
+    assert_eq!(schedule.due(at(60_000)), None);
+}
+
+#[test]
+fn what_is_switched_off_is_never_due() {
+    let mut quiet = schedule(false, Duration::ZERO);
+    quiet.change();
+    assert_eq!((quiet.due(at(600_000)), quiet.next()), (None, None));
+    let mut summaries = schedule(false, MINUTE);
+    assert_eq!(summaries.due(at(0)), None);
+    assert_eq!(summaries.due(at(60_000)), Some(Due::Summary));
+}
