@@ -29,6 +29,11 @@ const DEFAULT_FILTER: &str = "robin=info";
 /// `RUST_LOG` takes the place of the default filter, `robin=info`. Later calls do nothing.
 pub fn init_logging() {
     let env = env_logger::Env::default().default_filter_or(DEFAULT_FILTER);
+    // Fails only where a logger is set already, which then does the job.
+    let _ = logger(env).try_init();
+}
+
+fn logger(env: env_logger::Env<'_>) -> env_logger::Builder {
     let mut builder = env_logger::Builder::from_env(env);
     // Docker keeps what a terminal would interpret: no colours, whatever stderr is.
     builder.write_style(env_logger::WriteStyle::Never);
@@ -36,8 +41,7 @@ pub fn init_logging() {
         let time = event_time(SystemTime::now(), local_zone());
         writeln!(out, "{time} {} {}", record.level(), record.args())
     });
-    // Fails only where a logger is set already, which then does the job.
-    let _ = builder.try_init();
+    builder
 }
 
 /// An event line in the making.
@@ -262,6 +266,19 @@ mod tests {
         let event = Event { peer: SocketAddr::from(([172, 18, 0, 4], 8000)), change };
         let (level, line) = peer_line("flask", &event);
         format!("{level} {line}")
+    }
+
+    #[test]
+    fn only_our_own_lines_are_printed_by_default() {
+        // A variable that nobody sets, so that the test does not depend on RUST_LOG.
+        let env = env_logger::Env::new().filter_or("ROBIN_TEST_NO_SUCH_FILTER", DEFAULT_FILTER);
+        let logger = logger(env).build();
+        let printed = |target: &str, level| {
+            logger.matches(&log::Record::builder().target(target).level(level).build())
+        };
+        assert!(printed("robin::upstream", Level::Info));
+        assert!(!printed("robin::upstream", Level::Debug));
+        assert!(!printed("some_library::proxy", Level::Error));
     }
 
     #[test]

@@ -36,6 +36,7 @@ use http::{HeaderValue, Method, Version};
 use super::event;
 use super::stamp::{AccessStamp, local_zone};
 use super::text::{Value, push_decimal, push_escaped, push_hex, push_seconds};
+use crate::config::model;
 pub(super) use queue::Notice;
 use queue::Queue;
 
@@ -118,6 +119,18 @@ impl AccessLog {
         Self { queue: None }
     }
 
+    /// The log that the configuration asks for.
+    ///
+    /// # Errors
+    /// As [`AccessLog::stdout`] and [`AccessLog::file`].
+    pub fn open(target: &model::AccessLog) -> io::Result<Self> {
+        match target {
+            model::AccessLog::Off => Ok(Self::off()),
+            model::AccessLog::Stdout => Self::stdout(),
+            model::AccessLog::File(path) => Self::file(path),
+        }
+    }
+
     /// A log on standard output.
     ///
     /// # Errors
@@ -159,8 +172,8 @@ impl AccessLog {
         });
     }
 
-    /// Writes what was handed over and ends the writer; true where that was done in time. Waits
-    /// no longer than `limit`. Lines handed over later are lost.
+    /// Writes what was handed over and ends the writer; true where that was done in time. Blocks
+    /// the thread, but no longer than `limit`. Lines handed over later are lost.
     #[must_use]
     pub fn close(&self, limit: Duration) -> bool {
         self.queue.as_ref().is_none_or(|queue| queue.close(limit))

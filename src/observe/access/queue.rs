@@ -116,7 +116,8 @@ impl Queue {
             thread::sleep(Duration::from_millis(1));
         }
         let left = end.as_millis().saturating_sub(Tick::now().as_millis());
-        finished.recv_timeout(Duration::from_millis(left)).is_ok()
+        // A writer that ends without an answer was closed by another handle in between.
+        finished.recv_timeout(Duration::from_millis(left)) != Err(RecvTimeoutError::Timeout)
     }
 }
 

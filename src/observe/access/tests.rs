@@ -120,7 +120,8 @@ fn a_file_is_appended_to_and_complete_after_close() {
     let dir = tempfile::tempdir().expect("a directory for the test");
     let path = dir.path().join("access.log");
     std::fs::write(&path, "before\n").expect("the directory can be written to");
-    let log = AccessLog::file(&path).expect("the file can be opened");
+    let target = model::AccessLog::File(path.clone());
+    let log = AccessLog::open(&target).expect("the file can be opened");
     std::thread::scope(|scope| {
         for _ in 0..4 {
             let log = log.clone();

@@ -30,7 +30,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::text::{Escaped, Short};
-pub use crate::config::model::Tier;
+pub use crate::upstream::Tier;
 pub use schedule::{Due, Schedule};
 use table::{Align, Table};
 
