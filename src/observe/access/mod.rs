@@ -205,7 +205,7 @@ fn format(out: &mut Vec<u8>, record: &Record<'_>, stamp: &mut AccessStamp) {
         None => out.extend_from_slice(b"unix:"),
     }
     out.extend_from_slice(b" - ");
-    push_escaped(out, record.user.unwrap_or(b"-"));
+    push_escaped(out, record.user.filter(|user| !user.is_empty()).unwrap_or(b"-"));
     out.push(b' ');
     out.extend_from_slice(stamp.at(record.at));
     out.extend_from_slice(b" \"");

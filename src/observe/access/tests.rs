@@ -96,6 +96,35 @@ fn a_client_cannot_end_a_field() {
     assert!(line.contains(r"127.0.0.1 - me\x0A ["), "{line}");
 }
 
+/// The lines are what nginx 1.22 logged for these requests.
+#[test]
+fn the_combined_part_is_what_nginx_prints() {
+    let combined = |record: Record<'_>| {
+        let line = printed(&Record { body_bytes: 1, ..record });
+        let (_, rest) = line.split_once(" - ").expect("the client comes first");
+        let (combined, _) = rest.split_once(" upstream=").expect("our keys come after");
+        combined.replace("[21/Nov/2026:06:40:11 +0000] ", "")
+    };
+    let agent = HeaderValue::from_bytes(b"a\"b\\c\xff\td").expect("legal bytes");
+    let target = b"/a?b=\"\\c";
+    let request = RequestLine::Parsed { method: &Method::GET, target, version: Version::HTTP_11 };
+    let record = Record { request, user_agent: Some(&agent), ..hello() };
+    let expected = r#"- "GET /a?b=\x22\x5Cc HTTP/1.1" 200 1 "-" "a\x22b\x5Cc\xFF\x09d""#;
+    assert_eq!(combined(record), expected);
+
+    let empty = HeaderValue::from_static("");
+    let request = RequestLine::Raw(b"GET /9");
+    let record = Record { request, referer: Some(&empty), user_agent: Some(&empty), ..hello() };
+    assert_eq!(combined(record), r#"- "GET /9" 200 1 "" """#);
+
+    let request = RequestLine::Raw(b"\x16\x03\x01\x02\0\x01");
+    let record = Record { request, status: 400, user: Some(b"me\nx"), ..hello() };
+    assert_eq!(combined(record), r#"me\x0Ax "\x16\x03\x01\x02\x00\x01" 400 1 "-" "-""#);
+
+    let record = Record { user: Some(b""), request: RequestLine::Raw(b"GET /u"), ..hello() };
+    assert_eq!(combined(record), r#"- "GET /u" 200 1 "-" "-""#);
+}
+
 #[test]
 fn an_error_with_a_comma_stays_in_its_attempt() {
     let attempts = [Attempt {
