@@ -48,19 +48,58 @@ impl Span {
     }
 }
 
+/// Text as it may be shown between backticks: control characters escaped, cut where it grows long.
+#[must_use]
+pub fn quote(text: &str) -> String {
+    const LONGEST: usize = 100;
+    let mut shown = String::from("`");
+    for (n, c) in text.chars().enumerate() {
+        match c {
+            _ if n == LONGEST => {
+                shown.push('…');
+                break;
+            }
+            c if c.is_control() => shown.extend(c.escape_default()),
+            c => shown.push(c),
+        }
+    }
+    shown.push('`');
+    shown
+}
+
+/// What a problem is about.
+#[derive(Debug)]
+enum Place {
+    /// Something that was typed.
+    Span(Span),
+    /// A file that has no lines to show, by name.
+    File(String),
+}
+
 /// One problem: what, where, what was expected there, and what to do.
 #[derive(Debug)]
 pub struct Diagnostic {
     message: String,
-    span: Span,
+    place: Place,
     expected: String,
+    also: Option<(Span, String)>,
     help: Option<String>,
 }
 
 impl Diagnostic {
+    fn new(place: Place, message: String) -> Self {
+        Self { message, place, expected: String::new(), also: None, help: None }
+    }
+
     /// Says under the caret what would have been right.
     pub fn expected(&mut self, expected: impl Into<String>) -> &mut Self {
         self.expected = expected.into();
+        self
+    }
+
+    /// Points at a second place, with what is to be said of it.
+    pub fn also(&mut self, span: impl Into<Span>, remark: impl Into<String>) -> &mut Self {
+        self.also = Some((span.into(), remark.into()));
         self
     }
 
@@ -69,25 +108,80 @@ impl Diagnostic {
         self.help = Some(help.into());
         self
     }
+
+    /// Adds "did you mean" where a known word is close to the one that was typed.
+    pub fn nearest<'a>(
+        &mut self,
+        typed: &str,
+        known: impl IntoIterator<Item = &'a str>,
+    ) -> &mut Self {
+        match nearest(typed, known) {
+            Some(word) => self.help(format!("did you mean `{word}`?")),
+            None => self,
+        }
+    }
+
+    /// Where in the file: the name of the source, then the first byte.
+    fn order(&self) -> (&str, usize) {
+        match &self.place {
+            Place::Span(span) => (&span.source.name, span.start),
+            Place::File(name) => (name, 0),
+        }
+    }
+}
+
+/// The known word that is most like the typed one, if it is close enough to be a slip.
+#[must_use]
+pub fn nearest<'a>(typed: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    // A third of the letters, at least one: more turns unrelated words into proposals.
+    let limit = (typed.chars().count() / 3).max(1);
+    let typed = typed.to_lowercase().replace('-', "_");
+    known
+        .into_iter()
+        .map(|word| {
+            let plain = word.to_lowercase().replace('-', "_");
+            (strsim::osa_distance(&typed, &plain), word)
+        })
+        .filter(|(distance, _)| *distance <= limit)
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, word)| word)
+}
+
+/// A line of a source with a mark under what it is about.
+fn snippet(f: &mut fmt::Formatter<'_>, gutter: usize, span: &Span, remark: &str) -> fmt::Result {
+    let (line, column) = span.line_column();
+    // A control character in a file must not reach the terminal; its substitute is as wide.
+    let shown = |c: char| if c.is_control() && c != '\t' { '\u{fffd}' } else { c };
+    let text: String = span.line().chars().map(shown).collect();
+    // A tab is as wide as the terminal makes it: the same tab puts the caret under the value.
+    let indent: String =
+        text.chars().take(column - 1).map(|c| if c == '\t' { c } else { ' ' }).collect();
+    let caret = "^".repeat(span.width());
+    writeln!(f, "{:gutter$}--> {}:{line}:{column}", "", span.source.name)?;
+    writeln!(f, "{:gutter$} |", "")?;
+    writeln!(f, "{line:gutter$} | {text}")?;
+    let mark = format!("{:gutter$} | {indent}{caret} {remark}", "");
+    writeln!(f, "{}", mark.trim_end())
 }
 
 impl fmt::Display for Diagnostic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (line, column) = self.span.line_column();
-        let gutter = line.to_string().len();
-        let caret = "^".repeat(self.span.width());
         writeln!(f, "error: {}", self.message)?;
-        writeln!(f, "{:gutter$}--> {}:{line}:{column}", "", self.span.source.name)?;
-        writeln!(f, "{:gutter$} |", "")?;
-        writeln!(f, "{line} | {}", self.span.line())?;
-        let mark = format!(
-            "{:gutter$} | {:indent$}{caret} {}",
-            "",
-            "",
-            self.expected,
-            indent = column - 1
-        );
-        writeln!(f, "{}", mark.trim_end())?;
+        let gutter = match &self.place {
+            Place::Span(span) => {
+                let also = self.also.as_ref().map_or(0, |(span, _)| span.line_column().0);
+                let gutter = span.line_column().0.max(also).to_string().len();
+                snippet(f, gutter, span, &self.expected)?;
+                gutter
+            }
+            Place::File(name) => {
+                writeln!(f, " --> {name}")?;
+                1
+            }
+        };
+        if let Some((span, remark)) = &self.also {
+            snippet(f, gutter, span, remark)?;
+        }
         match &self.help {
             Some(help) => writeln!(f, "{:gutter$} = help: {help}", ""),
             None => Ok(()),
@@ -95,24 +189,46 @@ impl fmt::Display for Diagnostic {
     }
 }
 
-/// The problems of a configuration, in the order in which they were found.
+/// The problems of a configuration.
 #[derive(Debug, Default)]
 pub struct Diagnostics(Vec<Diagnostic>);
 
+impl std::error::Error for Diagnostics {}
+
 impl Diagnostics {
     /// Records a problem and returns it, so that the caller can say more.
-    pub fn error(&mut self, span: Span, message: impl Into<String>) -> &mut Diagnostic {
-        let expected = String::new();
-        let diagnostic = Diagnostic { message: message.into(), span, expected, help: None };
+    pub fn error(&mut self, span: impl Into<Span>, message: impl Into<String>) -> &mut Diagnostic {
+        self.push(Diagnostic::new(Place::Span(span.into()), message.into()))
+    }
+
+    /// Records a problem with a file as a whole: nothing of it can be shown.
+    pub fn file_error(&mut self, name: &str, message: impl Into<String>) -> &mut Diagnostic {
+        self.push(Diagnostic::new(Place::File(name.to_owned()), message.into()))
+    }
+
+    fn push(&mut self, diagnostic: Diagnostic) -> &mut Diagnostic {
         self.0.push(diagnostic);
         let last = self.0.len() - 1;
         &mut self.0[last]
+    }
+
+    /// Brings the problems into the order of the file. What is reported twice of one place, because
+    /// an alias repeats it, stays once.
+    pub fn sort(&mut self) {
+        self.0.sort_by(|a, b| a.order().cmp(&b.order()));
+        self.0.dedup_by(|b, a| a.order() == b.order() && a.message == b.message);
     }
 
     /// Whether nothing is wrong.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+
+    /// How many problems there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.0.len()
     }
 }
 

@@ -1,0 +1,195 @@
+//! From the model back to YAML: what `robin convert` prints.
+//!
+//! Everything is said, defaults too, in the long form, so that the text loads to an equal model on
+//! any later version and in any environment.
+
+use serde_yaml::{Mapping, Value};
+
+use super::env::escape;
+use super::model::{
+    AccessLog, Config, HealthCheck, Host, Method, PathMatch, Probe, Route, RouteSettings,
+    ServerHeader, Tier, Upstream, UpstreamServer, VirtualServer,
+};
+use super::words::{PrintStatuses, print_duration, print_size};
+
+/// Prints a configuration as YAML that loads back to an equal one.
+#[must_use]
+pub fn to_yaml(config: &Config) -> String {
+    let mut top = Mapping::new();
+    let mut put = |key: &str, value: Value| top.insert(key.into(), value);
+    if let Some(threads) = config.threads {
+        put("threads", threads.get().into());
+    }
+    if let Some(user) = &config.user {
+        put("user", text(user));
+    }
+    put(
+        "resolver",
+        map([
+            ("servers", list(config.resolver.servers.iter().map(|s| text(&s.to_string())))),
+            ("timeout", print_duration(config.resolver.timeout).into()),
+        ]),
+    );
+    put("trust", list(config.trust.iter().map(|network| text(&network.to_string()))));
+    put(
+        "access_log",
+        match &config.access_log {
+            AccessLog::Off => "off".into(),
+            AccessLog::Stdout => "stdout".into(),
+            AccessLog::File(path) => text(&path.to_string_lossy()),
+        },
+    );
+    put(
+        "dashboard",
+        map([
+            ("enabled", config.dashboard.enabled.into()),
+            ("summary", print_duration(config.dashboard.summary).into()),
+        ]),
+    );
+    put("shutdown_timeout", print_duration(config.shutdown_timeout).into());
+    put("keepalive_timeout", print_duration(config.keepalive_timeout).into());
+    put("client_header_timeout", print_duration(config.client_header_timeout).into());
+    let written = config.upstreams.iter().filter(|upstream| !upstream.implicit);
+    put(
+        "upstreams",
+        Value::Mapping(written.map(|u| (u.name.as_str().into(), upstream(u))).collect()),
+    );
+    put("virtual_servers", list(config.virtual_servers.iter().map(|s| virtual_server(s, config))));
+    // A tree of texts, numbers, lists and maps with text keys always has a YAML form.
+    serde_yaml::to_string(&top).expect("a tree without tags and bytes can be written")
+}
+
+fn text(text: &str) -> Value {
+    escape(text).into()
+}
+
+fn list(items: impl Iterator<Item = Value>) -> Value {
+    Value::Sequence(items.collect())
+}
+
+fn map<const N: usize>(entries: [(&str, Value); N]) -> Value {
+    Value::Mapping(entries.into_iter().map(|(key, value)| (key.into(), value)).collect())
+}
+
+fn upstream(upstream: &Upstream) -> Value {
+    let mut entries = Mapping::new();
+    let mut put = |key: &str, value: Value| entries.insert(key.into(), value);
+    put("servers", list(upstream.servers.iter().map(server)));
+    put(
+        "method",
+        match upstream.method {
+            Method::RoundRobin => "round_robin".into(),
+        },
+    );
+    put("refresh", print_duration(upstream.refresh).into());
+    if let Some(check) = &upstream.health_check {
+        put("health_check", health_check(check));
+    }
+    put(
+        "keepalive",
+        map([
+            ("idle", print_duration(upstream.keepalive_idle).into()),
+            ("max", upstream.keepalive.into()),
+        ]),
+    );
+    Value::Mapping(entries)
+}
+
+fn server(server: &UpstreamServer) -> Value {
+    let address = match &server.host {
+        Host::Address(address) => std::net::SocketAddr::new(*address, server.port).to_string(),
+        Host::Name(name) | Host::Service(name) => format!("{name}:{}", server.port),
+    };
+    map([
+        ("address", address.into()),
+        ("weight", server.weight.get().into()),
+        ("backup", (server.tier == Tier::Backup).into()),
+        ("down", server.down.into()),
+        ("max_fails", server.passive.max_fails.into()),
+        ("fail_timeout", print_duration(server.passive.fail_timeout).into()),
+        ("max_conns", server.max_conns.into()),
+    ])
+}
+
+fn health_check(check: &HealthCheck) -> Value {
+    let mut entries = Mapping::new();
+    let mut put = |key: &str, value: Value| entries.insert(key.into(), value);
+    match &check.probe {
+        Probe::Tcp => {
+            put("tcp", true.into());
+        }
+        Probe::Http { path, host, status, body } => {
+            put("http", text(path));
+            if let Some(host) = host {
+                put("host", text(host));
+            }
+            put("status", list(status.iter().map(|s| PrintStatuses(s).to_string().into())));
+            if let Some(body) = body {
+                put("body", text(body));
+            }
+        }
+    }
+    put("every", print_duration(check.every).into());
+    put("timeout", print_duration(check.timeout).into());
+    put("rise", check.rise.get().into());
+    put("fall", check.fall.get().into());
+    if let Some(port) = check.port {
+        put("port", port.into());
+    }
+    Value::Mapping(entries)
+}
+
+fn virtual_server(server: &VirtualServer, config: &Config) -> Value {
+    let routes = server.routes.iter().map(|r| (path(&r.path).into(), route(r, config)));
+    map([
+        ("listen", list(server.listen.iter().map(|address| address.to_string().into()))),
+        ("names", list(server.names.iter().map(|name| name.as_str().into()))),
+        ("routes", Value::Mapping(routes.collect())),
+    ])
+}
+
+fn path(path: &PathMatch) -> String {
+    match path {
+        PathMatch::Exact(path) => format!("= {path}"),
+        PathMatch::Prefix(path) => path.clone(),
+    }
+}
+
+fn route(route: &Route, config: &Config) -> Value {
+    let upstream = &config.upstreams[route.upstream].name;
+    let to = format!("{upstream}{}", route.uri.as_deref().unwrap_or(""));
+    let mut entries = Mapping::new();
+    entries.insert("to".into(), text(&to));
+    settings(&route.settings, &mut entries);
+    Value::Mapping(entries)
+}
+
+fn settings(settings: &RouteSettings, entries: &mut Mapping) {
+    let mut put = |key: &str, value: Value| entries.insert(key.into(), value);
+    // What a template prints has the template's own escapes, which the environment leaves alone.
+    let headers = settings.headers.iter();
+    let headers = headers.map(|(name, value)| (name.as_str().into(), value.to_string().into()));
+    put("headers", Value::Mapping(headers.collect()));
+    put(
+        "timeouts",
+        map([
+            ("connect", print_duration(settings.timeouts.connect).into()),
+            ("send", print_duration(settings.timeouts.send).into()),
+            ("read", print_duration(settings.timeouts.read).into()),
+        ]),
+    );
+    let statuses = settings.retry.statuses.iter();
+    put(
+        "retry",
+        map([
+            ("tries", settings.retry.tries.into()),
+            ("timeout", print_duration(settings.retry.timeout).into()),
+            ("non_idempotent", settings.retry.non_idempotent.into()),
+            ("statuses", list(statuses.map(|status| (*status).into()))),
+        ]),
+    );
+    put("client_max_body_size", print_size(settings.client_max_body_bytes).into());
+    put("websocket", settings.websocket.into());
+    put("server_header", (settings.server_header == ServerHeader::Robin).into());
+    put("error_details", settings.error_details.into());
+}

@@ -1,0 +1,237 @@
+//! What was typed, before anything is known of its meaning: the tree that both doors fill.
+//!
+//! A leaf is a word with its place. Nothing here has a default, a type or a limit: all that is
+//! [`super::resolve`]'s. A door reports only what it cannot put into this tree (an unknown key, a
+//! list where a word belongs) and marks the list it left incomplete, so that `resolve` does not
+//! complain of what the door has complained of already.
+
+use std::fmt;
+use std::sync::Arc;
+
+use super::diagnostics::Span;
+
+/// Finds what a door has numbered. Most places are never asked for, so a door may do the work of
+/// finding one when a message needs it.
+pub trait Locate: fmt::Debug + Send + Sync {
+    /// Where the thing with this number was typed.
+    fn locate(&self, number: usize) -> Span;
+}
+
+/// Where something was typed: a file and a number that the file's door gave out.
+#[derive(Clone, Debug)]
+pub struct Place {
+    file: Arc<dyn Locate>,
+    number: usize,
+}
+
+impl Place {
+    /// The place with this number in `file`.
+    #[must_use]
+    pub fn new(file: Arc<dyn Locate>, number: usize) -> Self {
+        Self { file, number }
+    }
+}
+
+impl From<&Place> for Span {
+    fn from(place: &Place) -> Self {
+        place.file.locate(place.number)
+    }
+}
+
+/// A value with the place where it was typed.
+#[derive(Clone, Debug)]
+pub struct Spanned<T> {
+    /// The value.
+    pub value: T,
+    /// Where it stands.
+    pub place: Place,
+}
+
+/// A leaf: text as typed, with what it says of the environment filled in.
+pub type Word = Spanned<String>;
+
+/// Several of a kind.
+#[derive(Clone, Debug)]
+pub struct List<T> {
+    /// What could be read of them, in the order of the file.
+    pub items: Vec<T>,
+    /// Whether some could not be read and were reported.
+    pub broken: bool,
+    /// Where the list begins.
+    pub place: Place,
+}
+
+/// A whole configuration.
+#[derive(Debug)]
+pub struct Config {
+    /// `threads`.
+    pub threads: Option<Word>,
+    /// `user`.
+    pub user: Option<Word>,
+    /// `resolver`.
+    pub resolver: Option<Resolver>,
+    /// `trust`.
+    pub trust: Option<List<Word>>,
+    /// `access_log`.
+    pub access_log: Option<Word>,
+    /// `dashboard`.
+    pub dashboard: Dashboard,
+    /// `shutdown_timeout`.
+    pub shutdown_timeout: Option<Word>,
+    /// `keepalive_timeout`.
+    pub keepalive_timeout: Option<Word>,
+    /// `client_header_timeout`.
+    pub client_header_timeout: Option<Word>,
+    /// `upstreams`.
+    pub upstreams: Option<List<Upstream>>,
+    /// Settings for every virtual server.
+    pub settings: Settings,
+    /// `listen`, `names` and `routes` at the top: the short form of one virtual server.
+    pub server: VirtualServer,
+    /// `virtual_servers`.
+    pub virtual_servers: Option<List<VirtualServer>>,
+}
+
+/// `resolver`.
+#[derive(Debug)]
+pub struct Resolver {
+    /// Addresses of DNS servers.
+    pub servers: Option<List<Word>>,
+    /// `timeout`.
+    pub timeout: Option<Word>,
+}
+
+/// `dashboard`.
+#[derive(Debug, Default)]
+pub struct Dashboard {
+    /// `enabled`, or the one word of the short form.
+    pub enabled: Option<Word>,
+    /// `summary`.
+    pub summary: Option<Word>,
+}
+
+/// An entry of `upstreams`.
+#[derive(Debug)]
+pub struct Upstream {
+    /// Its name.
+    pub name: Word,
+    /// `servers`.
+    pub servers: Option<List<UpstreamServer>>,
+    /// `method`.
+    pub method: Option<Word>,
+    /// `refresh`.
+    pub refresh: Option<Word>,
+    /// `health_check`.
+    pub health_check: Option<HealthCheck>,
+    /// `keepalive.idle`.
+    pub keepalive_idle: Option<Word>,
+    /// `keepalive.max`.
+    pub keepalive: Option<Word>,
+    /// Whether part of it could not be read and was reported.
+    pub broken: bool,
+}
+
+/// A server line.
+#[derive(Debug)]
+pub struct UpstreamServer {
+    /// `address`, or the one word of the short form.
+    pub address: Word,
+    /// `weight`.
+    pub weight: Option<Word>,
+    /// `backup`.
+    pub backup: Option<Word>,
+    /// `down`.
+    pub down: Option<Word>,
+    /// `max_fails`.
+    pub max_fails: Option<Word>,
+    /// `fail_timeout`.
+    pub fail_timeout: Option<Word>,
+    /// `max_conns`.
+    pub max_conns: Option<Word>,
+}
+
+/// `health_check`.
+#[derive(Debug)]
+pub struct HealthCheck {
+    /// `http`: the path.
+    pub http: Option<Word>,
+    /// `tcp`: a switch.
+    pub tcp: Option<Word>,
+    /// `every`.
+    pub every: Option<Word>,
+    /// `timeout`.
+    pub timeout: Option<Word>,
+    /// `rise`.
+    pub rise: Option<Word>,
+    /// `fall`.
+    pub fall: Option<Word>,
+    /// `status`.
+    pub status: Option<List<Word>>,
+    /// `body`.
+    pub body: Option<Word>,
+    /// `host`.
+    pub host: Option<Word>,
+    /// `port`.
+    pub port: Option<Word>,
+    /// Where it begins.
+    pub place: Place,
+    /// Whether part of it could not be read and was reported.
+    pub broken: bool,
+}
+
+/// An entry of `virtual_servers`, or the short form of the only one.
+#[derive(Debug)]
+pub struct VirtualServer {
+    /// `listen`.
+    pub listen: Option<List<Word>>,
+    /// `names`.
+    pub names: Option<List<Word>>,
+    /// `routes`.
+    pub routes: Option<List<Route>>,
+    /// Settings for each of its routes; none in the short form, where the top's are the same.
+    pub settings: Settings,
+    /// Where it begins.
+    pub place: Place,
+    /// Whether part of it could not be read and was reported.
+    pub broken: bool,
+}
+
+/// An entry of `routes`.
+#[derive(Debug)]
+pub struct Route {
+    /// Which paths, as typed: `/path` or `= /path`.
+    pub path: Word,
+    /// Where to; none where that could not be read and was reported.
+    pub to: Option<Word>,
+    /// Its own settings.
+    pub settings: Settings,
+}
+
+/// What may be set for everything, for a virtual server, for a route; the innermost wins.
+#[derive(Debug, Default)]
+pub struct Settings {
+    /// `headers`: names with templates.
+    pub headers: Vec<(Word, Word)>,
+    /// `timeouts.connect`.
+    pub connect_timeout: Option<Word>,
+    /// `timeouts.send`.
+    pub send_timeout: Option<Word>,
+    /// `timeouts.read`.
+    pub read_timeout: Option<Word>,
+    /// `retry.tries`.
+    pub retry_tries: Option<Word>,
+    /// `retry.timeout`.
+    pub retry_timeout: Option<Word>,
+    /// `retry.non_idempotent`.
+    pub retry_non_idempotent: Option<Word>,
+    /// `retry.statuses`.
+    pub retry_statuses: Option<List<Word>>,
+    /// `client_max_body_size`.
+    pub client_max_body_size: Option<Word>,
+    /// `websocket`.
+    pub websocket: Option<Word>,
+    /// `server_header`.
+    pub server_header: Option<Word>,
+    /// `error_details`.
+    pub error_details: Option<Word>,
+}

@@ -1,0 +1,110 @@
+//! From one word to one value, or a diagnostic and nothing.
+
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use crate::config::address::BadAddress;
+use crate::config::diagnostics::{Diagnostics, quote};
+use crate::config::raw::{List, Word};
+use crate::config::words::{self, BadWord};
+
+/// Whether zero means something.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Zero {
+    Allowed,
+    Refused,
+}
+
+impl Diagnostics {
+    pub(super) fn time(&mut self, key: &str, word: Option<&Word>, zero: Zero) -> Option<Duration> {
+        let word = word?;
+        match words::duration(&word.value) {
+            Ok(Duration::ZERO) if zero == Zero::Refused => {
+                let message = format!("`{key}` must be more than 0, found {}", quote(&word.value));
+                self.error(&word.place, message);
+            }
+            Ok(duration) => return Some(duration),
+            Err(BadWord::TooLarge) => {
+                let message = format!("`{key}` is too long: {}", quote(&word.value));
+                self.error(&word.place, message).expected("expected at most 100y");
+            }
+            Err(BadWord::Not(_)) => {
+                let message = format!("`{key}` takes a time, found {}", quote(&word.value));
+                self.error(&word.place, message)
+                    .expected("expected a time such as `500ms`, `10s` or `1m30s`");
+            }
+        }
+        None
+    }
+
+    pub(super) fn size(&mut self, key: &str, word: Option<&Word>) -> Option<u64> {
+        let word = word?;
+        let size = words::size(&word.value);
+        if size.is_err() {
+            let message = format!("`{key}` takes a size, found {}", quote(&word.value));
+            self.error(&word.place, message)
+                .expected("expected bytes, or a size such as `8k`, `10m` or `1g`");
+        }
+        size.ok()
+    }
+
+    pub(super) fn switch(&mut self, key: &str, word: Option<&Word>) -> Option<bool> {
+        let word = word?;
+        let switch = words::switch(&word.value);
+        if switch.is_none() {
+            let message = format!("`{key}` is on or off, found {}", quote(&word.value));
+            self.error(&word.place, message).expected("expected one of on, off");
+        }
+        switch
+    }
+
+    /// A whole number within limits that fit into `T`.
+    pub(super) fn number<T: TryFrom<u64>>(
+        &mut self,
+        key: &str,
+        word: Option<&Word>,
+        limits: RangeInclusive<u64>,
+    ) -> Option<T> {
+        let word = word?;
+        let number = words::number(&word.value).filter(|number| limits.contains(number));
+        let number = number.and_then(|number| T::try_from(number).ok());
+        if number.is_none() {
+            let (first, last) = limits.into_inner();
+            let message =
+                format!("`{key}` must be {first} to {last}, found {}", quote(&word.value));
+            self.error(&word.place, message).expected("expected a whole number");
+        }
+        number
+    }
+
+    /// What an address reader says, under the word it read.
+    pub(super) fn address<T>(&mut self, word: &Word, read: Result<T, BadAddress>) -> Option<T> {
+        match read {
+            Ok(address) => Some(address),
+            Err(error) => {
+                self.error(&word.place, error.to_string()).expected(error.expected());
+                None
+            }
+        }
+    }
+
+    /// Ranges of statuses; empty where none was written or none is right.
+    pub(super) fn statuses(
+        &mut self,
+        key: &str,
+        list: Option<&List<Word>>,
+    ) -> Vec<RangeInclusive<u16>> {
+        let mut ranges = Vec::new();
+        for word in list.iter().flat_map(|list| &list.items) {
+            match words::statuses(&word.value) {
+                Some(range) => ranges.push(range),
+                None => {
+                    let message = format!("`{key}` takes statuses, found {}", quote(&word.value));
+                    self.error(&word.place, message)
+                        .expected("expected a status from 100 to 599 or a range such as `200-399`");
+                }
+            }
+        }
+        ranges
+    }
+}

@@ -1,0 +1,136 @@
+//! From what was typed to what it means: the only place that knows defaults and compares fields.
+//!
+//! Every problem is reported, not the first: where a value is wrong a stand-in takes its place, so
+//! that the rest can still be checked. The model that comes out beside diagnostics must not be
+//! used.
+
+mod leaf;
+mod routes;
+mod settings;
+mod upstreams;
+
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+use self::leaf::Zero;
+use self::upstreams::Upstreams;
+use super::address;
+use super::diagnostics::{Diagnostics, quote};
+use super::model::{AccessLog, Config, Dashboard, Resolver};
+use super::raw::{self, List, Word};
+use super::words;
+
+/// Checks what was written and fills in what was not.
+pub(super) fn resolve(raw: &raw::Config, diags: &mut Diagnostics) -> Config {
+    let mut upstreams = Upstreams::resolve(raw.upstreams.as_ref(), diags);
+    let virtual_servers = routes::virtual_servers(raw, &mut upstreams, diags);
+    let mut time = |key, word: &Option<Word>, zero, default| {
+        diags.time(key, word.as_ref(), zero).unwrap_or(Duration::from_secs(default))
+    };
+    Config {
+        // Below Docker's 10 s, after which it kills.
+        shutdown_timeout: time("shutdown_timeout", &raw.shutdown_timeout, Zero::Allowed, 8),
+        keepalive_timeout: time("keepalive_timeout", &raw.keepalive_timeout, Zero::Allowed, 75),
+        client_header_timeout: time(
+            "client_header_timeout",
+            &raw.client_header_timeout,
+            Zero::Refused,
+            60,
+        ),
+        threads: threads(raw.threads.as_ref(), diags),
+        user: user(raw.user.as_ref(), diags),
+        resolver: resolver(raw.resolver.as_ref(), diags),
+        trust: trust(raw.trust.as_ref(), diags),
+        access_log: access_log(raw.access_log.as_ref(), diags),
+        dashboard: dashboard(&raw.dashboard, diags),
+        upstreams: upstreams.into_list(),
+        virtual_servers,
+    }
+}
+
+fn threads(word: Option<&Word>, diags: &mut Diagnostics) -> Option<NonZeroUsize> {
+    /// More than any machine has cores.
+    const MOST: u64 = 1024;
+    let word = word.filter(|word| word.value != "auto");
+    let threads: usize = diags.number("threads", word, 1..=MOST)?;
+    NonZeroUsize::new(threads)
+}
+
+fn user(word: Option<&Word>, diags: &mut Diagnostics) -> Option<String> {
+    let word = word?;
+    let bad = |c: char| c.is_whitespace() || c.is_control() || c == ':';
+    if word.value.is_empty() || word.value.contains(bad) {
+        let message = format!("`user` takes a user's name, found {}", quote(&word.value));
+        diags.error(&word.place, message).expected("expected one name");
+        return None;
+    }
+    Some(word.value.clone())
+}
+
+fn resolver(raw: Option<&raw::Resolver>, diags: &mut Diagnostics) -> Resolver {
+    let timeout = raw.and_then(|raw| raw.timeout.as_ref());
+    let timeout = diags.time("timeout", timeout, Zero::Refused).unwrap_or(Duration::from_secs(2));
+    let mut servers = Vec::new();
+    let words = raw.and_then(|raw| raw.servers.as_ref());
+    for word in words.iter().flat_map(|list| &list.items) {
+        match address::resolver(&word.value) {
+            Some(server) => servers.push(server),
+            None => {
+                let message = format!("{} is not the address of a DNS server", quote(&word.value));
+                diags
+                    .error(&word.place, message)
+                    .expected("expected an address with or without a port, as in `127.0.0.11:53`");
+            }
+        }
+    }
+    Resolver { servers, timeout }
+}
+
+fn trust(list: Option<&List<Word>>, diags: &mut Diagnostics) -> Vec<IpNet> {
+    let mut networks = Vec::new();
+    for word in list.iter().flat_map(|list| &list.items) {
+        let single = || word.value.parse().map(|address: std::net::IpAddr| IpNet::from(address));
+        match word.value.parse::<IpNet>().or_else(|_| single()) {
+            Ok(network) => networks.push(network.trunc()),
+            Err(_) => {
+                let message = format!("{} is not a network", quote(&word.value));
+                diags
+                    .error(&word.place, message)
+                    .expected("expected an address or a network such as `10.0.0.0/8`");
+            }
+        }
+    }
+    networks
+}
+
+fn access_log(word: Option<&Word>, diags: &mut Diagnostics) -> AccessLog {
+    let Some(word) = word else { return AccessLog::Stdout };
+    match (word.value.as_str(), words::switch(&word.value)) {
+        ("stdout", _) | (_, Some(true)) => AccessLog::Stdout,
+        (_, Some(false)) => AccessLog::Off,
+        // A word without a slash is a slip more often than a file.
+        (path, None) if path.contains('/') => AccessLog::File(PathBuf::from(path)),
+        (other, None) => {
+            let message = format!("unknown access log {}", quote(other));
+            diags
+                .error(&word.place, message)
+                .expected(
+                    "expected one of on, off, stdout, or a path such as `/var/log/access.log`",
+                )
+                .nearest(other, ["on", "off", "stdout"]);
+            AccessLog::Stdout
+        }
+    }
+}
+
+fn dashboard(raw: &raw::Dashboard, diags: &mut Diagnostics) -> Dashboard {
+    Dashboard {
+        enabled: diags.switch("dashboard", raw.enabled.as_ref()).unwrap_or(true),
+        summary: diags
+            .time("summary", raw.summary.as_ref(), Zero::Allowed)
+            .unwrap_or(Duration::from_mins(1)),
+    }
+}

@@ -1,0 +1,193 @@
+//! Settings of a route: the defaults, then what the top, the virtual server and the route say.
+
+use std::time::Duration;
+
+use http::HeaderName;
+use http::header;
+
+use super::leaf::Zero;
+use crate::config::diagnostics::{Diagnostics, nearest, quote};
+use crate::config::model::{Retry, RouteSettings, ServerHeader, Timeouts};
+use crate::config::raw::{Settings, Word};
+use crate::config::template::{Template, Variable};
+
+/// As many attempts as Pingora makes at most (`ServerConf::max_retries`).
+const MOST_TRIES: u64 = 16;
+
+/// Headers of one connection (RFC 9110, section 7.6.1) and of a message's length: what the proxy
+/// does with them is not a matter of configuration.
+const OWN: [&str; 10] = [
+    "connection",
+    "content-length",
+    "expect",
+    "keep-alive",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+    "http2-settings",
+];
+
+/// What holds where nothing is written.
+pub(super) fn defaults() -> RouteSettings {
+    const NGINX: Duration = Duration::from_mins(1);
+    let header = |name: &'static str, value: &str| {
+        let template = Template::parse(value).expect("its variables are in the list of variables");
+        (HeaderName::from_static(name), template)
+    };
+    RouteSettings {
+        headers: vec![
+            header("host", "$http_host"),
+            header("x-real-ip", "$real_ip"),
+            header("x-forwarded-for", "$forwarded_for"),
+            header("x-forwarded-proto", "$forwarded_proto"),
+            header("x-forwarded-host", "$forwarded_host"),
+        ],
+        timeouts: Timeouts { connect: NGINX, send: NGINX, read: NGINX },
+        retry: Retry {
+            tries: 0,
+            timeout: Duration::ZERO,
+            non_idempotent: false,
+            statuses: Vec::new(),
+        },
+        client_max_body_bytes: 1 << 20,
+        websocket: false,
+        server_header: ServerHeader::Robin,
+        error_details: false,
+    }
+}
+
+impl Settings {
+    /// What holds inside of `outer` once these are said.
+    pub(super) fn resolve(&self, outer: &RouteSettings, diags: &mut Diagnostics) -> RouteSettings {
+        let switch = |diags: &mut Diagnostics, key, word: &Option<Word>, outer| {
+            diags.switch(key, word.as_ref()).unwrap_or(outer)
+        };
+        let server_header = diags.switch("server_header", self.server_header.as_ref());
+        RouteSettings {
+            headers: self.headers(&outer.headers, diags),
+            timeouts: self.timeouts(outer.timeouts, diags),
+            retry: self.retry(&outer.retry, diags),
+            client_max_body_bytes: diags
+                .size("client_max_body_size", self.client_max_body_size.as_ref())
+                .unwrap_or(outer.client_max_body_bytes),
+            websocket: switch(diags, "websocket", &self.websocket, outer.websocket),
+            server_header: match server_header {
+                Some(true) => ServerHeader::Robin,
+                Some(false) => ServerHeader::Off,
+                None => outer.server_header,
+            },
+            error_details: switch(diags, "error_details", &self.error_details, outer.error_details),
+        }
+    }
+
+    fn timeouts(&self, outer: Timeouts, diags: &mut Diagnostics) -> Timeouts {
+        let mut time = |key, word: &Option<Word>, outer| {
+            diags.time(key, word.as_ref(), Zero::Refused).unwrap_or(outer)
+        };
+        Timeouts {
+            connect: time("connect", &self.connect_timeout, outer.connect),
+            send: time("send", &self.send_timeout, outer.send),
+            read: time("read", &self.read_timeout, outer.read),
+        }
+    }
+
+    fn retry(&self, outer: &Retry, diags: &mut Diagnostics) -> Retry {
+        let statuses = self.retry_statuses.as_ref().map(|list| {
+            let mut statuses = Vec::new();
+            for word in &list.items {
+                let status = diags.number("statuses", Some(word), 400..=599);
+                statuses.extend(status.filter(|status| !statuses.contains(status)));
+            }
+            statuses
+        });
+        Retry {
+            tries: diags
+                .number("tries", self.retry_tries.as_ref(), 0..=MOST_TRIES)
+                .unwrap_or(outer.tries),
+            timeout: diags
+                .time("timeout", self.retry_timeout.as_ref(), Zero::Allowed)
+                .unwrap_or(outer.timeout),
+            non_idempotent: diags
+                .switch("non_idempotent", self.retry_non_idempotent.as_ref())
+                .unwrap_or(outer.non_idempotent),
+            statuses: statuses.unwrap_or_else(|| outer.statuses.clone()),
+        }
+    }
+
+    fn headers(
+        &self,
+        outer: &[(HeaderName, Template)],
+        diags: &mut Diagnostics,
+    ) -> Vec<(HeaderName, Template)> {
+        let mut headers = outer.to_vec();
+        let mut here: Vec<(HeaderName, &Word)> = Vec::new();
+        for (name_word, value) in &self.headers {
+            let Some(name) = header_name(name_word, diags) else { continue };
+            let template = header_value(&name, value, diags);
+            if let Some((_, first)) = here.iter().find(|(known, _)| *known == name) {
+                diags
+                    .error(
+                        &name_word.place,
+                        format!("duplicate header {}", quote(&name_word.value)),
+                    )
+                    .expected("written again here")
+                    .also(&first.place, "first written here");
+                continue;
+            }
+            here.push((name.clone(), name_word));
+            match headers.iter_mut().find(|(known, _)| *known == name) {
+                Some((_, known)) => *known = template,
+                None => headers.push((name, template)),
+            }
+        }
+        headers
+    }
+}
+
+fn header_name(word: &Word, diags: &mut Diagnostics) -> Option<HeaderName> {
+    let Ok(name) = word.value.parse::<HeaderName>() else {
+        diags
+            .error(&word.place, format!("{} is not the name of a header", quote(&word.value)))
+            .expected("expected letters, digits and `-`");
+        return None;
+    };
+    if OWN.contains(&name.as_str()) {
+        let diagnostic = diags
+            .error(&word.place, format!("header {} cannot be set", quote(&word.value)))
+            .expected("robin sets it itself");
+        if name == header::CONNECTION || name == header::UPGRADE {
+            diagnostic.help("`websocket: true` passes upgrades on; see also `keepalive`");
+        }
+        return None;
+    }
+    Some(name)
+}
+
+fn header_value(name: &HeaderName, word: &Word, diags: &mut Diagnostics) -> Template {
+    if word.value.chars().any(|c| c.is_control() && c != '\t') {
+        diags
+            .error(&word.place, format!("header `{name}` has a control character in its value"))
+            .expected("expected one line of text");
+    }
+    if *name == header::HOST && word.value.is_empty() {
+        diags
+            .error(&word.place, "header `Host` cannot be removed")
+            .expected("expected a host, `$http_host` or `$proxy_host`");
+    }
+    Template::parse(&word.value).unwrap_or_else(|unknown| {
+        let diagnostic = diags
+            .error(&word.place, unknown.to_string())
+            .expected("a variable begins with `$`; `$$` is a dollar sign");
+        match nearest(&unknown.name, Variable::names()) {
+            Some(name) => diagnostic.help(format!("did you mean `${name}`?")),
+            None if !unknown.name.is_empty() => diagnostic.help(format!(
+                "there are {}, and `$http_NAME` for a header of the request",
+                Variable::names().map(|name| format!("${name}")).collect::<Vec<_>>().join(", ")
+            )),
+            None => diagnostic,
+        };
+        Template::default()
+    })
+}

@@ -1,0 +1,300 @@
+//! Upstreams: their server lines, how a peer is chosen, probes.
+
+use std::collections::HashMap;
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use super::leaf::Zero;
+use crate::config::address::{self, HTTP_PORT};
+use crate::config::diagnostics::{Diagnostics, quote};
+use crate::config::model::{
+    HealthCheck, Host, Method, PassiveRule, Probe, Tier, Upstream, UpstreamServer,
+};
+use crate::config::raw::{self, List, Word};
+
+/// Methods in the order in which a message lists them.
+const METHODS: [&str; 5] = ["round_robin", "least_conn", "ip_hash", "hash", "random"];
+
+/// The upstreams found so far: those written, then those that targets of routes make.
+pub(super) struct Upstreams {
+    list: Vec<Upstream>,
+    /// Whether some could not be read, so that a name that is missing may be one of them.
+    broken: bool,
+}
+
+impl Upstreams {
+    pub(super) fn resolve(raw: Option<&List<raw::Upstream>>, diags: &mut Diagnostics) -> Self {
+        let mut list = Vec::new();
+        let mut names: HashMap<&str, &Word> = HashMap::new();
+        for raw in raw.iter().flat_map(|raw| &raw.items) {
+            let name = raw.name.value.as_str();
+            // What a target may begin with: `back-end/v1/` must lead to the upstream `back-end`.
+            if !matches!(address::host(name), Ok(Host::Name(_) | Host::Service(_))) {
+                diags
+                    .error(&raw.name.place, format!("{} cannot name an upstream", quote(name)))
+                    .expected("expected a name of letters, digits, `-`, `_` and dots");
+            }
+            match names.get(name) {
+                Some(first) => {
+                    diags
+                        .error(&raw.name.place, format!("duplicate upstream {}", quote(name)))
+                        .expected("written again here")
+                        .also(&first.place, "first written here");
+                }
+                None => {
+                    names.insert(name, &raw.name);
+                    list.push(upstream(raw, diags));
+                }
+            }
+        }
+        Self { list, broken: raw.is_some_and(|raw| raw.broken) }
+    }
+
+    /// The position of the upstream with this name.
+    pub(super) fn find(&self, name: &str) -> Option<usize> {
+        self.list.iter().position(|upstream| !upstream.implicit && upstream.name == name)
+    }
+
+    /// The names that were written.
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+        self.list
+            .iter()
+            .filter(|upstream| !upstream.implicit)
+            .map(|upstream| upstream.name.as_str())
+    }
+
+    pub(super) fn broken(&self) -> bool {
+        self.broken
+    }
+
+    /// The position of the upstream made for an address; the same address has the same one.
+    pub(super) fn implicit(&mut self, host_text: &str, host: Host, port: u16) -> usize {
+        let name = format!("{host_text}:{port}");
+        let known =
+            self.list.iter().position(|upstream| upstream.implicit && upstream.name == name);
+        known.unwrap_or_else(|| {
+            let server = UpstreamServer {
+                host,
+                port,
+                weight: NonZeroU32::MIN,
+                tier: Tier::Primary,
+                down: false,
+                max_conns: 0,
+                passive: PassiveRule::default(),
+            };
+            self.list.push(Upstream { implicit: true, ..Upstream::new(name, vec![server]) });
+            self.list.len() - 1
+        })
+    }
+
+    pub(super) fn into_list(self) -> Vec<Upstream> {
+        self.list
+    }
+}
+
+impl Upstream {
+    /// An upstream that says nothing but its name and its servers.
+    fn new(name: String, servers: Vec<UpstreamServer>) -> Self {
+        Self {
+            name,
+            implicit: false,
+            servers,
+            method: Method::default(),
+            refresh: Duration::from_secs(1),
+            health_check: None,
+            // Below gunicorn's 2 s: a connection that the back-end is just closing loses a request.
+            keepalive_idle: Duration::from_millis(1500),
+            keepalive: 128,
+        }
+    }
+}
+
+fn upstream(raw: &raw::Upstream, diags: &mut Diagnostics) -> Upstream {
+    /// More idle connections than ports on one address.
+    const MOST_IDLE: u64 = 65_535;
+    let plain = Upstream::new(raw.name.value.clone(), servers(raw, diags));
+    let health_check = raw.health_check.as_ref();
+    Upstream {
+        method: method(raw.method.as_ref(), diags),
+        refresh: diags
+            .time("refresh", raw.refresh.as_ref(), Zero::Refused)
+            .unwrap_or(plain.refresh),
+        health_check: health_check.and_then(|raw| self::health_check(raw, diags)),
+        keepalive_idle: diags
+            .time("idle", raw.keepalive_idle.as_ref(), Zero::Allowed)
+            .unwrap_or(plain.keepalive_idle),
+        keepalive: diags
+            .number("max", raw.keepalive.as_ref(), 0..=MOST_IDLE)
+            .unwrap_or(plain.keepalive),
+        ..plain
+    }
+}
+
+fn servers(raw: &raw::Upstream, diags: &mut Diagnostics) -> Vec<UpstreamServer> {
+    let name = quote(&raw.name.value);
+    let Some(list) = &raw.servers else {
+        if !raw.broken {
+            diags
+                .error(&raw.name.place, format!("upstream {name} has no servers"))
+                .expected("expected `servers:` below it, as in `servers: [host:port]`");
+        }
+        return Vec::new();
+    };
+    if list.items.is_empty() && !list.broken {
+        diags
+            .error(&list.place, format!("upstream {name} has no servers"))
+            .expected("expected at least one `host:port`");
+    }
+    let mut servers: Vec<(UpstreamServer, &Word)> = Vec::new();
+    for raw in &list.items {
+        let Some(server) = server(raw, diags) else { continue };
+        let same = |s: &UpstreamServer| s.host == server.host && s.port == server.port;
+        if let Some((_, first)) = servers.iter().find(|(known, _)| same(known)) {
+            diags
+                .error(
+                    &raw.address.place,
+                    format!("duplicate server {}", quote(&raw.address.value)),
+                )
+                .expected("written again here")
+                .also(&first.place, "first written here")
+                .help("`weight` gives a server a larger share");
+        } else {
+            servers.push((server, &raw.address));
+        }
+    }
+    servers.into_iter().map(|(server, _)| server).collect()
+}
+
+fn server(raw: &raw::UpstreamServer, diags: &mut Diagnostics) -> Option<UpstreamServer> {
+    // What the balancer shares out exactly; nobody writes more.
+    const MOST_WEIGHT: u64 = 16_384;
+    let address = diags.address(&raw.address, address::server(&raw.address.value));
+    let weight = diags.number("weight", raw.weight.as_ref(), 1..=MOST_WEIGHT);
+    let backup = diags.switch("backup", raw.backup.as_ref()).unwrap_or(false);
+    let passive = PassiveRule::default();
+    let max_fails = diags.number("max_fails", raw.max_fails.as_ref(), 0..=u64::from(u16::MAX));
+    let fail_timeout = diags.time("fail_timeout", raw.fail_timeout.as_ref(), Zero::Allowed);
+    let max_conns = diags.number("max_conns", raw.max_conns.as_ref(), 0..=u64::from(u32::MAX));
+    let down = diags.switch("down", raw.down.as_ref()).unwrap_or(false);
+    let (host, port) = address?;
+    Some(UpstreamServer {
+        host,
+        port: port.unwrap_or(HTTP_PORT),
+        weight: weight.and_then(NonZeroU32::new).unwrap_or(NonZeroU32::MIN),
+        tier: if backup { Tier::Backup } else { Tier::Primary },
+        down,
+        max_conns: max_conns.unwrap_or(0),
+        passive: PassiveRule {
+            max_fails: max_fails.unwrap_or(passive.max_fails),
+            fail_timeout: fail_timeout.unwrap_or(passive.fail_timeout),
+        },
+    })
+}
+
+fn method(word: Option<&Word>, diags: &mut Diagnostics) -> Method {
+    let Some(word) = word.filter(|word| word.value != "round_robin") else {
+        return Method::RoundRobin;
+    };
+    if METHODS.contains(&word.value.as_str()) {
+        let message = format!("balancing method `{}` is not supported yet", word.value);
+        diags.error(&word.place, message).expected("expected round_robin");
+    } else {
+        let message = format!("unknown balancing method {}", quote(&word.value));
+        diags
+            .error(&word.place, message)
+            .expected(format!("expected one of {}", METHODS.join(", ")))
+            .nearest(&word.value, METHODS);
+    }
+    Method::RoundRobin
+}
+
+fn health_check(raw: &raw::HealthCheck, diags: &mut Diagnostics) -> Option<HealthCheck> {
+    const MOST_IN_A_ROW: u64 = 1000;
+    let in_a_row = |diags: &mut Diagnostics, key, word: &Option<Word>| {
+        diags.number(key, word.as_ref(), 1..=MOST_IN_A_ROW).and_then(NonZeroU32::new)
+    };
+    let rise = in_a_row(diags, "rise", &raw.rise);
+    let fall = in_a_row(diags, "fall", &raw.fall);
+    let every = diags.time("every", raw.every.as_ref(), Zero::Refused);
+    let timeout = diags.time("timeout", raw.timeout.as_ref(), Zero::Refused);
+    let port = raw.port.as_ref().and_then(|word| diags.address(word, address::port(&word.value)));
+    Some(HealthCheck {
+        probe: probe(raw, diags)?,
+        every: every.unwrap_or(Duration::from_secs(5)),
+        timeout: timeout.unwrap_or(Duration::from_secs(1)),
+        rise: rise.unwrap_or(NonZeroU32::MIN),
+        fall: fall.unwrap_or(NonZeroU32::MIN.saturating_add(1)),
+        port,
+    })
+}
+
+fn probe(raw: &raw::HealthCheck, diags: &mut Diagnostics) -> Option<Probe> {
+    let tcp = match &raw.tcp {
+        Some(word) if word.value == "tcp" => true,
+        word => diags.switch("tcp", word.as_ref()).unwrap_or(false),
+    };
+    match (&raw.http, &raw.tcp) {
+        (Some(path), _) if !tcp => Some(http_probe(raw, path, diags)),
+        (Some(path), Some(switch)) => {
+            diags
+                .error(&switch.place, "a health check is either `http` or `tcp`")
+                .expected("this one")
+                .also(&path.place, "and this one")
+                .help("an HTTP probe connects, too: leave `tcp` out");
+            None
+        }
+        (None, _) if tcp => {
+            let http_only = [
+                ("status", raw.status.as_ref().map(|list| &list.place)),
+                ("body", raw.body.as_ref().map(|word| &word.place)),
+                ("host", raw.host.as_ref().map(|word| &word.place)),
+            ];
+            for (key, place) in http_only {
+                if let Some(place) = place {
+                    diags.error(place, format!("`{key}` is not allowed in a `tcp` health check"));
+                }
+            }
+            Some(Probe::Tcp)
+        }
+        _ => {
+            if !raw.broken {
+                diags
+                    .error(&raw.place, "a health check without a probe")
+                    .expected("expected `http: /path` or `tcp: on` in it");
+            }
+            None
+        }
+    }
+}
+
+fn http_probe(raw: &raw::HealthCheck, path: &Word, diags: &mut Diagnostics) -> Probe {
+    // Unlike a route, a probe may have a query.
+    if !address::is_path(path.value.split('?').next().unwrap_or(""))
+        || !path.value.bytes().all(|b| b.is_ascii_graphic() && b != b'#')
+    {
+        diags
+            .error(&path.place, format!("`http` takes a path, found {}", quote(&path.value)))
+            .expected("expected a path such as `/healthz`");
+    }
+    let host = raw.host.as_ref();
+    if let Some(host) = host.filter(|h| address::target(&h.value).map_or(true, |t| t.uri.is_some()))
+    {
+        diags
+            .error(&host.place, format!("{} is not a host", quote(&host.value)))
+            .expected("expected a host name with or without a port");
+    }
+    let body = raw.body.as_ref();
+    if let Some(body) = body.filter(|body| body.value.is_empty()) {
+        diags.error(&body.place, "`body` is empty").expected("expected a text to look for");
+    }
+    let mut status = diags.statuses("status", raw.status.as_ref());
+    if status.is_empty() {
+        status.push(200..=399);
+    }
+    Probe::Http {
+        path: path.value.clone(),
+        host: host.map(|word| word.value.clone()),
+        status,
+        body: body.map(|word| word.value.clone()),
+    }
+}

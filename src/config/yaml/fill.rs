@@ -1,0 +1,320 @@
+//! From nodes to the raw tree, one function a map.
+
+use super::fields::{Door, Fields};
+use super::node::{Node, Shape};
+use super::{
+    DASHBOARD, HEALTH_CHECK, KEEPALIVE, RESOLVER, RETRY, ROUTE, SERVER, SETTINGS, TIMEOUTS, TOP,
+    UPSTREAM, UPSTREAM_SERVER,
+};
+use crate::config::diagnostics::quote;
+use crate::config::env::Kind;
+use crate::config::raw::{
+    Config, Dashboard, HealthCheck, List, Resolver, Route, Settings, Upstream, UpstreamServer,
+    VirtualServer, Word,
+};
+
+impl Door<'_> {
+    pub(super) fn config(&mut self, node: &Node) -> Option<Config> {
+        let mut f = self.fields("the configuration", node, &[SERVER, TOP, SETTINGS])?;
+        Some(Config {
+            threads: f.word(self, "threads"),
+            user: f.word(self, "user"),
+            resolver: self.resolver(&f),
+            trust: f.words(self, "trust"),
+            access_log: f.word(self, "access_log"),
+            dashboard: self.dashboard(&f),
+            shutdown_timeout: f.word(self, "shutdown_timeout"),
+            keepalive_timeout: f.word(self, "keepalive_timeout"),
+            client_header_timeout: f.word(self, "client_header_timeout"),
+            upstreams: self.upstreams(&f),
+            settings: self.settings(&mut f),
+            virtual_servers: self.virtual_servers(&f),
+            server: self.server(f, Settings::default()),
+        })
+    }
+
+    /// The map below a key, its keys checked; `None` also for a key that is not there.
+    fn submap<'n>(
+        &mut self,
+        fields: &Fields<'n>,
+        key: &str,
+        known: &[&'static str],
+    ) -> Option<Fields<'n>> {
+        let (key, node) = fields.get(self, key)?;
+        self.map_below(key, node, known)
+    }
+
+    fn map_below<'n>(
+        &mut self,
+        key: &Node,
+        node: &'n Node,
+        known: &[&'static str],
+    ) -> Option<Fields<'n>> {
+        if matches!(node.shape, Shape::Null) {
+            self.no_value(key);
+            return None;
+        }
+        let called = quote(self.typed(key));
+        self.fields(&called, node, &[known])
+    }
+
+    /// The entries of a map whose keys are the user's own names, each made by `entry`.
+    fn named<'n, T>(
+        &mut self,
+        fields: &Fields<'n>,
+        key: &str,
+        mut entry: impl FnMut(&mut Self, &'n Node, &'n Node) -> Option<T>,
+    ) -> Option<List<T>> {
+        let (key, node) = fields.get(self, key)?;
+        let place = self.place(if matches!(node.shape, Shape::Map(_)) { key } else { node });
+        let mut list = List { items: Vec::new(), broken: false, place };
+        let called = quote(self.typed(key));
+        if matches!(node.shape, Shape::Null) {
+            self.no_value(key);
+            list.broken = true;
+        } else if let Some(entries) = self.entries(&called, node) {
+            for (key, node) in entries {
+                match entry(self, key, node) {
+                    Some(item) => list.items.push(item),
+                    None => list.broken = true,
+                }
+            }
+        } else {
+            list.broken = true;
+        }
+        Some(list)
+    }
+
+    fn resolver(&mut self, fields: &Fields<'_>) -> Option<Resolver> {
+        let (key, node) = fields.get(self, "resolver")?;
+        if !matches!(node.shape, Shape::Map(_)) {
+            return Some(Resolver { servers: Some(self.words(key, node)), timeout: None });
+        }
+        let mut f = self.map_below(key, node, RESOLVER)?;
+        Some(Resolver { servers: f.words(self, "servers"), timeout: f.word(self, "timeout") })
+    }
+
+    fn dashboard(&mut self, fields: &Fields<'_>) -> Dashboard {
+        let Some((key, node)) = fields.get(self, "dashboard") else {
+            return Dashboard::default();
+        };
+        if matches!(node.shape, Shape::Scalar) {
+            return Dashboard { enabled: self.word(key, node, Kind::Word), summary: None };
+        }
+        self.map_below(key, node, DASHBOARD).map_or_else(Dashboard::default, |mut f| Dashboard {
+            enabled: f.word(self, "enabled"),
+            summary: f.word(self, "summary"),
+        })
+    }
+
+    fn upstreams(&mut self, fields: &Fields<'_>) -> Option<List<Upstream>> {
+        self.named(fields, "upstreams", |door, key, node| {
+            let name = door.key(key);
+            let mut f = door
+                .map_below(key, node, UPSTREAM)
+                .unwrap_or_else(|| Fields::none(name.place.clone()));
+            let keepalive = door.submap(&f, "keepalive", KEEPALIVE);
+            let (idle, max) =
+                keepalive.map_or((None, None), |mut k| (k.word(door, "idle"), k.word(door, "max")));
+            Some(Upstream {
+                name,
+                servers: door.servers(&f),
+                method: f.word(door, "method"),
+                refresh: f.word(door, "refresh"),
+                health_check: door.health_check(&f),
+                keepalive_idle: idle,
+                keepalive: max,
+                broken: f.broken,
+            })
+        })
+    }
+
+    fn servers(&mut self, fields: &Fields<'_>) -> Option<List<UpstreamServer>> {
+        let (key, node) = fields.get(self, "servers")?;
+        let mut list = List { items: Vec::new(), broken: false, place: self.place(node) };
+        // One alone may stand without brackets.
+        let one = matches!(node.shape, Shape::Scalar | Shape::Map(_));
+        let items = if one { Some(std::slice::from_ref(node)) } else { self.items(key, node) };
+        list.broken = items.is_none();
+        for item in items.unwrap_or_default() {
+            match self.server_line(key, item) {
+                Some(server) => list.items.push(server),
+                None => list.broken = true,
+            }
+        }
+        Some(list)
+    }
+
+    fn server_line(&mut self, key: &Node, node: &Node) -> Option<UpstreamServer> {
+        if !matches!(node.shape, Shape::Map(_)) {
+            return Some(UpstreamServer::at(self.word(key, node, Kind::Word)?));
+        }
+        let mut f = self.fields("a server", node, &[UPSTREAM_SERVER])?;
+        let address = f.word(self, "address");
+        if address.is_none() && !f.broken {
+            self.diags
+                .error(&f.place, "a server without an address")
+                .expected("expected `address: host:port`");
+        }
+        let server = UpstreamServer {
+            weight: f.word(self, "weight"),
+            backup: f.word(self, "backup"),
+            down: f.word(self, "down"),
+            max_fails: f.word(self, "max_fails"),
+            fail_timeout: f.word(self, "fail_timeout"),
+            max_conns: f.word(self, "max_conns"),
+            ..UpstreamServer::at(address?)
+        };
+        Some(server)
+    }
+
+    fn health_check(&mut self, fields: &Fields<'_>) -> Option<HealthCheck> {
+        let (key, node) = fields.get(self, "health_check")?;
+        if matches!(node.shape, Shape::Scalar) {
+            let word = self.word(key, node, Kind::Word)?;
+            return self.short_health_check(word);
+        }
+        let mut f = self.map_below(key, node, HEALTH_CHECK)?;
+        Some(HealthCheck {
+            http: f.word(self, "http"),
+            tcp: f.word(self, "tcp"),
+            every: f.word(self, "every"),
+            timeout: f.word(self, "timeout"),
+            rise: f.word(self, "rise"),
+            fall: f.word(self, "fall"),
+            status: f.words(self, "status"),
+            body: f.word(self, "body"),
+            host: f.word(self, "host"),
+            port: f.word(self, "port"),
+            place: self.place(key),
+            broken: f.broken,
+        })
+    }
+
+    /// `health_check: tcp`, the one that says all in a word.
+    fn short_health_check(&mut self, word: Word) -> Option<HealthCheck> {
+        if word.value != "tcp" {
+            let message = format!("unknown health check {}", quote(&word.value));
+            self.diags
+                .error(&word.place, message)
+                .expected("expected `tcp` or a map such as `{ http: /healthz, every: 2s }`");
+            return None;
+        }
+        let place = word.place.clone();
+        Some(HealthCheck {
+            http: None,
+            tcp: Some(word),
+            every: None,
+            timeout: None,
+            rise: None,
+            fall: None,
+            status: None,
+            body: None,
+            host: None,
+            port: None,
+            place,
+            broken: false,
+        })
+    }
+
+    fn virtual_servers(&mut self, fields: &Fields<'_>) -> Option<List<VirtualServer>> {
+        let (key, node) = fields.get(self, "virtual_servers")?;
+        let mut list = List { items: Vec::new(), broken: false, place: self.place(key) };
+        let items = self.items(key, node);
+        list.broken = items.is_none();
+        for item in items.unwrap_or_default() {
+            match self.fields("a virtual server", item, &[SERVER, SETTINGS]) {
+                Some(mut f) => {
+                    let settings = self.settings(&mut f);
+                    list.items.push(self.server(f, settings));
+                }
+                None => list.broken = true,
+            }
+        }
+        Some(list)
+    }
+
+    fn server(&mut self, mut fields: Fields<'_>, settings: Settings) -> VirtualServer {
+        VirtualServer {
+            listen: fields.words(self, "listen"),
+            names: fields.words(self, "names"),
+            routes: self.routes(&fields),
+            settings,
+            place: fields.place,
+            broken: fields.broken,
+        }
+    }
+
+    fn routes(&mut self, fields: &Fields<'_>) -> Option<List<Route>> {
+        self.named(fields, "routes", |door, key, node| {
+            let path = door.key(key);
+            if !matches!(node.shape, Shape::Map(_)) {
+                let to = door.word(key, node, Kind::Word);
+                return Some(Route { path, to, settings: Settings::default() });
+            }
+            let called = quote(&path.value);
+            let mut f = door.fields(&called, node, &[ROUTE, SETTINGS])?;
+            let to = f.word(door, "to");
+            if to.is_none() && !f.broken {
+                door.diags
+                    .error(&path.place, format!("route {called} has no target"))
+                    .expected("expected `to:` with an upstream or an address");
+            }
+            let settings = door.settings(&mut f);
+            Some(Route { path, to, settings })
+        })
+    }
+
+    fn settings(&mut self, fields: &mut Fields<'_>) -> Settings {
+        let mut settings = Settings {
+            headers: self.headers(fields),
+            client_max_body_size: fields.word(self, "client_max_body_size"),
+            websocket: fields.word(self, "websocket"),
+            server_header: fields.word(self, "server_header"),
+            error_details: fields.word(self, "error_details"),
+            ..Settings::default()
+        };
+        if let Some(mut timeouts) = self.submap(fields, "timeouts", TIMEOUTS) {
+            settings.connect_timeout = timeouts.word(self, "connect");
+            settings.send_timeout = timeouts.word(self, "send");
+            settings.read_timeout = timeouts.word(self, "read");
+        }
+        if let Some(mut retry) = self.submap(fields, "retry", RETRY) {
+            settings.retry_tries = retry.word(self, "tries");
+            settings.retry_timeout = retry.word(self, "timeout");
+            settings.retry_non_idempotent = retry.word(self, "non_idempotent");
+            settings.retry_statuses = retry.words(self, "statuses");
+        }
+        settings
+    }
+
+    fn headers(&mut self, fields: &Fields<'_>) -> Vec<(Word, Word)> {
+        let headers = self.named(fields, "headers", |door, key, node| {
+            if matches!(node.shape, Shape::Null) {
+                let message = format!("header {} has no value", quote(door.typed(key)));
+                door.diags
+                    .error(&door.place(key), message)
+                    .help("`\"\"` as the value removes the header");
+                return None;
+            }
+            let value = door.word(key, node, Kind::Template)?;
+            Some((door.key(key), value))
+        });
+        headers.map_or_else(Vec::new, |list| list.items)
+    }
+}
+
+impl UpstreamServer {
+    /// A server line that says nothing but its address.
+    fn at(address: Word) -> Self {
+        Self {
+            address,
+            weight: None,
+            backup: None,
+            down: None,
+            max_fails: None,
+            fail_timeout: None,
+            max_conns: None,
+        }
+    }
+}
