@@ -1,1 +1,152 @@
 //! Host names into members: on a schedule, and at once when asked.
+//!
+//! A [`Discovery`] looks up every host of one upstream through the [`Resolver`] and turns the
+//! answers into members, in an order that does not depend on the order of an answer: round robin
+//! stays exact over a refresh that found nothing new. The last good answer stands: a lookup that
+//! fails keeps the addresses, and says so once. A name that has no address any more (NXDOMAIN, an
+//! empty answer) keeps them too, marked absent, for `upstream` to decide: its peers have left, but
+//! one that a probe still reaches may serve.
+//!
+//! When to refresh is [`Schedule`]'s. The TTL of an answer has no say: Docker sets 600 s on names
+//! whose replicas change by the second.
+
+mod event;
+mod reason;
+mod record;
+mod resolver;
+mod schedule;
+mod servers;
+
+use std::collections::HashSet;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use futures_util::future::join_all;
+
+use crate::config::model::{self, Host, UpstreamServer};
+use crate::upstream::{Member, Tier};
+pub use event::Event;
+pub use reason::Reason;
+use record::{Condition, Record, host_name};
+pub use resolver::{Address, Answer, Found, Resolver};
+pub use schedule::Schedule;
+
+/// What a refresh came to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Refreshed {
+    /// All members, in order of their server lines, then of their addresses.
+    pub members: Vec<Member>,
+    /// What changed about the names since the last refresh.
+    pub events: Vec<Event>,
+}
+
+/// Turns the server lines of one upstream into members.
+pub struct Discovery {
+    lines: Vec<UpstreamServer>,
+    /// The distinct hosts of `lines`, and for each line which of them is its.
+    hosts: Vec<Host>,
+    host_of: Vec<usize>,
+    records: Mutex<Vec<Record>>,
+    resolver: Arc<Resolver>,
+    refresh: Duration,
+}
+
+impl Discovery {
+    /// The discovery of `upstream`, before its first refresh.
+    #[must_use]
+    pub fn new(upstream: &model::Upstream, resolver: Arc<Resolver>) -> Self {
+        let mut hosts: Vec<Host> = Vec::new();
+        let host_of = upstream.servers.iter().map(|line| {
+            hosts.iter().position(|h| *h == line.host).unwrap_or_else(|| {
+                hosts.push(line.host.clone());
+                hosts.len() - 1
+            })
+        });
+        let host_of = host_of.collect();
+        Self {
+            lines: upstream.servers.clone(),
+            records: Mutex::new(hosts.iter().map(|_| Record::default()).collect()),
+            hosts,
+            host_of,
+            resolver,
+            refresh: upstream.refresh,
+        }
+    }
+
+    /// When to refresh. Literal addresses never need it after the first time.
+    #[must_use]
+    pub fn schedule(&self) -> Schedule {
+        if self.hosts.iter().all(|h| matches!(h, Host::Address(_))) {
+            Schedule::once()
+        } else {
+            Schedule::every(self.refresh)
+        }
+    }
+
+    /// Looks all names up, side by side, and says what they come to. One at a time: of two
+    /// refreshes under way the later to end would have the last word.
+    ///
+    /// # Cancel safety
+    /// May be dropped: nothing is learnt then.
+    pub async fn refresh(&self) -> Refreshed {
+        let known: Vec<Option<Found>> = self.records().iter().map(|r| r.known.clone()).collect();
+        let lookups = self.hosts.iter().zip(&known);
+        let answers =
+            join_all(lookups.map(|(host, known)| self.resolver.lookup(host, known.as_ref()))).await;
+        let mut records = self.records();
+        let news = records.iter_mut().zip(answers).zip(&self.hosts);
+        let events = news.filter_map(|((record, answer), host)| record.learn(answer, host));
+        Refreshed { events: events.collect(), members: self.members(&records) }
+    }
+
+    /// Why names have no address now, for the answer to a request that finds no peer: "back-end:
+    /// no such name (NXDOMAIN)". None when all have.
+    #[must_use]
+    pub fn reason(&self) -> Option<String> {
+        let records = self.records();
+        let without = self.hosts.iter().zip(records.iter()).filter_map(|(host, record)| {
+            let gone = record.condition == Condition::Gone;
+            (gone || record.known.is_none()).then(|| {
+                let reason = record.reason.as_ref().unwrap_or(&Reason::NotAsked);
+                format!("{}: {reason}", host_name(host))
+            })
+        });
+        let without: Vec<String> = without.collect();
+        (!without.is_empty()).then(|| without.join("; "))
+    }
+
+    fn members(&self, records: &[Record]) -> Vec<Member> {
+        let all: Vec<Member> = (self.lines.iter().zip(&self.host_of))
+            .flat_map(|(line, &host)| {
+                let absent = records[host].condition == Condition::Gone;
+                let addresses = records[host].addresses().iter();
+                addresses.map(move |address| member(line, address, absent))
+            })
+            .collect();
+        // An address that another name still has is not absent; of equals the first line wins.
+        let present: HashSet<SocketAddr> =
+            all.iter().filter(|m| !m.absent).map(|m| m.address).collect();
+        let mut seen = HashSet::new();
+        let mut wanted =
+            |m: &Member| (!m.absent || !present.contains(&m.address)) && seen.insert(m.address);
+        all.into_iter().filter(|m| wanted(m)).collect()
+    }
+
+    fn records(&self) -> MutexGuard<'_, Vec<Record>> {
+        // Learning an answer cannot be left half done by a panic: a poisoned lock is as good.
+        self.records.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn member(line: &UpstreamServer, address: &Address, absent: bool) -> Member {
+    Member {
+        weight: line.weight.get().saturating_mul(address.weight),
+        tier: if address.backup { Tier::Backup } else { line.tier },
+        down: line.down,
+        max_conns: line.max_conns,
+        passive: line.passive,
+        absent,
+        ..Member::new(SocketAddr::new(address.ip, address.port.unwrap_or(line.port)))
+    }
+}

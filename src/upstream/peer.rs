@@ -35,6 +35,8 @@ pub struct Member {
     pub max_conns: u32,
     /// When failures of traffic eject it.
     pub passive: PassiveRule,
+    /// Its name has no address now (NXDOMAIN or an empty answer); default false.
+    pub absent: bool,
 }
 
 impl Member {
@@ -49,6 +51,7 @@ impl Member {
             absent: false,
             max_conns: 0,
             passive: PassiveRule::default(),
+            absent: false,
         }
     }
 }
