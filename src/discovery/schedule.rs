@@ -63,3 +63,79 @@ impl Schedule {
         self.turns = Some((now, now + interval.max(GAP)));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::future::{pending, ready};
+
+    use tokio::time::timeout;
+
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    async fn waited(schedule: &mut Schedule, asked: impl Future<Output = ()>) -> Duration {
+        let begin = Instant::now();
+        schedule.wait(asked).await;
+        begin.elapsed()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_first_refresh_is_due_at_once_and_the_next_after_the_interval() {
+        let mut schedule = Schedule::every(SECOND);
+        assert_eq!(waited(&mut schedule, pending()).await, Duration::ZERO);
+        let intervals = [
+            waited(&mut schedule, pending()).await,
+            waited(&mut schedule, pending()).await,
+            waited(&mut schedule, pending()).await,
+        ];
+        for interval in intervals {
+            assert!(interval >= SECOND.mul_f64(0.9), "{interval:?}");
+            assert!(interval <= SECOND.mul_f64(1.1) + Duration::from_millis(1), "{interval:?}");
+        }
+        assert!(intervals[0] != intervals[1] || intervals[1] != intervals[2], "no jitter");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_slow_refresh_does_not_stretch_the_interval() {
+        let mut schedule = Schedule::every(SECOND);
+        schedule.wait(pending()).await;
+        tokio::time::advance(SECOND * 2).await;
+        assert_eq!(waited(&mut schedule, pending()).await, Duration::ZERO);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_asks_is_served_at_once_but_ten_times_a_second_at_most() {
+        let mut schedule = Schedule::every(SECOND);
+        schedule.wait(pending()).await;
+        tokio::time::advance(GAP * 2).await;
+        assert_eq!(waited(&mut schedule, ready(())).await, Duration::ZERO);
+        let begin = Instant::now();
+        for _ in 0..10 {
+            schedule.wait(ready(())).await;
+        }
+        assert!(begin.elapsed() >= SECOND, "{:?}", begin.elapsed());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_interval_below_the_gap_is_the_gap() {
+        let mut schedule = Schedule::every(Duration::ZERO);
+        schedule.wait(pending()).await;
+        assert!(waited(&mut schedule, pending()).await >= GAP);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn that_somebody_asked_survives_a_dropped_wait() {
+        let mut schedule = Schedule::every(SECOND);
+        schedule.wait(pending()).await;
+        assert!(timeout(GAP / 2, schedule.wait(ready(()))).await.is_err());
+        assert!(waited(&mut schedule, pending()).await <= GAP);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn literal_addresses_are_refreshed_once() {
+        let mut schedule = Schedule::once();
+        schedule.wait(pending()).await;
+        assert!(timeout(SECOND * 3600, schedule.wait(ready(()))).await.is_err());
+    }
+}
