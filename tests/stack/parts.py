@@ -1,0 +1,232 @@
+"""The parts of the test but churn: scaling and the page, the proxy alone, the examples, the image."""
+
+import ast
+import contextlib
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+
+import browser
+from stack import ROOT, Stack, docker, free_port, get, inspect, logs, ready_at, wait_until
+
+JOIN_SECONDS = 2.0
+CLIENTS = ROOT / "backend-flask/clients.py"
+
+
+def spread(shares):
+    """By how much the largest share is more than the smallest."""
+    return max(shares.values()) - min(shares.values())
+
+
+def scale(report):
+    """Five replicas: strict turns, the page in a real browser, nothing but the proxy published, a clean stop."""
+    with Stack(report, "scale") as stack:
+        stack.up(scale=5)
+        stack.wait_for_replicas(5)
+        report.check("only the proxy publishes a port", stack.published() == {"proxy"}, ", ".join(sorted(stack.published())))
+
+        answers = [stack.get() for _ in range(10)]
+        turns = [a.replica for a in answers]
+        each = {replica: turns.count(replica) for replica in set(turns)}
+        report.check("10 requests: each of 5 replicas answers exactly 2", sorted(each.values()) == [2] * 5, str(each))
+        report.check("they answer in turn", turns[:5] == turns[5:], " ".join(map(str, turns)))
+        report.check("all say Hello, World!", all(a.body == "Hello, World!" for a in answers))
+
+        page(report, stack.port)
+        drain(report, stack)
+
+
+def page(report, port):
+    """The page on a phone: it shows the answer, sends 10 requests and draws five equal bars."""
+    pictures = pathlib.Path(os.environ.get("SCREENSHOTS") or tempfile.mkdtemp(prefix="robin-page-"))
+    with browser.Browser() as phone:
+        phone.open(f"http://127.0.0.1:{port}/")
+        phone.wait_for("document.querySelector('#dynamic-content')?.textContent === 'Hello, World!'")
+        replica = phone.evaluate("document.querySelector('#replica').textContent")
+        report.check("the page shows Hello, World! and who said it", len(replica) == 12, replica)
+
+        phone.evaluate("document.querySelector('#count').value = 10; document.querySelector('#send').click()")
+        phone.wait_for("!document.querySelector('#send').disabled")
+        bars = json.loads(phone.evaluate("""
+            JSON.stringify([...document.querySelectorAll("#chart [data-replica]")]
+                .map((bar) => [bar.dataset.replica, Number(bar.dataset.count)]))
+        """))
+        report.check("10 requests from the page: five bars of 2", [count for _, count in bars] == [2] * 5, str(dict(bars)))
+        report.note(phone.evaluate("document.querySelector('#status').textContent"))
+        wide = phone.evaluate("document.documentElement.scrollWidth")
+        report.check("the page fits a phone's width", wide <= phone.size[0], f"{wide} of {phone.size[0]} px")
+        phone.screenshot(pictures / "phone.png")
+        report.note(f"picture: {pictures / 'phone.png'}")
+
+
+def drain(report, stack):
+    """A stop lets a request in flight finish, and no longer."""
+    proxy = stack.container("proxy")
+    answers = []
+    client = threading.Thread(target=lambda: answers.append(stack.get("/api/slow?seconds=3")))
+    client.start()
+    time.sleep(1)
+    begun = time.monotonic()
+    docker("stop", proxy)
+    took = time.monotonic() - begun
+    client.join()
+    report.check("docker stop: a request of 3 s in flight completes", bool(answers) and answers[0].status == 200, str(answers))
+    code = inspect(proxy, "{{.State.ExitCode}}")
+    report.check("docker stop: ends after it with exit code 0", code == "0" and took < 4.5, f"code {code} after {took:.1f} s")
+
+
+def alone(report):
+    """The proxy starts before anything else, says what is missing, and finds it when it comes."""
+    with Stack(report, "alone") as stack:
+        stack.up("proxy")
+        wait_until(lambda: stack.get().status, 20, "the proxy answers")
+        for path, upstream in (("/api/hello", "back-end"), ("/", "front-end")):
+            answer = stack.get(path)
+            ok = answer.status == 502 and upstream in answer.body and answer.seconds < 1
+            seen = f"{answer.status} in {answer.seconds:.2f} s: {' '.join(answer.body.split())!r}"
+            report.check(f"{path} is 502, at once, and names {upstream}", ok, seen)
+        running = inspect(stack.container("proxy"), "{{.State.Running}} {{.RestartCount}}")
+        report.check("the proxy runs and was never restarted", running == "true 0", running)
+
+        stack.up("back-end", "front-end")
+        ready = ready_at(stack.container("back-end"))
+        wait_until(lambda: stack.get().status == 200, 20, "the API answers")
+        took = time.time() - ready
+        report.check(f"the API is there within {JOIN_SECONDS:g} s of being ready", took <= JOIN_SECONDS, f"after {took:.2f} s")
+        wait_until(lambda: stack.get("/").status == 200, 20, "the site answers")
+        report.check("the site is there too", 'id="dynamic-content"' in stack.get("/").body)
+
+
+def three(report):
+    """conf/examples/three-flask-servers: a thousand clients are shared out to the last one."""
+    with Stack(report, "three", "conf/examples/three-flask-servers") as stack:
+        stack.up()
+        stack.wait_for_replicas(3, "/")
+        answers = [stack.get("/").body for _ in range(6)]
+        report.check("the servers answer in turn", len(set(answers[:3])) == 3 and answers[:3] == answers[3:], " ".join(answers))
+        for threads in (1000, 100):
+            done = subprocess.run(
+                [sys.executable, CLIENTS, f"http://127.0.0.1:{stack.port}/", "--threads", str(threads)],
+                capture_output=True, text=True, timeout=120,
+            )
+            printed = done.stdout.strip()
+            served = ast.literal_eval(printed) if done.returncode == 0 else {}
+            shared = sorted(served) == [1, 2, 3] and spread(served) <= 1 and sum(served.values()) == threads
+            seen = f"{printed} {done.stderr.strip()}".strip()
+            report.check(f"clients.py with {threads} threads: shares differ by at most 1", shared, seen)
+
+
+def backup(report):
+    """conf/examples/backup-service: the backup serves while both primaries are out, and only then."""
+    primaries = ("flaskservice", "redudantservice")
+    fail_timeout = 10
+
+    with Stack(report, "backup", "conf/examples/backup-service") as stack:
+
+        def served(count=30):
+            """Which services answered; what failed appears as its status."""
+            answers = [stack.get("/") for _ in range(count)]
+            names = [a.replica if a.status == 200 else f"{a.status} {' '.join(a.body.split())[:200]}" for a in answers]
+            return {name: names.count(name) for name in sorted(set(names))}
+
+        stack.up()
+        stack.wait_for_replicas(2, "/")
+        each = served()
+        report.check("both primaries up: half each, the backup nothing", each == {name: 15 for name in primaries}, str(each))
+
+        stack.compose("stop", "flaskservice")
+        each = served()
+        report.check("one primary stopped: the other has all", each == {"redudantservice": 30}, str(each))
+
+        stack.compose("stop", "redudantservice")
+        each = served()
+        report.check("both stopped: the backup has all", each == {"gotyourback": 30}, str(each))
+
+        begun = time.time()
+        stack.compose("start", *primaries)
+        ready = [ready_at(stack.container(name), begun) for name in primaries]
+        wait_until(lambda: "gotyourback" not in served(2), fail_timeout + 5, "the backup has nothing")
+        took = time.time() - max(ready)
+        report.check(f"primaries back: the backup has nothing within {fail_timeout} s", took <= fail_timeout, f"after {took:.2f} s")
+        wait_until(lambda: time.time() > max(ready) + fail_timeout, fail_timeout + 5, "fail_timeout has passed")
+        each = served()
+        shared = sorted(each) == sorted(primaries) and spread(each) <= 2
+        report.check("and then the primaries share again, the backup has nothing", shared, str(each))
+
+
+@contextlib.contextmanager
+def lone_proxy(*options, config=True):
+    """The image by itself on a port of its own; the container and the port."""
+    port = free_port()
+    mounted = ["--volume", f"{ROOT / 'conf/robin.yaml'}:/etc/robin/robin.yaml:ro"] if config else []
+    # No name resolves and none is asked for outside: port 53 of the container itself refuses.
+    container = docker(
+        "run", "--detach", "--publish", f"127.0.0.1:{port}:80", "--dns", "127.0.0.1", *mounted, *options, "robin",
+    ).strip()
+    try:
+        yield container, port
+    finally:
+        docker("rm", "--force", "--volumes", container, check=False)
+
+
+def image(report):
+    """The image: whoever it runs as, it answers, knows its health, and stops quickly with code 0."""
+    report.note(docker("run", "--rm", "robin", "robin", "-V").strip())
+    files = docker("run", "--rm", "robin", "sh", "-c", "ls /etc/robin 2>/dev/null || true").split()
+    report.check("ships no configuration", not files, " ".join(files))
+    with lone_proxy(config=False) as (container, _):
+        code = docker("wait", container).strip()
+        said = "".join(logs(container)).strip()
+        ok = code == "1" and "robin.yaml" in said
+        report.check("without one it ends at once and says so", ok, f"code {code}: {said[-300:]!r}")
+
+    ways = {
+        "as root": [],
+        "as user 10001, read-only": ["--user", "10001", "--read-only", "--cap-drop", "ALL"],
+        "as root with three capabilities, read-only": [
+            "--read-only", "--security-opt", "no-new-privileges:true",
+            "--cap-drop", "ALL", "--cap-add", "NET_BIND_SERVICE", "--cap-add", "SETUID", "--cap-add", "SETGID",
+        ],
+    }
+    for signal, (way, options) in zip(("SIGTERM", "SIGQUIT", "SIGINT"), ways.items()):
+        with lone_proxy(*options) as (container, port):
+            try:
+                starts(report, way, container, port)
+                stops(report, way, container, signal)
+            except (RuntimeError, TimeoutError) as error:
+                report.check(way, False, f"{error}\nit logged:\n{''.join(logs(container, '--tail', '20'))}")
+
+
+def starts(report, way, container, port):
+    wait_until(lambda: get(port).status, 15, "the proxy answers")
+    answer = get(port)
+    report.check(f"{way}: answers", answer.status == 502, f"{answer.status}")
+    uids = docker("exec", container, "grep", "^Uid:", "/proc/1/status").split()[1:]
+    report.check(f"{way}: serves as an unprivileged user", "0" not in uids, f"uid {uids[0]}")
+    said = docker("exec", container, "robin", "health").strip()
+    report.check(f"{way}: `robin health` exits with 0", True, said)
+    wait_until(lambda: inspect(container, "{{.State.Health.Status}}") == "healthy", 20, "Docker calls it healthy")
+    report.check(f"{way}: Docker calls it healthy", True)
+
+
+def stops(report, way, container, signal):
+    begun = time.monotonic()
+    docker("kill", "--signal", signal, container)
+    code = docker("wait", container, timeout=15).strip()
+    took = time.monotonic() - begun
+    # The process itself takes far less; Docker's own work on a busy machine is in this number.
+    report.check(f"{way}: {signal} ends it with code 0", code == "0" and took < 2, f"code {code} after {took:.2f} s")
+
+
+def build(report):
+    """Builds the images of all stacks; what Docker has built before it takes again."""
+    stack = Stack(report, "build")
+    begun = time.monotonic()
+    for service in ("back-end", "front-end", "proxy"):
+        stack.compose("build", service, timeout=3600)
+    report.check("the images build", True, f"{time.monotonic() - begun:.0f} s")
