@@ -1,11 +1,12 @@
 //! robin: a load balancer and reverse proxy on Pingora for Docker Compose stacks.
 //!
-//! Rooms, top down; a room knows only rooms below it: `serve` (the process), `proxy` (plumbing of
+//! Rooms, top down; a room knows only rooms below it: `cli` (arguments into one call), `serve` (the process), `proxy` (plumbing of
 //! one request), and, where Pingora may not be named, `exchange` (decisions about one request),
 //! `observe` (what operators see), `discovery` (names into members), `upstream` (live state of
 //! peers and the choice among them), `health` (pure rules that turn outcomes into standing),
 //! `route` (which route a request belongs to) and `config` (what was written, checked).
 
+pub mod cli;
 pub mod config;
 pub mod discovery;
 pub mod exchange;

@@ -283,7 +283,9 @@ impl Drop for Downstream {
 
 impl fmt::Debug for Downstream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Downstream").field("client", &self.connection.client).finish_non_exhaustive()
+        f.debug_struct("Downstream")
+            .field("client", &self.connection.client)
+            .finish_non_exhaustive()
     }
 }
 

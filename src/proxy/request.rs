@@ -106,6 +106,9 @@ impl Exchange {
     /// Checks the head.
     pub(super) fn read_head(&mut self, session: &mut Session) -> Result<()> {
         self.id = request_id();
+        if self.runtime.config.keepalive_timeout.is_zero() {
+            session.set_keepalive(None);
+        }
         let Some(http1) = session.as_http1() else { return Ok(()) };
         let raw = http1.get_headers_raw_bytes();
         let literal = connection(session).is_none_or(|c| c.head_read(&raw, head::is_literal));
@@ -187,11 +190,7 @@ impl Exchange {
     }
 
     /// Writes target and headers for the upstream.
-    pub(super) fn write_head(
-        &self,
-        session: &Session,
-        request: &mut RequestHeader,
-    ) -> Result<()> {
+    pub(super) fn write_head(&self, session: &Session, request: &mut RequestHeader) -> Result<()> {
         let Some(((route, asked), connection)) =
             self.route().zip(self.asked.as_ref()).zip(connection(session))
         else {
@@ -269,6 +268,9 @@ impl Exchange {
         session: &mut Session,
         response: &mut ResponseHeader,
     ) -> Result<()> {
+        if session.is_process_shutting_down() {
+            session.set_keepalive(None);
+        }
         if self.settings().map(|s| s.server_header) != Some(ServerHeader::Off) {
             response.insert_header(header::SERVER, SERVER)?;
         }
@@ -313,7 +315,9 @@ impl Exchange {
         }
         // A pooled connection that had ended tells nothing of its peer, which may be tried again.
         self.distrust_pool = matches!(failure, Failure::Broken { reused: true, .. });
-        if !self.distrust_pool && let Some(lease) = &self.lease {
+        if !self.distrust_pool
+            && let Some(lease) = &self.lease
+        {
             self.tried.add(lease);
         }
         let retry = self.settings().is_some_and(|settings| {

@@ -35,8 +35,6 @@ pub struct Member {
     pub max_conns: u32,
     /// When failures of traffic eject it.
     pub passive: PassiveRule,
-    /// Its name has no address now (NXDOMAIN or an empty answer); default false.
-    pub absent: bool,
 }
 
 impl Member {
@@ -51,7 +49,6 @@ impl Member {
             absent: false,
             max_conns: 0,
             passive: PassiveRule::default(),
-            absent: false,
         }
     }
 }

@@ -25,6 +25,7 @@ mod schedule;
 mod table;
 #[cfg(test)]
 mod tests;
+mod view;
 
 use std::net::SocketAddr;
 use std::time::Duration;

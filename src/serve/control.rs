@@ -1,0 +1,63 @@
+//! The local socket by which `robin health` asks the running process.
+//!
+//! It is an abstract Unix socket: it needs no directory, so it works with a read-only root and for
+//! every user, and it vanishes with the process. Its name holds the PID namespace, so that
+//! containers on the host's network do not answer for one another, and the configuration's
+//! path, so that two robins beside each other do not either.
+
+use std::io::{self, Read as _};
+use std::os::linux::net::SocketAddrExt as _;
+use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
+use std::path::Path;
+use std::time::Duration;
+
+use tokio::io::AsyncWriteExt as _;
+
+/// How long `robin health` waits; Docker's own limit is longer.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// What a process says whose listeners are all bound.
+const OK: &str = "ok";
+
+/// The socket's address for a process that runs `config`.
+fn address(config: &Path) -> io::Result<SocketAddr> {
+    let namespace = std::fs::read_link("/proc/self/ns/pid").unwrap_or_default();
+    let config = std::fs::canonicalize(config).unwrap_or_else(|_| config.to_owned());
+    let name = format!("robin {} {}", namespace.display(), config.display());
+    // Linux allows 107 bytes; the end of a long path tells more than its beginning.
+    let cut = name.len().saturating_sub(107);
+    SocketAddr::from_abstract_name(&name.as_bytes()[cut..])
+}
+
+/// Binds the socket.
+///
+/// # Errors
+/// Where a process runs the same configuration already.
+pub(super) fn bind(config: &Path) -> io::Result<UnixListener> {
+    let listener = UnixListener::bind_addr(&address(config)?)?;
+    listener.set_nonblocking(true)?;
+    Ok(listener)
+}
+
+/// Answers each caller; ends with the process. Only a process whose listeners are bound gets here.
+pub(super) async fn answer(listener: UnixListener) {
+    let Ok(listener) = tokio::net::UnixListener::from_std(listener) else { return };
+    while let Ok((mut caller, _)) = listener.accept().await {
+        // A caller that leaves before its answer misses nothing.
+        let _ = caller.write_all(OK.as_bytes()).await;
+    }
+}
+
+/// Asks the process that runs `config` whether all of its listeners are bound.
+///
+/// # Errors
+/// Where no process answers in time.
+pub fn health(config: &Path) -> io::Result<()> {
+    let mut stream = UnixStream::connect_addr(&address(config)?)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    match answer.as_str() {
+        OK => Ok(()),
+        other => Err(io::Error::other(format!("unexpected answer {other:?}"))),
+    }
+}

@@ -1,0 +1,71 @@
+//! Listening sockets: one a worker and address, with SO_REUSEPORT, so that the kernel shares
+//! connections out and no worker waits for another.
+
+use std::io;
+use std::net::SocketAddr;
+
+use socket2::{Domain, Protocol, Socket, Type};
+
+/// nginx's default backlog on Linux.
+const BACKLOG: i32 = 511;
+
+/// An address that cannot be listened on.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot listen on {address}: {source}")]
+pub struct ListenError {
+    /// The address.
+    pub address: SocketAddr,
+    /// What the system said.
+    #[source]
+    pub source: io::Error,
+}
+
+/// The sockets of each worker, in the order of `addresses`.
+///
+/// # Errors
+/// [`ListenError`] names the first address that is taken or not ours.
+pub(super) fn bind(
+    addresses: &[SocketAddr],
+    workers: usize,
+) -> Result<Vec<Vec<std::net::TcpListener>>, ListenError> {
+    let error = |address| move |source| ListenError { address, source };
+    for &address in addresses {
+        // Any process of the same user may join in on an address with SO_REUSEPORT. A second robin by
+        // mistake is to be told, so each address is tried without it first.
+        socket(address, false).map_err(error(address))?;
+    }
+    (0..workers)
+        .map(|_| {
+            let bound = |&address| socket(address, true).map_err(error(address));
+            addresses.iter().map(bound).collect()
+        })
+        .collect()
+}
+
+fn socket(address: SocketAddr, shared: bool) -> io::Result<std::net::TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    if address.is_ipv6() {
+        // As nginx's `ipv6only=on`: `[::]:80` and `0.0.0.0:80` stand side by side.
+        socket.set_only_v6(true)?;
+    }
+    socket.set_reuse_address(true)?;
+    socket.set_reuse_port(shared)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_in_use_is_told() {
+        let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let address = taken.local_addr().expect("a bound socket has an address");
+        let error = bind(&[address], 2).expect_err("the port is taken");
+        assert_eq!(error.address, address);
+        assert!(error.to_string().contains("in use"), "{error}");
+    }
+}

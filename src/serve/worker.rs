@@ -1,0 +1,189 @@
+//! A worker: one thread, one single-threaded runtime, one pool of connections to peers.
+//!
+//! Work is not shared between workers: a connection lives and dies on the thread that accepted it,
+//! which saves locks and wake-ups on other cores. What must be shared, the peers and their
+//! turns, is shared by atomics.
+
+use std::io;
+use std::net::TcpListener as StdListener;
+use std::sync::Arc;
+use std::time::Duration;
+
+use pingora::apps::HttpServerApp;
+use pingora::protocols::http::ServerSession;
+use pingora::server::configuration::ServerConf;
+use pingora_proxy::HttpProxy;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
+
+use crate::proxy::{self, Connection, Downstream, Robin, Runtime};
+
+/// After an accept that failed for want of descriptors or memory, as in nginx
+/// (`ngx_event_accept`).
+const ACCEPT_PAUSE: Duration = Duration::from_millis(500);
+
+/// How long idle connections are kept while draining, so that a request that was on its way when
+/// the signal came is still read.
+const LAST_REQUESTS: Duration = Duration::from_millis(50);
+
+type Proxy = HttpProxy<Robin>;
+
+/// What a worker serves with.
+pub(super) struct Worker {
+    pub(super) runtime: Arc<Runtime>,
+    /// One socket for each listener of the router, in its order.
+    pub(super) listeners: Vec<StdListener>,
+    /// Turns true when the process is to end.
+    pub(super) shutdown: watch::Receiver<bool>,
+}
+
+impl Worker {
+    /// Serves until shutdown, then drains. Returns whether all requests could be finished.
+    pub(super) fn run(self) -> io::Result<bool> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let drained = runtime.block_on(self.serve())?;
+        runtime.shutdown_background();
+        Ok(drained)
+    }
+
+    async fn serve(self) -> io::Result<bool> {
+        let kept = self.runtime.config.upstreams.iter().map(|u| u.keepalive).max().unwrap_or(0);
+        let conf = ServerConf { upstream_keepalive_pool_size: kept, ..ServerConf::default() };
+        let mut proxy = HttpProxy::new(Robin(Arc::clone(&self.runtime)), Arc::new(conf));
+        proxy.handle_init_modules();
+        let proxy = Arc::new(proxy);
+        // Each connection holds a sender; when all are gone, nothing is left to wait for.
+        let (alive, mut gone) = mpsc::channel::<()>(1);
+        let mut accepting = Vec::new();
+        for (index, listener) in self.listeners.into_iter().enumerate() {
+            let acceptor = Acceptor {
+                listener: TcpListener::from_std(listener)?,
+                index,
+                runtime: Arc::clone(&self.runtime),
+                proxy: Arc::clone(&proxy),
+                shutdown: self.shutdown.clone(),
+                alive: alive.clone(),
+            };
+            accepting.push(tokio::spawn(acceptor.run()));
+        }
+        drop(alive);
+        for acceptor in accepting {
+            // An accept loop ends with the process or not at all.
+            let _ = acceptor.await;
+        }
+        let deadline = Instant::now() + self.runtime.config.shutdown_timeout;
+        if timeout(LAST_REQUESTS, gone.recv()).await.is_ok() {
+            return Ok(true);
+        }
+        proxy.http_cleanup().await;
+        Ok(timeout_at(deadline, gone.recv()).await.is_ok())
+    }
+}
+
+/// Waits for the end of the process. Its sender lives as long: an error means the same.
+async fn ended(shutdown: &mut watch::Receiver<bool>) {
+    let _ = shutdown.wait_for(|ending| *ending).await;
+}
+
+/// The accept loop of one socket.
+struct Acceptor {
+    listener: TcpListener,
+    index: usize,
+    runtime: Arc<Runtime>,
+    proxy: Arc<Proxy>,
+    shutdown: watch::Receiver<bool>,
+    alive: mpsc::Sender<()>,
+}
+
+impl Acceptor {
+    async fn run(self) {
+        let mut ending = self.shutdown.clone();
+        loop {
+            tokio::select! {
+                biased;
+                () = ended(&mut ending) => break,
+                accepted = self.listener.accept() => match accepted {
+                    Ok((io, client)) => self.spawn(io, client),
+                    Err(error) => {
+                        log::warn!(target: "robin::serve", "accept failed error=\"{error}\"");
+                        sleep(ACCEPT_PAUSE).await;
+                    }
+                },
+            }
+        }
+        self.take_pending().await;
+    }
+
+    /// Accepts what the kernel has accepted for us already; closing the socket would reset it.
+    async fn take_pending(&self) {
+        let pending = async {
+            while let Ok((io, client)) = self.listener.accept().await {
+                self.spawn(io, client);
+            }
+        };
+        // Polled once: what is not there now came too late.
+        let _ = timeout(Duration::ZERO, pending).await;
+    }
+
+    fn spawn(&self, io: TcpStream, client: std::net::SocketAddr) {
+        let local = match io.local_addr() {
+            Ok(local) => local,
+            // The client has left already.
+            Err(_) => return,
+        };
+        // Without it a slow client gets its last packet 40 ms late; a failure costs only that.
+        let _ = io.set_nodelay(true);
+        let connection = Connection::new(client, local, self.index, proxy::refused_head);
+        let serving = Serving {
+            runtime: Arc::clone(&self.runtime),
+            proxy: Arc::clone(&self.proxy),
+            connection: Arc::new(connection),
+            shutdown: self.shutdown.clone(),
+        };
+        let alive = self.alive.clone();
+        tokio::spawn(async move {
+            serving.run(io).await;
+            drop(alive);
+        });
+    }
+}
+
+/// One connection, request after request.
+struct Serving {
+    runtime: Arc<Runtime>,
+    proxy: Arc<Proxy>,
+    connection: Arc<Connection>,
+    shutdown: watch::Receiver<bool>,
+}
+
+impl Serving {
+    /// Pingora's own loop (`ServerApp::process_new`) with our stream, timeouts and pipelining.
+    async fn run(self, io: TcpStream) {
+        let config = &self.runtime.config;
+        let refusal_id = proxy::request_id();
+        let stream = Downstream::new(io, Arc::clone(&self.connection), refusal_id.clone());
+        let mut session = ServerSession::new_http1(Box::new(stream));
+        session.set_pipelining_enabled(true);
+        loop {
+            session.set_read_timeout(Some(config.client_header_timeout));
+            self.connection.expect_head();
+            let began = Instant::now();
+            let Some(reused) = self.proxy.process_new_http(session, &self.shutdown).await else {
+                let timed_out = began.elapsed() >= config.client_header_timeout;
+                if let Some(refusal) = self.connection.refusal(refusal_id, timed_out) {
+                    let record = proxy::refusal_record(&refusal, &self.connection);
+                    self.runtime.access_log.write(&record);
+                }
+                return;
+            };
+            let (stream, settings) = reused.consume();
+            session = ServerSession::new_http1(stream);
+            if let Some(settings) = settings {
+                settings.apply_to_session(&mut session);
+            }
+            // The head of a request resets it to "without limit"; between requests it is ours.
+            session.set_keepalive(Some(config.keepalive_timeout.as_secs().max(1)));
+        }
+    }
+}
