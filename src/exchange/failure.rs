@@ -28,7 +28,7 @@ pub enum Failure {
         limit: u64,
     },
     /// No peer could be picked.
-    #[error("upstream {upstream}: {why}")]
+    #[error("upstream {upstream}: {why}{}", in_brackets(.discovery.as_deref()))]
     NoPeer {
         /// Which upstream.
         upstream: String,
@@ -79,6 +79,10 @@ pub enum Failure {
     /// Our own fault.
     #[error("internal error: {0}")]
     Internal(String),
+}
+
+fn in_brackets(text: Option<&str>) -> String {
+    text.map(|text| format!(" ({text})")).unwrap_or_default()
 }
 
 impl Failure {
@@ -185,6 +189,14 @@ mod tests {
         assert_eq!(broken(true).status(), 504);
         assert_eq!(Failure::BodyTooLarge { limit: 1 }.status(), 413);
         assert_eq!(Failure::Malformed(Malformed::NoHost).status(), 400);
+    }
+
+    #[test]
+    fn the_lack_of_a_peer_is_explained() {
+        let discovery = Some("api: no such name (NXDOMAIN)".into());
+        let failure = Failure::NoPeer { upstream: "api".into(), why: NoPeer::NoAddresses, discovery };
+        let expected = "upstream api: no addresses yet (api: no such name (NXDOMAIN))";
+        assert_eq!(failure.to_string(), expected);
     }
 
     #[test]
