@@ -1,14 +1,48 @@
 //! What whole-process tests and tests against sockets share: scripted origins, a DNS server, a
-//! raw client and the launcher of the binary.
+//! raw client and the launcher of the binary. Everything ends when it is dropped.
 
 #![allow(dead_code, reason = "each test uses a part")]
 #![allow(unreachable_pub, reason = "each test is a crate of its own")]
 
+pub mod client;
 pub mod dns;
+pub mod http;
+pub mod net;
+pub mod origin;
+pub mod robin;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// Long enough for anything that will happen at all, on a machine that is busy with other tests.
+pub const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Locks, also after a thread that held the lock has panicked: the panic is reported elsewhere.
 pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Waits until `condition` holds. The one place where a test sleeps.
+///
+/// # Panics
+/// When it does not within `limit`.
+#[track_caller]
+pub fn eventually(what: &str, limit: Duration, mut condition: impl FnMut() -> bool) {
+    assert!(holds_within(limit, &mut condition), "not within {limit:?}: {what}");
+}
+
+/// Whether `condition` holds at some time within `limit`.
+pub fn holds_within(limit: Duration, mut condition: impl FnMut() -> bool) -> bool {
+    let deadline = Instant::now() + limit;
+    loop {
+        if condition() {
+            return true;
+        }
+        if Instant::now() >= deadline {
+            return false;
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
 }
