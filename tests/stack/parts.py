@@ -68,7 +68,7 @@ def drain(report, stack):
     """A stop lets a request in flight finish, and no longer."""
     proxy = stack.container("proxy")
     answers = []
-    client = threading.Thread(target=lambda: answers.append(stack.get("/api/slow?seconds=3")))
+    client = threading.Thread(target=lambda: answers.append(stack.get("/api/slow?seconds=3")), daemon=True)
     client.start()
     time.sleep(1)
     begun = time.monotonic()
