@@ -1,14 +1,190 @@
 //! Does the configuration that someone writes load, and does one with a mistake say so?
+//!
+//! Golden files decide: `tests/golden/invalid/NAME.yaml` must give exactly `NAME.stderr`, and
+//! `tests/golden/pairs/NAME.yaml` exactly the model in `NAME.model`. `UPDATE_GOLDEN=1` writes what
+//! is said now; read the difference before you keep it. Paths are relative to the repository, where
+//! cargo runs tests.
 
-use robin::config;
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
 
-fn load(text: &str) -> Result<config::model::Config, config::diagnostics::Diagnostics> {
-    config::parse_yaml("robin.yaml", text, &|_| None)
+use robin::config::diagnostics::Diagnostics;
+use robin::config::model::Config;
+use robin::config::{self, load_with, parse_yaml};
+
+/// The environment of every golden file.
+fn environment(name: &str) -> Option<String> {
+    match name {
+        "API_HOST" => Some("back-end:5252".into()),
+        "PORT" => Some("8080".into()),
+        "EMPTY" => Some(String::new()),
+        "BAD_TIME" => Some("soon".into()),
+        "SECRET" => Some("a$b".into()),
+        _ => None,
+    }
+}
+
+fn load(path: &Path) -> Result<Config, Diagnostics> {
+    load_with(path, &environment)
+}
+
+fn parse(text: &str) -> Result<Config, Diagnostics> {
+    parse_yaml("robin.yaml", text, &environment)
+}
+
+/// The YAML files of a directory, in order.
+fn fixtures(directory: &str) -> Vec<PathBuf> {
+    let entries = fs::read_dir(directory).expect("the directory is part of the repository");
+    let paths = entries.map(|entry| entry.expect("its entries can be read").path());
+    let mut paths: Vec<PathBuf> =
+        paths.filter(|path| path.extension().is_some_and(|e| e == "yaml")).collect();
+    paths.sort();
+    assert!(!paths.is_empty(), "{directory} is empty");
+    paths
+}
+
+/// Whether the golden file holds `actual`; with `UPDATE_GOLDEN` it does from now on.
+fn matches_golden(golden: &Path, actual: &str) -> bool {
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        fs::write(golden, actual).expect("a golden file can be written");
+    }
+    let expected = fs::read_to_string(golden).unwrap_or_default();
+    let same = expected == actual;
+    if !same {
+        eprintln!("{} differs; now:\n{actual}", golden.display());
+    }
+    same
+}
+
+#[test]
+fn every_mistake_gives_its_message() {
+    let mut wrong = Vec::new();
+    let mut first_lines = BTreeSet::new();
+    for path in fixtures("tests/golden/invalid") {
+        let message = load(&path).expect_err("the file holds a mistake").to_string();
+        first_lines.insert(message.lines().next().unwrap_or("").to_owned());
+        if !matches_golden(&path.with_extension("stderr"), &message) {
+            wrong.push(path);
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:?}");
+    assert!(first_lines.len() >= 35, "only {} different mistakes", first_lines.len());
+}
+
+#[test]
+fn every_pair_gives_its_model() {
+    let mut wrong = Vec::new();
+    for path in fixtures("tests/golden/pairs") {
+        let config = load(&path).unwrap_or_else(|diags| panic!("{diags}"));
+        let model = config::to_yaml(&config);
+        let again = parse(&model).unwrap_or_else(|diags| panic!("{model}\n{diags}"));
+        assert_eq!(again, config, "{} changes when it is converted", path.display());
+        if !matches_golden(&path.with_extension("model"), &model) {
+            wrong.push(path);
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:?}");
+}
+
+#[test]
+fn a_file_cut_at_any_byte_gives_a_model_or_a_message() {
+    let directories = ["conf", "tests/golden/invalid", "tests/golden/pairs"];
+    for path in directories.into_iter().flat_map(fixtures) {
+        let bytes = fs::read(&path).expect("a fixture can be read");
+        for end in 0..bytes.len() {
+            let text = String::from_utf8_lossy(&bytes[..end]);
+            // Within a comment nothing changes.
+            let line = text.rsplit('\n').next().unwrap_or("").trim_start();
+            if line.len() > 1 && line.starts_with('#') {
+                continue;
+            }
+            match parse(&text) {
+                Ok(config) => assert_eq!(parse(&config::to_yaml(&config)).ok(), Some(config)),
+                Err(diags) => assert!(diags.to_string().starts_with("error: ")),
+            }
+        }
+    }
 }
 
 #[test]
 fn the_shipped_configuration_survives_a_conversion() {
-    let shipped =
-        config::load("conf/robin.yaml".as_ref()).expect("the shipped file has no mistake");
-    assert_eq!(load(&config::to_yaml(&shipped)).expect("what is printed loads"), shipped);
+    let shipped = load("conf/robin.yaml".as_ref()).unwrap_or_else(|diags| panic!("{diags}"));
+    assert_eq!(parse(&config::to_yaml(&shipped)).expect("what is printed loads"), shipped);
+}
+
+#[test]
+fn the_reference_loads_and_names_every_key() {
+    let path = Path::new("conf/reference.yaml");
+    load(path).unwrap_or_else(|diags| panic!("{diags}"));
+    let text = fs::read_to_string(path).expect("it was just loaded");
+    let is_written = |key: &str| {
+        let mut lines = text.lines().map(|line| line.trim_start().trim_start_matches("- "));
+        lines.any(|line| line.starts_with(&format!("{key}:")))
+    };
+    let missing: Vec<&str> = config::yaml_keys().filter(|key| !is_written(key)).collect();
+    assert!(missing.is_empty(), "{missing:?} are not documented");
+    let variable = |name: &&str| text.contains(&format!("${name}"));
+    assert!(config::template::Variable::names().all(|name| variable(&name)));
+}
+
+#[test]
+fn the_defaults_in_the_reference_are_the_defaults() {
+    let short =
+        "listen: 80\nroutes: { /: a }\nupstreams: { a: { servers: a:1, health_check: tcp } }";
+    let printed = config::to_yaml(&parse(short).expect("the text has no mistake"));
+    for line in [
+        "shutdown_timeout: 8s",
+        "keepalive_timeout: 75s",
+        "client_header_timeout: 1m",
+        "access_log: stdout",
+        "client_max_body_size: 1m",
+        "    refresh: 1s",
+        "      every: 5s",
+        "      idle: 1500ms",
+    ] {
+        assert!(printed.lines().any(|printed| printed == line), "{line} is not in\n{printed}");
+    }
+}
+
+#[test]
+fn a_file_that_cannot_be_read_says_why() {
+    let missing = load("conf/none.yaml".as_ref()).expect_err("there is no such file");
+    assert_eq!(
+        missing.to_string(),
+        "error: cannot read the configuration: No such file or directory (os error 2)\n \
+         --> conf/none.yaml\n"
+    );
+    let directory = load("conf".as_ref()).expect_err("a directory is no file");
+    assert!(directory.to_string().contains("Is a directory"), "{directory}");
+}
+
+#[test]
+fn a_file_of_another_syntax_says_what_is_read() {
+    let toml = load("Cargo.toml".as_ref()).expect_err("it is no YAML");
+    assert_eq!(
+        toml.to_string(),
+        "error: only YAML is read so far\n \
+         --> Cargo.toml\n  \
+         = help: name the file with `.yaml` at its end\n"
+    );
+}
+
+#[test]
+fn aliases_of_aliases_end_with_a_message() {
+    let mut text = String::from("a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n");
+    for n in 1..30 {
+        let aliases = vec![format!("*a{}", n - 1); 10].join(", ");
+        text.push_str(&format!("a{n}: &a{n} [{aliases}]\n"));
+    }
+    let message = parse(&text).expect_err("it is far too large").to_string();
+    assert!(message.starts_with("error: aliases make the configuration too large"), "{message}");
+}
+
+#[test]
+fn deep_nesting_ends_with_a_message() {
+    let message = parse(&"[".repeat(20_000)).expect_err("it is no configuration").to_string();
+    assert!(message.starts_with("error: "), "{message}");
+    let message = parse(&"- ".repeat(2000)).expect_err("it is no configuration").to_string();
+    assert!(message.starts_with("error: the values are nested too deep"), "{message}");
 }

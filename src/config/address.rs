@@ -32,6 +32,9 @@ pub(crate) enum BadAddress {
     /// Any other scheme.
     #[error("unknown scheme {}", quote(.0))]
     Scheme(String),
+    /// A scheme where only host and port can be.
+    #[error("a server line has no scheme, found {}", quote(.0))]
+    ServerScheme(String),
     /// `unix:`.
     #[error("sockets of the file system are not supported")]
     Unix,
@@ -56,8 +59,9 @@ impl BadAddress {
             Self::Name(_) => "expected letters, digits, `-`, `_` and dots",
             Self::Ipv4(_) => "expected four numbers from 0 to 255",
             Self::Ipv6(_) => "expected an address such as `[::1]:80`",
-            Self::Https | Self::Scheme(_) => "expected `http://` or no scheme",
-            Self::Unix | Self::Path(_) => "expected `host:port`",
+            Self::Scheme(_) => "expected `http://` or no scheme",
+            Self::Https => "expected plain HTTP, as in `host:port`",
+            Self::Unix | Self::Path(_) | Self::ServerScheme(_) => "expected `host:port`",
             Self::Uri(_) => "expected a path without query, blanks and control characters",
             Self::Listen(_) => "expected a port, `address:port` or `[address]:port`",
         }
@@ -84,7 +88,7 @@ pub(crate) struct Target {
 pub(crate) fn server(text: &str) -> Result<(Host, Option<u16>), BadAddress> {
     refuse_scheme(text)?;
     if text.starts_with("http://") {
-        return Err(BadAddress::Scheme("http".into()));
+        return Err(BadAddress::ServerScheme("http://".into()));
     }
     if let Some(slash) = text.find('/') {
         return Err(BadAddress::Path(text[slash..].to_owned()));
@@ -266,7 +270,7 @@ mod tests {
             ("[::1", BadAddress::Ipv6("[::1".into())),
             ("[::1]80", BadAddress::Ipv6("[::1]80".into())),
             ("https://a", BadAddress::Https),
-            ("http://a", BadAddress::Scheme("http".into())),
+            ("http://a", BadAddress::ServerScheme("http://".into())),
             ("unix:/x", BadAddress::Unix),
             ("a:80/x", BadAddress::Path("/x".into())),
         ] {

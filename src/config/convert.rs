@@ -1,7 +1,7 @@
 //! From the model back to YAML: what `robin convert` prints.
 //!
-//! Everything is said, defaults too, in the long form, so that the text loads to an equal model on
-//! any later version and in any environment.
+//! Everything is said, defaults too, so that the text loads to an equal model on any later version
+//! and in any environment.
 
 use serde_yaml::{Mapping, Value};
 
@@ -54,7 +54,14 @@ pub fn to_yaml(config: &Config) -> String {
         "upstreams",
         Value::Mapping(written.map(|u| (u.name.as_str().into(), upstream(u))).collect()),
     );
-    put("virtual_servers", list(config.virtual_servers.iter().map(|s| virtual_server(s, config))));
+    // Settings that all share are said once, where they hold for all.
+    let shared = shared(config.virtual_servers.iter().flat_map(|server| &server.routes));
+    let servers = config.virtual_servers.iter();
+    let servers = list(servers.map(|server| virtual_server(server, config, shared.is_some())));
+    if let Some(shared) = shared {
+        settings(shared, &mut top);
+    }
+    top.insert("virtual_servers".into(), servers);
     // A tree of texts, numbers, lists and maps with text keys always has a YAML form.
     serde_yaml::to_string(&top).expect("a tree without tags and bytes can be written")
 }
@@ -139,13 +146,26 @@ fn health_check(check: &HealthCheck) -> Value {
     Value::Mapping(entries)
 }
 
-fn virtual_server(server: &VirtualServer, config: &Config) -> Value {
-    let routes = server.routes.iter().map(|r| (path(&r.path).into(), route(r, config)));
-    map([
-        ("listen", list(server.listen.iter().map(|address| address.to_string().into()))),
-        ("names", list(server.names.iter().map(|name| name.as_str().into()))),
-        ("routes", Value::Mapping(routes.collect())),
-    ])
+/// The settings of all these routes, if they are the same.
+fn shared<'a>(mut routes: impl Iterator<Item = &'a Route>) -> Option<&'a RouteSettings> {
+    let first = &routes.next()?.settings;
+    routes.all(|route| route.settings == *first).then_some(first)
+}
+
+fn virtual_server(server: &VirtualServer, config: &Config, said: bool) -> Value {
+    let mut entries = Mapping::new();
+    let listen = list(server.listen.iter().map(|address| address.to_string().into()));
+    entries.insert("listen".into(), listen);
+    entries.insert("names".into(), list(server.names.iter().map(|name| name.as_str().into())));
+    let shared = shared(server.routes.iter()).filter(|_| !said);
+    if let Some(shared) = shared {
+        settings(shared, &mut entries);
+    }
+    let said = said || shared.is_some();
+    let routes = server.routes.iter();
+    let routes = routes.map(|r| (path(&r.path).into(), route(r, config, said)));
+    entries.insert("routes".into(), Value::Mapping(routes.collect()));
+    Value::Mapping(entries)
 }
 
 fn path(path: &PathMatch) -> String {
@@ -155,9 +175,12 @@ fn path(path: &PathMatch) -> String {
     }
 }
 
-fn route(route: &Route, config: &Config) -> Value {
+fn route(route: &Route, config: &Config, said: bool) -> Value {
     let upstream = &config.upstreams[route.upstream].name;
     let to = format!("{upstream}{}", route.uri.as_deref().unwrap_or(""));
+    if said {
+        return text(&to);
+    }
     let mut entries = Mapping::new();
     entries.insert("to".into(), text(&to));
     settings(&route.settings, &mut entries);

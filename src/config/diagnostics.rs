@@ -159,7 +159,7 @@ fn snippet(f: &mut fmt::Formatter<'_>, gutter: usize, span: &Span, remark: &str)
     let caret = "^".repeat(span.width());
     writeln!(f, "{:gutter$}--> {}:{line}:{column}", "", span.source.name)?;
     writeln!(f, "{:gutter$} |", "")?;
-    writeln!(f, "{line:gutter$} | {text}")?;
+    writeln!(f, "{}", format!("{line:gutter$} | {text}").trim_end())?;
     let mark = format!("{:gutter$} | {indent}{caret} {remark}", "");
     writeln!(f, "{}", mark.trim_end())
 }

@@ -28,6 +28,14 @@ pub use self::yaml::keys as yaml_keys;
 /// # Errors
 /// Every problem of the file, ready to be printed.
 pub fn load(path: &Path) -> Result<Config, Diagnostics> {
+    load_with(path, &|name| std::env::var(name).ok())
+}
+
+/// Reads and checks a configuration file; `env` looks up what `${NAME}` stands for.
+///
+/// # Errors
+/// Every problem of the file, ready to be printed.
+pub fn load_with(path: &Path, env: &dyn Fn(&str) -> Option<String>) -> Result<Config, Diagnostics> {
     let name = path.display().to_string();
     let mut diags = Diagnostics::default();
     let yaml = path.extension().is_some_and(|e| e == "yaml" || e == "yml");
@@ -41,7 +49,7 @@ pub fn load(path: &Path) -> Result<Config, Diagnostics> {
                 .help("name the file with `.yaml` at its end");
         }
         Ok(bytes) => match String::from_utf8(bytes) {
-            Ok(text) => return parse_yaml(&name, text, &|name| std::env::var(name).ok()),
+            Ok(text) => return parse_yaml(&name, text, env),
             Err(error) => not_utf8(name, &error, &mut diags),
         },
     }

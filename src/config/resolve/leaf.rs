@@ -8,6 +8,8 @@ use crate::config::diagnostics::{Diagnostics, quote};
 use crate::config::raw::{List, Word};
 use crate::config::words::{self, BadWord};
 
+const TIME: &str = "expected a time such as `500ms`, `10s` or `1m30s`";
+
 /// Whether zero means something.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Zero {
@@ -21,7 +23,7 @@ impl Diagnostics {
         match words::duration(&word.value) {
             Ok(Duration::ZERO) if zero == Zero::Refused => {
                 let message = format!("`{key}` must be more than 0, found {}", quote(&word.value));
-                self.error(&word.place, message);
+                self.error(&word.place, message).expected(TIME);
             }
             Ok(duration) => return Some(duration),
             Err(BadWord::TooLarge) => {
@@ -30,8 +32,7 @@ impl Diagnostics {
             }
             Err(BadWord::Not(_)) => {
                 let message = format!("`{key}` takes a time, found {}", quote(&word.value));
-                self.error(&word.place, message)
-                    .expected("expected a time such as `500ms`, `10s` or `1m30s`");
+                self.error(&word.place, message).expected(TIME);
             }
         }
         None

@@ -251,7 +251,9 @@ fn probe(raw: &raw::HealthCheck, diags: &mut Diagnostics) -> Option<Probe> {
             ];
             for (key, place) in http_only {
                 if let Some(place) = place {
-                    diags.error(place, format!("`{key}` is not allowed in a `tcp` health check"));
+                    diags
+                        .error(place, format!("`{key}` is not allowed in a `tcp` health check"))
+                        .expected("a connect has none: expected `http: /path` in place of `tcp`");
                 }
             }
             Some(Probe::Tcp)

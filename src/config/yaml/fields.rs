@@ -73,7 +73,14 @@ impl Door<'_> {
                     }
                 }
             }
-            _ => match self.word(key, node, Kind::Word) {
+            Shape::Map(_) => {
+                let typed = quote(self.typed(key));
+                self.diags
+                    .error(&list.place, format!("{typed} takes a value or a list, found a map"))
+                    .expected("expected a value or a list such as `[a, b]`");
+                list.broken = true;
+            }
+            Shape::Null | Shape::Scalar => match self.word(key, node, Kind::Word) {
                 Some(word) => list.items.push(word),
                 None => list.broken = true,
             },

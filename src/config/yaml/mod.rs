@@ -92,9 +92,8 @@ pub(super) fn read(
     let file = Arc::new(File { source: Arc::clone(source), typed: tree.typed });
     let mut door = Door { file, lookup, diags };
     if matches!(tree.root.shape, Shape::Null) {
-        let place = door.place(&tree.root);
         door.diags
-            .error(&place, "the configuration is empty")
+            .file_error(&source.name, "the configuration is empty")
             .help("it needs at least `listen` and `routes`");
         return None;
     }

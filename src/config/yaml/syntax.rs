@@ -1,18 +1,26 @@
 //! What is wrong with a text that is no YAML, in our words: libyaml speaks of tokens and
 //! productions, a reader wants to know what to type.
 
+use std::fmt;
 use std::sync::Arc;
 
-use serde::Deserialize;
-use serde::de::IgnoredAny;
+use serde::de::{Deserialize, Deserializer, IgnoredAny, Visitor};
 
 use super::node::NoTree;
 use crate::config::diagnostics::{Diagnostics, Source, Span};
 
-/// How libyaml begins to say it, how we say it, and what to do.
-const PROBLEMS: [(&str, &str, &str); 16] = [
+const NO_KEY_HERE: &str = "mapping values are not allowed";
+const SECOND: &str = "one document in a file";
+
+/// What libyaml says, how we say it, and what to do.
+const PROBLEMS: [(&str, &str, &str); 17] = [
     (
-        "mapping values are not allowed",
+        SECOND,
+        "a second document in one file",
+        "remove the `---` above it, or put it into a file of its own",
+    ),
+    (
+        NO_KEY_HERE,
         "`key: value` is not allowed here",
         "check the indentation; a text that holds `: ` needs quotes",
     ),
@@ -104,32 +112,72 @@ pub(super) fn report(source: &Arc<Source>, no_tree: &NoTree, diags: &mut Diagnos
                 .help("a text that begins with `!` needs quotes");
         }
         NoTree::Yaml(error) => {
+            let second = second_document(&source.text);
+            let error = second.as_ref().unwrap_or(error);
             let at = place(error);
             if let Some(tab) = tab_indentation(&source.text, at) {
                 diags
                     .error(span(tab), "YAML does not allow tabs for indentation")
                     .expected("a tab")
                     .help("use spaces");
-            } else if let Some(second) = second_document(&source.text) {
-                diags
-                    .error(span(second), "a second document in one file")
-                    .help("remove the `---`, or put it into a file of its own");
             } else {
-                problem(span(at), error, diags);
+                let said = error.to_string();
+                problem(span(opening(&source.text, &said).unwrap_or(at)), &said, diags);
             }
         }
     }
 }
 
-fn problem(span: Span, error: &serde_yaml::Error, diags: &mut Diagnostics) {
-    let said = error.to_string();
-    match PROBLEMS.iter().find(|(begin, ..)| said.starts_with(begin)) {
+fn problem(span: Span, said: &str, diags: &mut Diagnostics) {
+    let colon = glued_colon(&span.source.text, span.start);
+    if let Some(colon) = colon.filter(|_| said.starts_with(NO_KEY_HERE)) {
+        let span = Span { start: colon, end: colon + 1, ..span };
+        diags
+            .error(span, "no space after the colon")
+            .help("write `key: value` with a space between them");
+        return;
+    }
+    let rest = span.source.text.get(span.start..).and_then(|rest| rest.lines().next());
+    if said.contains("expected ',' or") && rest.is_some_and(|rest| rest.contains("${")) {
+        diags
+            .error(span, "`${` in a list in brackets or a map in braces needs quotes")
+            .help("write `\"${NAME}\"`");
+        return;
+    }
+    match PROBLEMS.iter().find(|(theirs, ..)| said.contains(theirs)) {
         Some((_, message, help)) => diags.error(span, *message).help(*help),
         None => {
-            let problem = said.split(" at line ").next().unwrap_or(&said);
+            let problem = said.split(" at line ").next().unwrap_or(said);
             diags.error(span, format!("this is not YAML: {problem}"))
         }
     };
+}
+
+/// Where what was never closed begins. libyaml says where it noticed, which may be the end of the
+/// file, and then what it was reading, as in "while scanning a quoted scalar at line 2 column 7".
+fn opening(text: &str, said: &str) -> Option<usize> {
+    let (_, context) = said.split_once(", while ")?;
+    if !["parsing a flow ", "scanning a quoted "].iter().any(|begin| context.starts_with(begin)) {
+        return None;
+    }
+    let (_, place) = context.split_once(" at line ")?;
+    let (line, column) = place.split_once(" column ")?;
+    let (line, column): (usize, usize) = (line.parse().ok()?, column.parse().ok()?);
+    let mut lines = text.split_inclusive('\n');
+    let before: usize = lines.by_ref().take(line.checked_sub(1)?).map(str::len).sum();
+    let (column, _) = lines.next()?.char_indices().nth(column.checked_sub(1)?)?;
+    Some(before + column)
+}
+
+/// The colon of a line such as `listen:80` just above the line at `at`: to YAML that is a text
+/// which goes on, so it stumbles over the next line.
+fn glued_colon(text: &str, at: usize) -> Option<usize> {
+    let line = text.get(..at)?.rfind('\n')?;
+    let start = text[..line].rfind('\n').map_or(0, |n| n + 1);
+    let above = &text[start..line];
+    let colon = above.find(':').filter(|colon| !above[colon + 1..].starts_with(['/', ' ']))?;
+    let glued = !above.contains(": ") && !above[colon + 1..].trim().is_empty();
+    glued.then_some(start + colon)
 }
 
 /// The first tab in the indentation of the line at `at`, or of the line before.
@@ -144,26 +192,29 @@ fn tab_indentation(text: &str, at: usize) -> Option<usize> {
     })
 }
 
-/// Where a second document begins, if there is one.
-fn second_document(text: &str) -> Option<usize> {
+/// What is wrong with the text after the first document, if there is any: serde_yaml says of two
+/// documents only that they are two.
+fn second_document(text: &str) -> Option<serde_yaml::Error> {
     let mut documents = serde_yaml::Deserializer::from_str(text);
     IgnoredAny::deserialize(documents.next()?).ok()?;
-    documents.next()?;
-    // The first document may have a `---` of its own, before anything that counts.
-    let mut at = 0;
-    let mut filled = false;
-    for line in text.split_inclusive('\n') {
-        if line.starts_with("---") || line.starts_with("...") {
-            if filled {
-                return Some(at);
-            }
-            filled = line.starts_with("---");
-        } else if !line.trim_start().starts_with('#') && !line.trim().is_empty() {
-            filled = true;
-        }
-        at += line.len();
+    <Second as Deserialize>::deserialize(documents.next()?).err()
+}
+
+/// Takes nothing, so that the error tells the place of the document.
+struct Second;
+
+impl<'de> Deserialize<'de> for Second {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(Self)
     }
-    None
+}
+
+impl Visitor<'_> for Second {
+    type Value = Self;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(SECOND)
+    }
 }
 
 /// Records the first character that YAML allows in no file.
