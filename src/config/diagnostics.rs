@@ -149,19 +149,32 @@ pub fn nearest<'a>(typed: &str, known: impl IntoIterator<Item = &'a str>) -> Opt
 
 /// A line of a source with a mark under what it is about.
 fn snippet(f: &mut fmt::Formatter<'_>, gutter: usize, span: &Span, remark: &str) -> fmt::Result {
+    /// Of a longer line (YAML may be one) only a part is shown.
+    const WIDEST: usize = 160;
+    const BEFORE: usize = 60;
     let (line, column) = span.line_column();
+    let length = span.line().chars().count();
+    let skipped = if length > WIDEST { (column - 1).saturating_sub(BEFORE) } else { 0 };
+    let cut = skipped + WIDEST < length;
     // A control character in a file must not reach the terminal; its substitute is as wide.
     let shown = |c: char| if c.is_control() && c != '\t' { '\u{fffd}' } else { c };
-    let text: String = span.line().chars().map(shown).collect();
+    let mut text: String = span.line().chars().skip(skipped).take(WIDEST).map(shown).collect();
     // A tab is as wide as the terminal makes it: the same tab puts the caret under the value.
-    let indent: String =
-        text.chars().take(column - 1).map(|c| if c == '\t' { c } else { ' ' }).collect();
-    let caret = "^".repeat(span.width());
+    let before = text.chars().take(column - 1 - skipped);
+    let mut indent: String = before.map(|c| if c == '\t' { c } else { ' ' }).collect();
+    let room = WIDEST.saturating_sub(column - 1 - skipped).max(1);
+    let caret = "^".repeat(span.width().min(room));
+    if skipped > 0 {
+        text.insert(0, '…');
+        indent.insert(0, ' ');
+    }
+    if cut {
+        text.push('…');
+    }
     writeln!(f, "{:gutter$}--> {}:{line}:{column}", "", span.source.name)?;
     writeln!(f, "{:gutter$} |", "")?;
     writeln!(f, "{}", format!("{line:gutter$} | {text}").trim_end())?;
-    let mark = format!("{:gutter$} | {indent}{caret} {remark}", "");
-    writeln!(f, "{}", mark.trim_end())
+    writeln!(f, "{}", format!("{:gutter$} | {indent}{caret} {remark}", "").trim_end())
 }
 
 impl fmt::Display for Diagnostic {
@@ -223,12 +236,6 @@ impl Diagnostics {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
-    }
-
-    /// How many problems there are.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.0.len()
     }
 }
 

@@ -9,7 +9,7 @@ mod convert;
 pub mod diagnostics;
 mod env;
 pub mod model;
-pub mod raw;
+mod raw;
 mod resolve;
 pub mod template;
 mod words;
@@ -65,7 +65,12 @@ pub fn parse_yaml(
     text: impl Into<String>,
     env: &dyn Fn(&str) -> Option<String>,
 ) -> Result<Config, Diagnostics> {
-    let source = Arc::new(Source { name: name.to_owned(), text: text.into() });
+    let mut text = text.into();
+    // Some editors begin a file with a byte order mark, which libyaml takes for a document.
+    if text.starts_with('\u{feff}') {
+        text.remove(0);
+    }
+    let source = Arc::new(Source { name: name.to_owned(), text });
     let mut diags = Diagnostics::default();
     let raw = yaml::read(&source, env, &mut diags);
     let config = raw.map(|raw| resolve::resolve(&raw, &mut diags));

@@ -12,14 +12,14 @@ use super::diagnostics::Span;
 
 /// Finds what a door has numbered. Most places are never asked for, so a door may do the work of
 /// finding one when a message needs it.
-pub trait Locate: fmt::Debug + Send + Sync {
+pub(crate) trait Locate: fmt::Debug + Send + Sync {
     /// Where the thing with this number was typed.
     fn locate(&self, number: usize) -> Span;
 }
 
 /// Where something was typed: a file and a number that the file's door gave out.
 #[derive(Clone, Debug)]
-pub struct Place {
+pub(crate) struct Place {
     file: Arc<dyn Locate>,
     number: usize,
 }
@@ -27,7 +27,7 @@ pub struct Place {
 impl Place {
     /// The place with this number in `file`.
     #[must_use]
-    pub fn new(file: Arc<dyn Locate>, number: usize) -> Self {
+    pub(crate) fn new(file: Arc<dyn Locate>, number: usize) -> Self {
         Self { file, number }
     }
 }
@@ -40,7 +40,7 @@ impl From<&Place> for Span {
 
 /// A value with the place where it was typed.
 #[derive(Clone, Debug)]
-pub struct Spanned<T> {
+pub(crate) struct Spanned<T> {
     /// The value.
     pub value: T,
     /// Where it stands.
@@ -48,11 +48,11 @@ pub struct Spanned<T> {
 }
 
 /// A leaf: text as typed, with what it says of the environment filled in.
-pub type Word = Spanned<String>;
+pub(crate) type Word = Spanned<String>;
 
 /// Several of a kind.
 #[derive(Clone, Debug)]
-pub struct List<T> {
+pub(crate) struct List<T> {
     /// What could be read of them, in the order of the file.
     pub items: Vec<T>,
     /// Whether some could not be read and were reported.
@@ -63,7 +63,7 @@ pub struct List<T> {
 
 /// A whole configuration.
 #[derive(Debug)]
-pub struct Config {
+pub(crate) struct Config {
     /// `threads`.
     pub threads: Option<Word>,
     /// `user`.
@@ -94,7 +94,7 @@ pub struct Config {
 
 /// `resolver`.
 #[derive(Debug)]
-pub struct Resolver {
+pub(crate) struct Resolver {
     /// Addresses of DNS servers.
     pub servers: Option<List<Word>>,
     /// `timeout`.
@@ -103,7 +103,7 @@ pub struct Resolver {
 
 /// `dashboard`.
 #[derive(Debug, Default)]
-pub struct Dashboard {
+pub(crate) struct Dashboard {
     /// `enabled`, or the one word of the short form.
     pub enabled: Option<Word>,
     /// `summary`.
@@ -112,7 +112,7 @@ pub struct Dashboard {
 
 /// An entry of `upstreams`.
 #[derive(Debug)]
-pub struct Upstream {
+pub(crate) struct Upstream {
     /// Its name.
     pub name: Word,
     /// `servers`.
@@ -133,7 +133,7 @@ pub struct Upstream {
 
 /// A server line.
 #[derive(Debug)]
-pub struct UpstreamServer {
+pub(crate) struct UpstreamServer {
     /// `address`, or the one word of the short form.
     pub address: Word,
     /// `weight`.
@@ -152,7 +152,7 @@ pub struct UpstreamServer {
 
 /// `health_check`.
 #[derive(Debug)]
-pub struct HealthCheck {
+pub(crate) struct HealthCheck {
     /// `http`: the path.
     pub http: Option<Word>,
     /// `tcp`: a switch.
@@ -181,7 +181,7 @@ pub struct HealthCheck {
 
 /// An entry of `virtual_servers`, or the short form of the only one.
 #[derive(Debug)]
-pub struct VirtualServer {
+pub(crate) struct VirtualServer {
     /// `listen`.
     pub listen: Option<List<Word>>,
     /// `names`.
@@ -198,7 +198,7 @@ pub struct VirtualServer {
 
 /// An entry of `routes`.
 #[derive(Debug)]
-pub struct Route {
+pub(crate) struct Route {
     /// Which paths, as typed: `/path` or `= /path`.
     pub path: Word,
     /// Where to; none where that could not be read and was reported.
@@ -209,7 +209,7 @@ pub struct Route {
 
 /// What may be set for everything, for a virtual server, for a route; the innermost wins.
 #[derive(Debug, Default)]
-pub struct Settings {
+pub(crate) struct Settings {
     /// `headers`: names with templates.
     pub headers: Vec<(Word, Word)>,
     /// `timeouts.connect`.

@@ -89,18 +89,23 @@ fn listen(raw: &raw::VirtualServer, diags: &mut Diagnostics) -> Vec<SocketAddr> 
 }
 
 fn names(list: Option<&List<Word>>, diags: &mut Diagnostics) -> Vec<String> {
-    let mut names: Vec<String> = Vec::new();
+    let mut names: Vec<(String, &Word)> = Vec::new();
     for word in list.iter().flat_map(|list| &list.items) {
         let name = word.value.to_ascii_lowercase();
         if !address::is_name(name.strip_prefix("*.").unwrap_or(&name)) {
             diags
                 .error(&word.place, format!("{} is not a host name", quote(&word.value)))
                 .expected("expected a name such as `example.org` or `*.example.org`");
-        } else if !names.contains(&name) {
-            names.push(name);
+        } else if let Some((_, first)) = names.iter().find(|(known, _)| *known == name) {
+            diags
+                .error(&word.place, format!("duplicate name {}", quote(&word.value)))
+                .expected("written again here")
+                .also(&first.place, "first written here");
+        } else {
+            names.push((name, word));
         }
     }
-    names
+    names.into_iter().map(|(name, _)| name).collect()
 }
 
 /// Two virtual servers of one address need different names: the second would never be asked.

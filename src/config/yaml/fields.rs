@@ -5,9 +5,10 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use super::home;
 use super::node::{Node, Shape};
 use super::places::File;
-use crate::config::diagnostics::{Diagnostics, quote};
+use crate::config::diagnostics::{Diagnostics, nearest, quote};
 use crate::config::env::{self, EnvError, Kind, Lookup};
 use crate::config::raw::{List, Place, Spanned, Word};
 
@@ -67,7 +68,7 @@ impl Door<'_> {
         match &node.shape {
             Shape::List(items) => {
                 for item in items {
-                    match self.word(key, item, Kind::Word) {
+                    match self.entry(key, item) {
                         Some(word) => list.items.push(word),
                         None => list.broken = true,
                     }
@@ -86,6 +87,16 @@ impl Door<'_> {
             },
         }
         list
+    }
+
+    /// A single value that is an entry of a list.
+    pub(super) fn entry(&mut self, key: &Node, node: &Node) -> Option<Word> {
+        if matches!(node.shape, Shape::Null) {
+            let message = format!("{} has an empty entry", quote(self.typed(key)));
+            self.diags.error(&self.place(node), message).expected("expected a value");
+            return None;
+        }
+        self.word(key, node, Kind::Word)
     }
 
     /// The items of a node that must be a list.
@@ -139,11 +150,14 @@ impl Door<'_> {
             let fits = known.contains(&typed);
             if !fits {
                 let message = format!("unknown key {}", quote(typed));
-                let typed = typed.to_owned();
-                self.diags
-                    .error(&self.place(key), message)
-                    .expected(format!("expected one of {}", known.join(", ")))
-                    .nearest(&typed, known.iter().copied());
+                let (typed, place) = (typed.to_owned(), self.place(key));
+                let diagnostic = self.diags.error(&place, message);
+                diagnostic.expected(format!("expected one of {}", known.join(", ")));
+                match (nearest(&typed, known.iter().copied()), home(&typed)) {
+                    (Some(word), _) => diagnostic.help(format!("did you mean `{word}`?")),
+                    (None, Some(home)) => diagnostic.help(format!("`{typed}` belongs {home}")),
+                    (None, None) => diagnostic,
+                };
             }
             fits
         });

@@ -147,7 +147,7 @@ impl Door<'_> {
 
     fn server_line(&mut self, key: &Node, node: &Node) -> Option<UpstreamServer> {
         if !matches!(node.shape, Shape::Map(_)) {
-            return Some(UpstreamServer::at(self.word(key, node, Kind::Word)?));
+            return Some(UpstreamServer::at(self.entry(key, node)?));
         }
         let mut f = self.fields("a server", node, &[UPSTREAM_SERVER])?;
         let address = f.word(self, "address");

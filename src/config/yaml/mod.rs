@@ -54,23 +54,32 @@ const HEALTH_CHECK: &[&str] =
     &["http", "tcp", "every", "timeout", "rise", "fall", "status", "body", "host", "port"];
 const KEEPALIVE: &[&str] = &["idle", "max"];
 
+/// Every map with known keys: where it is, and its keys.
+const MAPS: [(&str, &[&str]); 12] = [
+    ("at the top level", TOP),
+    ("in a virtual server", SERVER),
+    ("at the top level, in a virtual server or in a route", SETTINGS),
+    ("in a route", ROUTE),
+    ("in `timeouts`", TIMEOUTS),
+    ("in `retry`", RETRY),
+    ("in `resolver`", RESOLVER),
+    ("in `dashboard`", DASHBOARD),
+    ("in an upstream", UPSTREAM),
+    ("in a server line", UPSTREAM_SERVER),
+    ("in `health_check`", HEALTH_CHECK),
+    ("in `keepalive`", KEEPALIVE),
+];
+
 /// Every key of every map, some more than once.
 pub fn keys() -> impl Iterator<Item = &'static str> {
-    let maps = [
-        TOP,
-        SERVER,
-        SETTINGS,
-        ROUTE,
-        TIMEOUTS,
-        RETRY,
-        RESOLVER,
-        DASHBOARD,
-        UPSTREAM,
-        UPSTREAM_SERVER,
-        HEALTH_CHECK,
-        KEEPALIVE,
-    ];
-    maps.into_iter().flatten().copied()
+    MAPS.into_iter().flat_map(|(_, keys)| keys).copied()
+}
+
+/// Where a key has its place, if only one map has it.
+fn home(key: &str) -> Option<&'static str> {
+    let mut homes = MAPS.into_iter().filter(|(_, keys)| keys.contains(&key));
+    let (home, _) = homes.next()?;
+    homes.next().is_none().then_some(home)
 }
 
 /// Reads a text; nothing where it is no YAML or no map, which is reported.

@@ -14,6 +14,9 @@ use serde::de::{DeserializeSeed, Deserializer, EnumAccess, Error, MapAccess, Seq
 /// More nodes than any configuration has; aliases of aliases would make billions.
 const MOST_NODES: usize = 200_000;
 
+/// What serde_yaml says when it gives up following aliases.
+const REPETITION: &str = "repetition limit exceeded";
+
 /// One value.
 #[derive(Debug)]
 pub(super) struct Node {
@@ -72,7 +75,7 @@ pub(super) fn read(text: &str) -> Result<Tree, NoTree> {
     let root = grow.deserialize(serde_yaml::Deserializer::from_str(text)).map_err(|error| {
         if tagged.get() {
             NoTree::Tag(error)
-        } else if count.get() > MOST_NODES {
+        } else if count.get() > MOST_NODES || error.to_string() == REPETITION {
             NoTree::TooLarge
         } else {
             NoTree::Yaml(error)

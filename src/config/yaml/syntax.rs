@@ -31,8 +31,8 @@ const PROBLEMS: [(&str, &str, &str); 17] = [
     ),
     (
         "did not find expected key",
-        "this line does not fit the lines above it",
-        "give keys of one map the same indentation",
+        "this is neither a key nor part of the value before it",
+        "give keys of one map the same indentation, and end a value in quotes with the quote",
     ),
     (
         "did not find expected '-' indicator",
@@ -66,16 +66,12 @@ const PROBLEMS: [(&str, &str, &str); 17] = [
         "`*` and `&` begin the name of an alias or an anchor",
         "put the value in quotes",
     ),
+    ("invalid value", "the value does not fit its tag", "leave out the tag"),
     ("unknown anchor", "the alias has no anchor", "define it before with `&name`"),
     (
         "recursion limit exceeded",
         "the values are nested too deep",
         "a configuration needs fewer than 128 levels",
-    ),
-    (
-        "repetition limit exceeded",
-        "aliases make the configuration too large",
-        "write the values out",
     ),
     (
         "EOF while parsing a value",
@@ -98,8 +94,8 @@ pub(super) fn report(source: &Arc<Source>, no_tree: &NoTree, diags: &mut Diagnos
     let place = |e: &serde_yaml::Error| e.location().map_or(0, |place| place.index());
     match no_tree {
         NoTree::TooLarge => {
-            let help = "write the values out";
-            diags.error(span(0), "aliases make the configuration too large").help(help);
+            let message = "aliases make the configuration too large";
+            diags.file_error(&source.name, message).help("write the values out");
         }
         NoTree::Tag(error) => {
             let (start, text) = (place(error), &source.text);
