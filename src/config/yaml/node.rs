@@ -3,10 +3,14 @@
 //! serde_yaml's own `Value` forgets the order of duplicate keys, what a number looked like and
 //! where anything stood. So the text is read twice: once for its shape, where each node gets a
 //! number, and once along that shape for what was typed (`1.10` is a number to YAML, and a
-//! version to the person who put it into a header). The numbers lead [`super::places`] back to
-//! lines and columns. An alias is a copy with numbers of its own.
+//! version to the person who put it into a header). An alias is a copy with numbers of its own.
+//!
+//! serde_yaml tells a place only in an error. So where a node stands is found by reading the text
+//! once more and failing at its number: the error's location is the place. That costs a reading
+//! for each message, which only someone with a mistake waits for.
 
 use std::cell::{Cell, RefCell};
+use std::convert::Infallible;
 use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, EnumAccess, Error, MapAccess, SeqAccess, Visitor};
@@ -69,9 +73,8 @@ pub(super) enum NoTree {
 
 /// Reads a text that must be one document.
 pub(super) fn read(text: &str) -> Result<Tree, NoTree> {
-    let count = Cell::new(0);
-    let tagged = Cell::new(false);
-    let grow = Grow { count: &count, tagged: &tagged };
+    let (count, tagged) = (Cell::new(0), Cell::new(false));
+    let grow = Grow { count: &count, tagged: &tagged, stop: None };
     let root = grow.deserialize(serde_yaml::Deserializer::from_str(text)).map_err(|error| {
         if tagged.get() {
             NoTree::Tag(error)
@@ -91,11 +94,39 @@ pub(super) fn read(text: &str) -> Result<Tree, NoTree> {
     Ok(Tree { root, typed: typed.into_inner() })
 }
 
+/// The first byte of the node with this number.
+pub(super) fn find(text: &str, number: usize) -> Option<usize> {
+    let (count, tagged) = (Cell::new(0), Cell::new(false));
+    let grow = Grow { count: &count, tagged: &tagged, stop: Some(number) };
+    let found = grow.deserialize(serde_yaml::Deserializer::from_str(text));
+    found.err()?.location().map(|place| place.index())
+}
+
 /// The first reading.
 #[derive(Clone, Copy)]
 struct Grow<'c> {
+    /// Nodes so far.
     count: &'c Cell<usize>,
+    /// Whether a tag made it fail.
     tagged: &'c Cell<bool>,
+    /// The number at which to fail.
+    stop: Option<usize>,
+}
+
+/// Takes nothing: every value is an error, and serde_yaml gives an error the place of the value.
+pub(super) struct Found;
+
+impl Found {
+    /// What its error says was expected.
+    pub(super) const EXPECTED: &str = "nothing here";
+}
+
+impl Visitor<'_> for Found {
+    type Value = Infallible;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(Self::EXPECTED)
+    }
 }
 
 impl<'de> DeserializeSeed<'de> for Grow<'_> {
@@ -103,6 +134,9 @@ impl<'de> DeserializeSeed<'de> for Grow<'_> {
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Node, D::Error> {
         let number = self.count.replace(self.count.get() + 1);
+        if self.stop == Some(number) {
+            return deserializer.deserialize_any(Found).map(|never| match never {});
+        }
         if number >= MOST_NODES {
             return Err(D::Error::custom("too many nodes"));
         }

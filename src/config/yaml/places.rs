@@ -1,15 +1,10 @@
-//! From the number of a node to its line and column.
+//! From the number of a node to what is to be underlined.
 //!
-//! serde_yaml tells a place only in an error. So the text is read once more with a visitor that
-//! counts nodes as [`super::node`] did and fails at the wanted one: the error's location is the
-//! place. That costs a reading for each message, which only someone with a mistake waits for.
+//! serde_yaml says where a node begins, and only that: where its token ends is found here.
 
-use std::cell::Cell;
-use std::fmt;
 use std::sync::Arc;
 
-use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
-
+use super::node;
 use crate::config::diagnostics::{Source, Span};
 use crate::config::raw::Locate;
 
@@ -23,10 +18,7 @@ pub(super) struct File {
 
 impl Locate for File {
     fn locate(&self, number: usize) -> Span {
-        let left = Cell::new(number);
-        let seek = Seek { left: &left };
-        let found = seek.deserialize(serde_yaml::Deserializer::from_str(&self.source.text));
-        let index = found.err().and_then(|e| e.location()).map_or(0, |place| place.index());
+        let index = node::find(&self.source.text, number).unwrap_or(0);
         let typed = self.typed.get(number).map_or("", |typed| typed);
         let (start, end) = token(&self.source.text, index, typed);
         Span { source: Arc::clone(&self.source), start, end }
@@ -106,93 +98,9 @@ fn flow(text: &str) -> usize {
     text.len()
 }
 
-/// Reads on until `left` nodes have been passed, then fails.
-#[derive(Clone, Copy)]
-struct Seek<'c> {
-    left: &'c Cell<usize>,
-}
-
-impl<'de> DeserializeSeed<'de> for Seek<'_> {
-    type Value = ();
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        let left = self.left.get();
-        if left == 0 {
-            return deserializer.deserialize_any(Found);
-        }
-        self.left.set(left - 1);
-        deserializer.deserialize_any(self)
-    }
-}
-
-/// Takes any single value and goes through any list or map with `Seek` itself.
-impl<'de> Visitor<'de> for Seek<'_> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a value")
-    }
-
-    fn visit_unit<E: Error>(self) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_bool<E: Error>(self, _: bool) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_i64<E: Error>(self, _: i64) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_u64<E: Error>(self, _: u64) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_i128<E: Error>(self, _: i128) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_u128<E: Error>(self, _: u128) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_f64<E: Error>(self, _: f64) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_str<E: Error>(self, _: &str) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
-        while seq.next_element_seed(self)?.is_some() {}
-        Ok(())
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        while map.next_key_seed(self)?.is_some() {
-            map.next_value_seed(self)?;
-        }
-        Ok(())
-    }
-}
-
-/// Takes nothing: every value is an error, and serde_yaml gives an error the place of the value.
-struct Found;
-
-impl Visitor<'_> for Found {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("nothing")
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::yaml::node;
 
     /// What would be underlined for each node of a text.
     fn marked(text: &str) -> Vec<String> {

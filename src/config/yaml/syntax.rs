@@ -1,21 +1,19 @@
 //! What is wrong with a text that is no YAML, in our words: libyaml speaks of tokens and
 //! productions, a reader wants to know what to type.
 
-use std::fmt;
 use std::sync::Arc;
 
-use serde::de::{Deserialize, Deserializer, IgnoredAny, Visitor};
+use serde::de::{Deserialize, Deserializer, IgnoredAny};
 
-use super::node::NoTree;
-use crate::config::diagnostics::{Diagnostics, Source, Span};
+use super::node::{Found, NoTree};
+use crate::config::diagnostics::{Diagnostic, Diagnostics, Source, Span};
 
 const NO_KEY_HERE: &str = "mapping values are not allowed";
-const SECOND: &str = "one document in a file";
 
 /// What libyaml says, how we say it, and what to do.
-const PROBLEMS: [(&str, &str, &str); 17] = [
+const PROBLEMS: [(&str, &str, &str); 16] = [
     (
-        SECOND,
+        Found::EXPECTED,
         "a second document in one file",
         "remove the `---` above it, or put it into a file of its own",
     ),
@@ -39,8 +37,16 @@ const PROBLEMS: [(&str, &str, &str); 17] = [
         "this line does not fit the list above it",
         "give `-` of one list the same indentation",
     ),
-    ("did not find expected ',' or ']'", "a list in brackets is not closed", "close it with `]`"),
-    ("did not find expected ',' or '}'", "a map in braces is not closed", "close it with `}`"),
+    (
+        "did not find expected ',' or ']'",
+        "a list in brackets lacks `,` or `]`",
+        "separate its entries with `,` and close it with `]`",
+    ),
+    (
+        "did not find expected ',' or '}'",
+        "a map in braces lacks `,` or `}`",
+        "separate its entries with `,` and close it with `}`",
+    ),
     (
         "found unexpected end of stream",
         "the text in quotes is not closed",
@@ -72,11 +78,6 @@ const PROBLEMS: [(&str, &str, &str); 17] = [
         "recursion limit exceeded",
         "the values are nested too deep",
         "a configuration needs fewer than 128 levels",
-    ),
-    (
-        "EOF while parsing a value",
-        "the configuration is empty",
-        "it needs at least `listen` and `routes`",
     ),
     (
         "did not find expected <document start>",
@@ -118,27 +119,31 @@ pub(super) fn report(source: &Arc<Source>, no_tree: &NoTree, diags: &mut Diagnos
                     .help("use spaces");
             } else {
                 let said = error.to_string();
-                problem(span(opening(&source.text, &said).unwrap_or(at)), &said, diags);
+                let begin = opening(&source.text, &said);
+                let diagnostic = problem(span(begin.unwrap_or(at)), &said, diags);
+                let rest = source.text.get(at..).unwrap_or("");
+                let noticed = rest.starts_with(|c: char| !c.is_whitespace());
+                if begin.is_some() && noticed {
+                    diagnostic.also(span(at), "missing before this");
+                }
             }
         }
     }
 }
 
-fn problem(span: Span, said: &str, diags: &mut Diagnostics) {
+fn problem<'d>(span: Span, said: &str, diags: &'d mut Diagnostics) -> &'d mut Diagnostic {
     let colon = glued_colon(&span.source.text, span.start);
     if let Some(colon) = colon.filter(|_| said.starts_with(NO_KEY_HERE)) {
         let span = Span { start: colon, end: colon + 1, ..span };
-        diags
+        return diags
             .error(span, "no space after the colon")
             .help("write `key: value` with a space between them");
-        return;
     }
     let rest = span.source.text.get(span.start..).and_then(|rest| rest.lines().next());
     if said.contains("expected ',' or") && rest.is_some_and(|rest| rest.contains("${")) {
-        diags
+        return diags
             .error(span, "`${` in a list in brackets or a map in braces needs quotes")
             .help("write `\"${NAME}\"`");
-        return;
     }
     match PROBLEMS.iter().find(|(theirs, ..)| said.contains(theirs)) {
         Some((_, message, help)) => diags.error(span, *message).help(*help),
@@ -146,7 +151,7 @@ fn problem(span: Span, said: &str, diags: &mut Diagnostics) {
             let problem = said.split(" at line ").next().unwrap_or(said);
             diags.error(span, format!("this is not YAML: {problem}"))
         }
-    };
+    }
 }
 
 /// Where what was never closed begins. libyaml says where it noticed, which may be the end of the
@@ -193,24 +198,7 @@ fn tab_indentation(text: &str, at: usize) -> Option<usize> {
 fn second_document(text: &str) -> Option<serde_yaml::Error> {
     let mut documents = serde_yaml::Deserializer::from_str(text);
     IgnoredAny::deserialize(documents.next()?).ok()?;
-    <Second as Deserialize>::deserialize(documents.next()?).err()
-}
-
-/// Takes nothing, so that the error tells the place of the document.
-struct Second;
-
-impl<'de> Deserialize<'de> for Second {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(Self)
-    }
-}
-
-impl Visitor<'_> for Second {
-    type Value = Self;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(SECOND)
-    }
+    documents.next()?.deserialize_any(Found).err()
 }
 
 /// Records the first character that YAML allows in no file.
