@@ -117,18 +117,29 @@ pub(super) fn report(source: &Arc<Source>, no_tree: &NoTree, diags: &mut Diagnos
                     .error(span(tab), "YAML does not allow tabs for indentation")
                     .expected("a tab")
                     .help("use spaces");
+            } else if let Some(dollar) = braces_of_variable(&source.text, at) {
+                let variable = Span { end: dollar + 2, ..span(dollar) };
+                diags
+                    .error(variable, "`${` within brackets or braces needs quotes")
+                    .help("write `\"${NAME}\"`");
             } else {
                 let said = error.to_string();
                 let begin = opening(&source.text, &said);
                 let diagnostic = problem(span(begin.unwrap_or(at)), &said, diags);
                 let rest = source.text.get(at..).unwrap_or("");
-                let noticed = rest.starts_with(|c: char| !c.is_whitespace());
-                if begin.is_some() && noticed {
+                if begin.is_some() && rest.starts_with(|c: char| !c.is_whitespace()) {
                     diagnostic.also(span(at), "missing before this");
                 }
             }
         }
     }
+}
+
+/// The dollar sign of `${` whose brace is at `at`: within brackets or braces YAML takes it for the
+/// beginning of a map.
+fn braces_of_variable(text: &str, at: usize) -> Option<usize> {
+    let dollar = at.checked_sub(1)?;
+    text.get(dollar..)?.starts_with("${").then_some(dollar)
 }
 
 fn problem<'d>(span: Span, said: &str, diags: &'d mut Diagnostics) -> &'d mut Diagnostic {
@@ -138,12 +149,6 @@ fn problem<'d>(span: Span, said: &str, diags: &'d mut Diagnostics) -> &'d mut Di
         return diags
             .error(span, "no space after the colon")
             .help("write `key: value` with a space between them");
-    }
-    let rest = span.source.text.get(span.start..).and_then(|rest| rest.lines().next());
-    if said.contains("expected ',' or") && rest.is_some_and(|rest| rest.contains("${")) {
-        return diags
-            .error(span, "`${` in a list in brackets or a map in braces needs quotes")
-            .help("write `\"${NAME}\"`");
     }
     match PROBLEMS.iter().find(|(theirs, ..)| said.contains(theirs)) {
         Some((_, message, help)) => diags.error(span, *message).help(*help),
