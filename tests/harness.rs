@@ -3,11 +3,12 @@
 mod common;
 
 use std::io::ErrorKind;
+use std::net::TcpStream;
 use std::time::Duration;
 
 use common::client::{Client, Request, exchange, get};
 use common::net::{free_address, replicas};
-use common::origin::{Behaviour, Origin, Reply};
+use common::origin::{Behaviour, Blackhole, Origin, Reply};
 use common::robin::{Output, Robin};
 use common::{PATIENCE, eventually};
 use tokio::time::Instant;
@@ -128,6 +129,15 @@ fn an_origin_that_hangs_or_waits_ends_at_once_when_dropped() {
     drop(origins);
     assert!(begin.elapsed() < Duration::from_secs(5), "{:?}", begin.elapsed());
     drop(clients);
+}
+
+#[test]
+fn a_blackhole_neither_accepts_nor_refuses() {
+    let blackhole = Blackhole::start(free_address());
+    for _ in 0..3 {
+        let connect = TcpStream::connect_timeout(&blackhole.address(), Duration::from_millis(300));
+        assert_eq!(connect.expect_err("no connection").kind(), ErrorKind::TimedOut);
+    }
 }
 
 #[test]

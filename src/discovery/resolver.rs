@@ -68,7 +68,9 @@ impl Found {
 
     /// These and the `old` ones that are not among them.
     pub(super) fn with_old(mut self, old: &[Address]) -> Self {
-        self.addresses.extend_from_slice(old);
+        let is_new = |o: &&Address| self.addresses.iter().all(|a| (a.ip, a.port) != (o.ip, o.port));
+        let old: Vec<Address> = old.iter().filter(is_new).copied().collect();
+        self.addresses.extend(old);
         Self::new(self.addresses, self.name)
     }
 }

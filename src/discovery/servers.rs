@@ -36,7 +36,9 @@ pub(super) type Records = Vec<RData>;
 
 struct Server {
     address: SocketAddr,
-    client: TokioResolver,
+    /// Asks over UDP only. A truncated answer is asked for over a TCP connection of its own: one
+    /// that hickory kept, and that the server has closed since, costs the whole time limit.
+    udp: TokioResolver,
     /// Questions in a row that got no answer.
     unanswered: AtomicU32,
 }
@@ -63,8 +65,8 @@ impl Servers {
     /// Hickory's, when a resolver cannot be set up.
     pub(super) fn new(addresses: &[SocketAddr], limit: Duration) -> Result<Self, NetError> {
         let server = |&address| {
-            let client = client(address, limit)?;
-            Ok(Server { address, client, unanswered: AtomicU32::new(0) })
+            let udp = client(address, ConnectionConfig::udp(), limit)?;
+            Ok(Server { address, udp, unanswered: AtomicU32::new(0) })
         };
         let servers = addresses.iter().map(server).collect::<Result<_, NetError>>()?;
         Ok(Self { servers, limit })
@@ -136,7 +138,13 @@ impl Servers {
     }
 
     async fn ask(&self, server: &Server, name: &Name, kind: RecordType) -> Result<Records, Reason> {
-        let result = server.client.lookup(name.clone(), kind).await;
+        let mut result = server.udp.lookup(name.clone(), kind).await;
+        if matches!(result, Err(NetError::Truncated)) {
+            result = match client(server.address, ConnectionConfig::tcp(), self.limit) {
+                Ok(tcp) => tcp.lookup(name.clone(), kind).await,
+                Err(error) => Err(error),
+            };
+        }
         let result = match result {
             Ok(lookup) => {
                 let of_kind = lookup.answers().iter().filter(|r| r.record_type() == kind);
@@ -160,13 +168,13 @@ impl Servers {
     }
 }
 
-fn client(address: SocketAddr, limit: Duration) -> Result<TokioResolver, NetError> {
-    let on_port = |mut connection: ConnectionConfig| {
-        connection.port = address.port();
-        connection
-    };
-    let connections = vec![on_port(ConnectionConfig::udp()), on_port(ConnectionConfig::tcp())];
-    let server = NameServerConfig::new(address.ip(), true, connections);
+fn client(
+    address: SocketAddr,
+    mut connection: ConnectionConfig,
+    limit: Duration,
+) -> Result<TokioResolver, NetError> {
+    connection.port = address.port();
+    let server = NameServerConfig::new(address.ip(), true, vec![connection]);
     let config = ResolverConfig::from_name_servers(vec![server]);
 
     let mut options = ResolverOpts::default();

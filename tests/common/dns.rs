@@ -174,20 +174,20 @@ fn serve_tcp(listener: &TcpListener, state: &Arc<Mutex<State>>, stop: &AtomicBoo
     }
 }
 
-fn serve_stream(mut stream: TcpStream, state: &Mutex<State>) {
+/// Answers one question and closes, as a server may that wants no idle connections.
+fn serve_stream(mut stream: TcpStream, state: &Mutex<State>) -> std::io::Result<()> {
     let mut length = [0; 2];
-    while stream.read_exact(&mut length).is_ok() {
-        let mut question = vec![0; usize::from(u16::from_be_bytes(length))];
-        if stream.read_exact(&mut question).is_err() {
-            return;
-        }
-        let Some(answer) = answer(&question, state, true) else { continue };
+    stream.read_exact(&mut length)?;
+    let mut question = vec![0; usize::from(u16::from_be_bytes(length))];
+    stream.read_exact(&mut question)?;
+    if let Some(answer) = answer(&question, state, true) {
         let length = u16::try_from(answer.len()).expect("an answer is below 64 KiB");
-        let framed = [&length.to_be_bytes()[..], &answer].concat();
-        if stream.write_all(&framed).is_err() {
-            return;
-        }
+        stream.write_all(&[&length.to_be_bytes()[..], &answer].concat())?;
+    } else {
+        // Silence: until the client gives up, or the server ends.
+        let _ = stream.read(&mut length)?;
     }
+    stream.shutdown(Shutdown::Both)
 }
 
 /// The bytes to send; none for silence, also about what is no question.

@@ -13,7 +13,7 @@ use std::sync::{Arc, Condvar, Mutex, Weak};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use socket2::SockRef;
+use socket2::{Domain, SockRef, Socket, Type};
 use tokio::time::Instant;
 
 use super::http::{Message, Reader};
@@ -235,6 +235,42 @@ impl Origin {
 impl Drop for Origin {
     fn drop(&mut self) {
         self.stop();
+    }
+}
+
+/// An address that answers nothing at all, as that of a removed container: a connect to it neither
+/// succeeds nor fails. Ends when dropped.
+pub struct Blackhole {
+    address: SocketAddr,
+    /// The listener and the connections that fill its queue, so that the kernel drops every other.
+    _sockets: Vec<Socket>,
+}
+
+impl Blackhole {
+    /// Takes `address`.
+    ///
+    /// # Panics
+    /// When the address is taken, or the kernel does not play along.
+    pub fn start(address: SocketAddr) -> Self {
+        let listener = Socket::new(Domain::for_address(address), Type::STREAM, None)
+            .expect("the kernel makes a socket");
+        listener.bind(&address.into()).unwrap_or_else(|e| panic!("blackhole {address}: {e}"));
+        listener.listen(0).expect("a bound socket listens");
+        let mut sockets = vec![listener];
+        for _ in 0..16 {
+            let client = Socket::new(Domain::for_address(address), Type::STREAM, None)
+                .expect("the kernel makes a socket");
+            if client.connect_timeout(&address.into(), Duration::from_millis(200)).is_err() {
+                return Self { address, _sockets: sockets };
+            }
+            sockets.push(client);
+        }
+        panic!("the queue of {address} is never full");
+    }
+
+    /// The address.
+    pub fn address(&self) -> SocketAddr {
+        self.address
     }
 }
 
