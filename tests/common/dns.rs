@@ -10,7 +10,7 @@ use std::net::{
 };
 use std::str::FromStr;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Weak};
 use std::thread::JoinHandle;
 
 use hickory_proto::op::{Edns, Message, OpCode, ResponseCode};
@@ -54,7 +54,7 @@ struct State {
     answers: HashMap<String, Answer>,
     /// One entry a question: name, kind of record, whether over TCP.
     questions: Vec<(String, RecordType, bool)>,
-    streams: Vec<TcpStream>,
+    streams: Vec<Weak<TcpStream>>,
 }
 
 /// The server; it ends when dropped.
@@ -160,13 +160,12 @@ fn serve_tcp(listener: &TcpListener, state: &Arc<Mutex<State>>, stop: &AtomicBoo
         if stop.load(SeqCst) {
             break;
         }
-        if let Ok(handle) = stream.try_clone() {
-            lock(state).streams.push(handle);
-        }
+        let stream = Arc::new(stream);
+        lock(state).streams.push(Arc::downgrade(&stream));
         let state = Arc::clone(state);
-        connections.push(std::thread::spawn(move || serve_stream(stream, &state)));
+        connections.push(std::thread::spawn(move || serve_stream(&stream, &state)));
     }
-    for stream in lock(state).streams.drain(..) {
+    for stream in lock(state).streams.drain(..).filter_map(|s| s.upgrade()) {
         let _ = stream.shutdown(Shutdown::Both);
     }
     for connection in connections {
@@ -175,7 +174,7 @@ fn serve_tcp(listener: &TcpListener, state: &Arc<Mutex<State>>, stop: &AtomicBoo
 }
 
 /// Answers one question and closes, as a server may that wants no idle connections.
-fn serve_stream(mut stream: TcpStream, state: &Mutex<State>) -> std::io::Result<()> {
+fn serve_stream(mut stream: &TcpStream, state: &Mutex<State>) -> std::io::Result<()> {
     let mut length = [0; 2];
     stream.read_exact(&mut length)?;
     let mut question = vec![0; usize::from(u16::from_be_bytes(length))];
