@@ -145,11 +145,9 @@ impl Upstream {
 
     /// Takes an attempt's outcome into account. A lone peer is never ejected, as in nginx.
     pub fn report(&self, peer: &Peer, outcome: Outcome, now: Tick) -> Option<Event> {
-        if outcome == Outcome::ConnectFailure && peer.member().absent {
-            // What a connect has shown, a connect takes back.
-            if peer.set_presence(Presence::lost, now) {
-                return self.turned(peer, Change::Absent);
-            }
+        // What a connect has shown, a connect takes back.
+        if outcome == Outcome::ConnectFailure && peer.set_presence(Presence::lost, now) {
+            return self.turned(peer, Change::Absent);
         }
         if outcome != Outcome::Success && self.set.load().lone {
             return None;
