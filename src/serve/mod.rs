@@ -6,10 +6,12 @@
 //! by a second at most and never prevents it.
 
 mod background;
+pub mod balancing;
 mod control;
 pub mod demo;
 mod listen;
 mod privileges;
+pub mod probes;
 mod worker;
 
 use std::io;
