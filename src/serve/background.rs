@@ -2,26 +2,32 @@
 
 use std::sync::Arc;
 
-use tokio::sync::mpsc;
+use async_trait::async_trait;
+use pingora_load_balancing::health_check::HealthCheck;
+use tokio::sync::{mpsc, watch};
 use tokio::time::{Duration, sleep};
 
 use super::ServeError;
+use super::balancing::{Balancer, Refresh};
+use super::probes::{self, Probe};
 use crate::config::model::{self, Config};
 use crate::discovery::{self, Discovery, Resolver};
-use crate::health::Tick;
+use crate::health::{ProbeRule, Tick};
 use crate::observe::dashboard::{self, Due, UpstreamView};
 use crate::observe::event::{self, OnChange};
 use crate::proxy::Served;
-use crate::upstream::Upstream;
+use crate::upstream::{Member, PeerState, Status, Upstream};
 
 /// How often the dashboard looks for a change: it prints at most one block a second.
 const LOOK: Duration = Duration::from_millis(250);
+/// How often the start looks whether the first probes have ended.
+const SETTLING: Duration = Duration::from_millis(10);
 
 /// One upstream with what keeps it up to date.
 struct Kept {
-    upstream: Arc<Upstream>,
+    balancer: Balancer,
     discovery: Arc<Discovery>,
-    spec: model::Upstream,
+    probe: Option<Probe>,
 }
 
 /// The tasks before they run.
@@ -30,64 +36,132 @@ pub(super) struct Background {
     dashboard: model::Dashboard,
 }
 
+/// Discovery as the balancer asks for it: what changed about names is printed on the way.
+struct Lookups {
+    discovery: Arc<Discovery>,
+    upstream: String,
+    refresh: Duration,
+}
+
+#[async_trait]
+impl Refresh for Lookups {
+    async fn refresh(&self) -> Vec<Member> {
+        let refreshed = self.discovery.refresh().await;
+        for change in &refreshed.events {
+            tell(&self.upstream, change, self.refresh);
+        }
+        refreshed.members
+    }
+}
+
 impl Background {
     /// Live upstreams for a configuration, and the tasks that will keep them so.
     pub(super) fn new(config: &Config) -> Result<(Self, Vec<Served>), ServeError> {
         let resolver = Resolver::new(&config.resolver)
             .map_err(|error| ServeError::Resolver(error.to_string()))?;
         let resolver = Arc::new(resolver);
-        let keep = |spec: &model::Upstream| Kept {
-            upstream: Arc::new(Upstream::new(&spec.name, None)),
-            discovery: Arc::new(Discovery::new(spec, Arc::clone(&resolver))),
-            spec: spec.clone(),
-        };
+        let keep = |spec| Kept::new(spec, &resolver);
         let kept: Vec<Kept> = config.upstreams.iter().map(keep).collect();
-        let served = kept.iter().map(|kept| {
-            let discovery = Arc::clone(&kept.discovery);
-            Served {
-                upstream: Arc::clone(&kept.upstream),
-                outage: OnChange::default(),
-                reason: Box::new(move || discovery.reason()),
-            }
-        });
-        let served = served.collect();
+        let served = kept.iter().map(Kept::served).collect();
         Ok((Self { kept, dashboard: config.dashboard.clone() }, served))
     }
 
-    /// Starts the tasks. The future is ready when each upstream was refreshed once.
-    pub(super) fn start(self) -> impl Future<Output = ()> {
-        let (first, mut all_refreshed) = mpsc::channel::<()>(1);
-        let upstreams: Vec<_> = self.kept.iter().map(Kept::watched).collect();
+    /// Starts the tasks, all but the dashboard's.
+    pub(super) fn start(self, ending: &watch::Receiver<bool>) -> Started {
+        let (first, all_refreshed) = mpsc::channel::<()>(1);
+        let watched = self.kept.iter().map(Kept::watched).collect();
         for kept in self.kept {
+            tokio::spawn(probes::run(
+                Arc::clone(kept.balancer.upstream()),
+                kept.probe.clone(),
+                |upstream, change| event::peer(upstream, &change),
+                ending.clone(),
+            ));
             tokio::spawn(kept.refresh(first.clone()));
         }
-        tokio::spawn(show(upstreams, self.dashboard));
-        async move {
-            drop(first);
-            // Nothing is ever sent: the channel closes with the last sender.
-            let _ = all_refreshed.recv().await;
+        Started { watched, dashboard: self.dashboard, all_refreshed }
+    }
+}
+
+/// The tasks under way, and the dashboard before its first block.
+pub(super) struct Started {
+    watched: Vec<(Arc<Upstream>, Arc<Discovery>)>,
+    dashboard: model::Dashboard,
+    /// Closes when each upstream was refreshed once; nothing is ever sent.
+    all_refreshed: mpsc::Receiver<()>,
+}
+
+impl Started {
+    /// Waits until each upstream was refreshed once and each of its peers was probed.
+    pub(super) async fn settled(&mut self) {
+        let _ = self.all_refreshed.recv().await;
+        let waits = |peer: &PeerState| peer.status == Status::Waiting;
+        let unsettled = |(upstream, _): &(Arc<Upstream>, Arc<Discovery>)| {
+            upstream.snapshot(Tick::now()).peers.iter().any(waits)
+        };
+        while self.watched.iter().any(unsettled) {
+            sleep(SETTLING).await;
+        }
+    }
+
+    /// Prints the dashboard at once, on changes, and its summary line, for ever.
+    pub(super) async fn show(self) {
+        let mut schedule = dashboard::Schedule::new(&self.dashboard, Tick::now());
+        loop {
+            let now = Tick::now();
+            let view = |(upstream, discovery): &(Arc<Upstream>, Arc<Discovery>)| {
+                UpstreamView::of(&upstream.snapshot(now), discovery.reason(), now)
+            };
+            let views: Vec<UpstreamView> = self.watched.iter().map(view).collect();
+            schedule.see(&views);
+            while let Some(due) = schedule.due(now) {
+                match due {
+                    Due::Block => dashboard::print_block(&views),
+                    Due::Summary => dashboard::print_summary(&views),
+                }
+            }
+            sleep(LOOK).await;
         }
     }
 }
 
 impl Kept {
+    fn new(spec: &model::Upstream, resolver: &Arc<Resolver>) -> Self {
+        let rule = spec.health_check.as_ref().map(ProbeRule::from);
+        let upstream = Arc::new(Upstream::new(&spec.name, rule));
+        let discovery = Arc::new(Discovery::new(spec, Arc::clone(resolver)));
+        let lookups = Lookups {
+            discovery: Arc::clone(&discovery),
+            upstream: spec.name.clone(),
+            refresh: spec.refresh,
+        };
+        let probe = Probe::of(spec);
+        let check = probe.clone().map(|p| Box::new(p) as Box<dyn HealthCheck + Send + Sync>);
+        Self { balancer: Balancer::new(upstream, lookups, check), discovery, probe }
+    }
+
+    fn served(&self) -> Served {
+        let discovery = Arc::clone(&self.discovery);
+        Served {
+            upstream: Arc::clone(self.balancer.upstream()),
+            outage: OnChange::default(),
+            reason: Box::new(move || discovery.reason()),
+        }
+    }
+
     fn watched(&self) -> (Arc<Upstream>, Arc<Discovery>) {
-        (Arc::clone(&self.upstream), Arc::clone(&self.discovery))
+        (Arc::clone(self.balancer.upstream()), Arc::clone(&self.discovery))
     }
 
     /// Refreshes for ever; lets go of `first` after the first time.
     async fn refresh(self, first: mpsc::Sender<()>) {
         let mut first = Some(first);
         let mut schedule = self.discovery.schedule();
-        let name = self.upstream.name();
+        let upstream = self.balancer.upstream();
         loop {
-            schedule.wait(self.upstream.refresh_asked()).await;
-            let refreshed = self.discovery.refresh().await;
-            for change in &refreshed.events {
-                tell(name, change, self.spec.refresh);
-            }
-            for change in self.upstream.publish(&refreshed.members, Tick::now()) {
-                event::peer(name, &change);
+            schedule.wait(upstream.refresh_asked()).await;
+            for change in self.balancer.update().await {
+                event::peer(upstream.name(), &change);
             }
             drop(first.take());
         }
@@ -106,25 +180,5 @@ fn tell(upstream: &str, change: &discovery::Event, refresh: Duration) {
         Event::Recovered { host, addresses } => {
             event::refresh_recovered(upstream, host, *addresses);
         }
-    }
-}
-
-/// Prints the dashboard at the start, on changes, and its summary line.
-async fn show(upstreams: Vec<(Arc<Upstream>, Arc<Discovery>)>, settings: model::Dashboard) {
-    let mut schedule = dashboard::Schedule::new(&settings, Tick::now());
-    loop {
-        let now = Tick::now();
-        let view = |(upstream, discovery): &(Arc<Upstream>, Arc<Discovery>)| {
-            UpstreamView::of(&upstream.snapshot(now), discovery.reason(), now)
-        };
-        let views: Vec<UpstreamView> = upstreams.iter().map(view).collect();
-        schedule.see(&views);
-        while let Some(due) = schedule.due(now) {
-            match due {
-                Due::Block => dashboard::print_block(&views),
-                Due::Summary => dashboard::print_summary(&views),
-            }
-        }
-        sleep(LOOK).await;
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Workers serve requests, each on a thread of its own. The main thread waits for signals and
 //! runs everything on a timer: discovery, probes, the dashboard. The order at the start is: bind,
-//! give up root, look names up once, accept. A name that does not resolve delays the start
+//! give up root, look names up and probe once, accept. A name that does not resolve delays the start
 //! by a second at most and never prevents it.
 
 mod background;
@@ -35,7 +35,7 @@ pub use listen::ListenError;
 pub use privileges::PrivilegeError;
 use worker::Worker;
 
-/// How long the start waits for names to be looked up once.
+/// How long the start waits for names to be looked up and peers to be probed once.
 const FIRST_LOOKUPS: Duration = Duration::from_secs(1);
 /// How long the end waits for the access log to be written.
 const LAST_LINES: Duration = Duration::from_secs(1);
@@ -85,9 +85,10 @@ pub fn run(config: Config, path: &Path, started: impl FnOnce()) -> Result<(), Se
     let ended = main.block_on(async {
         let mut signals = Signals::new()?;
         let (shutdown, ending) = watch::channel(false);
-        let looked_up = background.start();
+        let mut tasks = background.start(&ending);
         // Without the first addresses the first requests would be refused for no reason.
-        let _ = timeout(FIRST_LOOKUPS, looked_up).await;
+        let _ = timeout(FIRST_LOOKUPS, tasks.settled()).await;
+        tokio::spawn(tasks.show());
         let mut workers = start_workers(&runtime, sockets, &ending)?;
         match control {
             Ok(listener) => drop(tokio::spawn(control::answer(listener))),

@@ -77,7 +77,7 @@ fn yaml(port: u16, site: SocketAddr, api: &[SocketAddr]) -> String {
     text
 }
 
-/// Stops and starts replicas as the lines on stdin say; ends with stdin.
+/// Stops and starts replicas as the lines on stdin say. Never ends: the replicas live in it.
 async fn obey(mut api: Vec<Origin<Api>>) {
     let mut lines = BufReader::new(tokio::io::stdin()).lines();
     while let Ok(Some(line)) = lines.next_line().await {
@@ -93,6 +93,8 @@ async fn obey(mut api: Vec<Origin<Api>>) {
             Err(error) => println!("replica {line} cannot be started: {error}"),
         }
     }
+    // Without a terminal there are no lines, and the demo goes on.
+    std::future::pending().await
 }
 
 #[cfg(test)]
