@@ -58,6 +58,9 @@ class Churn:
         self.report.check(f"{what}: no request fails or takes {SLOW_SECONDS:g} s", records and not bad, summary(records))
         for record in bad[:5]:
             self.report.note(str(record))
+        slowest = max(records, key=lambda record: record.seconds, default=None)
+        if not bad and slowest and slowest.seconds > SLOW_SECONDS / 4:
+            self.report.note(f"the slowest: {slowest}")
         return records
 
     def joins(self, what, change, expected, since=0.0):

@@ -3,11 +3,8 @@
 import ast
 import contextlib
 import json
-import os
-import pathlib
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 
@@ -43,7 +40,6 @@ def scale(report):
 
 def page(report, port):
     """The page on a phone: it shows the answer, sends 10 requests and draws five equal bars."""
-    pictures = pathlib.Path(os.environ.get("SCREENSHOTS") or tempfile.mkdtemp(prefix="robin-page-"))
     with browser.Browser() as phone:
         phone.open(f"http://127.0.0.1:{port}/")
         phone.wait_for("document.querySelector('#dynamic-content')?.textContent === 'Hello, World!'")
@@ -56,8 +52,7 @@ def page(report, port):
         report.note(phone.evaluate("document.querySelector('#status').textContent"))
         wide = phone.evaluate("document.documentElement.scrollWidth")
         report.check("the page fits a phone's width", wide <= phone.size[0], f"{wide} of {phone.size[0]} px")
-        phone.screenshot(pictures / "phone.png")
-        report.note(f"picture: {pictures / 'phone.png'}")
+        phone.screenshot(report.artifacts / "phone.png")
 
 
 def send_ten(phone):

@@ -1,10 +1,16 @@
 """What was checked and how it went: each check a line, failures also at the end."""
 
+import os
+import pathlib
+import tempfile
 import time
 
 
 class Report:
     def __init__(self):
+        # Pictures of the page and the proxy's whole logs.
+        self.artifacts = pathlib.Path(os.environ.get("ARTIFACTS") or tempfile.mkdtemp(prefix="robin-stack-"))
+        self.artifacts.mkdir(parents=True, exist_ok=True)
         self.passed = 0
         self.failed = []
         self.started = time.monotonic()
@@ -33,7 +39,7 @@ class Report:
 
     def close(self):
         """Prints the summary; the exit code."""
-        print(f"\nin {time.monotonic() - self.started:.0f} s")
+        print(f"\nin {time.monotonic() - self.started:.0f} s; pictures and the proxies' whole logs are in {self.artifacts}")
         for line in self.failed:
             print(f"FAILED: {line.splitlines()[0]}")
         print(f"{self.passed} passed, {len(self.failed)} failed", flush=True)

@@ -122,10 +122,11 @@ def ready_at(container, since=0.0, seconds=30):
 
 
 class Stack:
-    """A context manager; after a failed check it shows the proxy's log before everything is removed."""
+    """A context manager that keeps the proxy's log and removes everything; after a failed check it shows the log."""
 
     def __init__(self, report, name, folder="."):
         self.report = report
+        self.name = name
         self.project = f"robin-{name}-{os.getpid()}"
         self.folder = ROOT / folder
         self.port = free_port()
@@ -135,18 +136,19 @@ class Stack:
         return self
 
     def __exit__(self, kind, error, _):
-        if error is not None or self.report.section_failed:
-            self.show_log()
+        self.keep_log(show=error is not None or self.report.section_failed)
         if self._extra:
             docker("rm", "--force", *self._extra, check=False)
         self.compose("down", "--volumes", "--remove-orphans", "--timeout", "3", check=False)
 
-    def show_log(self, events=60, requests=20):
-        """What the proxy said last: events, which it writes to stderr, and requests, on stdout."""
+    def keep_log(self, show, events=60, requests=20):
+        """Keeps what the proxy said: events, which it writes to stderr, and requests, on stdout; shows the last."""
         for container in self.containers("proxy", running=False):
             access, error = logs(container)
             for title, text, last in (("events", error, events), ("requests", access, requests)):
-                print(f"-- the proxy's last {title} in {self.project}:", *text.splitlines()[-last:], sep="\n  ", flush=True)
+                (self.report.artifacts / f"{self.name}-{title}.log").write_text(text)
+                if show:
+                    print(f"-- the proxy's last {title} in {self.project}:", *text.splitlines()[-last:], sep="\n  ", flush=True)
 
     def compose(self, *args, **options):
         environment = {**os.environ, "ROBIN_PORT": f"127.0.0.1:{self.port}", "COMPOSE_PROJECT_NAME": self.project}
