@@ -4,7 +4,7 @@
 //! `fail_timeout`, then admitted on probation: one attempt decides. Meanings and defaults are
 //! those of nginx's `max_fails` and `fail_timeout` (`ngx_http_upstream_free_round_robin_peer_locked`).
 //! What nginx has not: the cause of an ejection is kept, so that one for failed connects can end
-//! as soon as a connect succeeds.
+//! as soon as a connect succeeds; a background connect that fails meanwhile makes it one.
 
 use super::Tick;
 pub use crate::config::model::PassiveRule;
@@ -130,6 +130,16 @@ impl Standing {
         }
     }
 
+    /// The standing after a background connect failed. A peer that is out for a broken answer was
+    /// only being restarted then: the last failure is a failed connect now, and a connect ends it.
+    #[must_use]
+    pub fn unreachable(self) -> Self {
+        match self {
+            Self::Ejected { until, .. } => Self::Ejected { until, cause: Cause::Connect },
+            other => other,
+        }
+    }
+
     /// When the peer may be tried again, if it is out of rotation.
     #[must_use]
     pub fn until(self) -> Option<Tick> {
@@ -242,6 +252,13 @@ mod tests {
         let answer = Standing::Ejected { until: at(10), cause: Cause::Answer };
         assert!(connect.connected().is_up());
         assert_eq!(answer.connected(), answer);
+    }
+
+    #[test]
+    fn a_failed_background_connect_makes_it_an_ejection_for_failed_connects() {
+        let answer = Standing::Ejected { until: at(10), cause: Cause::Answer };
+        assert!(answer.unreachable().connected().is_up());
+        assert_eq!(Standing::default().unreachable(), Standing::default(), "it ejects nobody");
     }
 
     #[test]

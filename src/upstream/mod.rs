@@ -180,6 +180,12 @@ impl Upstream {
         }
     }
 
+    /// Takes into account that a background connect to the peer's address has failed. It takes
+    /// nobody out; it decides what brings a peer back that is.
+    pub fn unreachable(&self, peer: &Peer, now: Tick) {
+        peer.transition(Standing::unreachable, now);
+    }
+
     /// Takes a probe's result into account: how long it took, or what it met. What the probe's
     /// connect says about ejections is for [`Upstream::connected`].
     pub fn probed(

@@ -3,7 +3,7 @@
 //! One task a peer, each with its own timer, from the moment the peer is published until it is
 //! gone. Where the upstream has a health check, a new peer is probed at once, one that does not
 //! pass at least once a second, and a passing one every `every`. With or without a health check, a
-//! peer that is out for failed connects or has no address in DNS is connected to once a second, so
+//! peer that traffic has ejected or that has no address in DNS is connected to once a second, so
 //! that a replica listed before it listened serves as soon as it does. What results do to a
 //! peer is decided in [`health`](crate::health) and [`upstream`](crate::upstream).
 
@@ -28,7 +28,7 @@ use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use crate::config::model::{self, Host, UpstreamServer};
-use crate::health::{Cause, Standing, Tick};
+use crate::health::Tick;
 use crate::upstream::{Event, Peer, Upstream};
 
 /// How often a peer that does not serve is looked at.
@@ -72,6 +72,13 @@ pub enum ProbeError {
     /// The request cannot be written.
     #[error("the path or host of the health check cannot be sent")]
     Request,
+}
+
+impl ProbeError {
+    /// Whether there was a connection before things went wrong.
+    fn has_connected(&self) -> bool {
+        !matches!(self, Self::Refused | Self::Connect(_) | Self::NoConnection(_))
+    }
 }
 
 struct Ranges<'a>(&'a [RangeInclusive<u16>]);
@@ -244,11 +251,16 @@ impl Watch {
         loop {
             let begin = Instant::now();
             let result = probe.send(peer.address()).await;
+            let connected = result.as_ref().map_or_else(ProbeError::has_connected, |_| true);
             let passed = result.is_ok();
             let now = Tick::now();
             self.note(self.upstream.probed(peer, result.map_err(|e| e.to_string()), now));
-            if passed && probe.connects_to(peer.address()) {
-                self.note(self.upstream.connected(peer, now));
+            if probe.connects_to(peer.address()) {
+                match connected {
+                    true if passed => self.note(self.upstream.connected(peer, now)),
+                    true => {}
+                    false => self.upstream.unreachable(peer, now),
+                }
             }
             let every = probe.check.every;
             let passing = peer.verdict().is_passing();
@@ -260,8 +272,12 @@ impl Watch {
     async fn connect_if_out(&self, peer: &Peer) {
         loop {
             sleep(jittered(RETRY)).await;
-            if awaits_connect(peer) && connect(peer.address(), RETRY).await.is_ok() {
-                self.note(self.upstream.connected(peer, Tick::now()));
+            if peer.standing().is_up() && !peer.has_left() {
+                continue;
+            }
+            match connect(peer.address(), RETRY).await {
+                Ok(_) => self.note(self.upstream.connected(peer, Tick::now())),
+                Err(_) => self.upstream.unreachable(peer, Tick::now()),
             }
         }
     }
@@ -271,15 +287,6 @@ impl Watch {
             (self.on_event)(self.upstream.name(), event);
         }
     }
-}
-
-/// Whether a connect would bring the peer back.
-fn awaits_connect(peer: &Peer) -> bool {
-    let cause = match peer.standing() {
-        Standing::Up { .. } => None,
-        Standing::Ejected { cause, .. } | Standing::Probation { cause, .. } => Some(cause),
-    };
-    cause == Some(Cause::Connect) || peer.has_left()
 }
 
 fn jittered(interval: Duration) -> Duration {
