@@ -11,6 +11,8 @@ from load import SLOW_SECONDS, Load, failed, shares, slow, summary
 from stack import Stack, address, docker, host_name, inspect, ready_at, wait_until
 
 JOIN_SECONDS = 2.0
+# The default `fail_timeout`: so long a replica is out that reset a request when it was stopped.
+EJECTION_SECONDS = 10.0
 # "At once": no request waits for a connection to an address that nobody has any more.
 REFUSAL_SECONDS = 1.0
 
@@ -78,12 +80,12 @@ class Churn:
         for replica, ready in joined.items():
             self.serves_since(what, replica, ready, records)
 
-    def serves_since(self, what, replica, ready, records):
+    def serves_since(self, what, replica, ready, records, limit=JOIN_SECONDS):
         answers = [r.ended for r in records if r.replica == host_name(replica) and r.status == 200 and r.ended >= ready]
         waited = min(answers) - ready if answers else None
         self.report.check(
-            f"{what}: {host_name(replica)} serves within {JOIN_SECONDS:g} s of being ready",
-            waited is not None and waited <= JOIN_SECONDS,
+            f"{what}: {host_name(replica)} serves within {limit:g} s of being ready",
+            waited is not None and waited <= limit,
             "never" if waited is None else f"after {waited:.2f} s",
         )
 
@@ -102,10 +104,23 @@ class Churn:
         self.joins(f"docker start {host_name(victim)}", lambda: docker("start", victim), expected=1, since=begun)
 
     def restart_one(self):
+        """A restart is too short for DNS to tell; the replica serves again when its ejection, if any, is over."""
         victim = max(self.replicas())
+        limit = EJECTION_SECONDS + JOIN_SECONDS
         begun = time.time()
-        records = self.step(f"docker restart {host_name(victim)}", lambda: docker("restart", victim), settle=JOIN_SECONDS + 2)
-        self.serves_since("docker restart", victim, ready_at(victim, begun), records)
+
+        def restart_and_wait():
+            docker("restart", victim)
+            ready = ready_at(victim, begun)
+
+            def serves():
+                answers = self.load.between(ready)
+                return time.time() > ready + limit or any(r.replica == host_name(victim) for r in answers)
+
+            wait_until(serves, limit + 5, "the time to serve again has passed")
+
+        records = self.step(f"docker restart {host_name(victim)}", restart_and_wait)
+        self.serves_since("docker restart", victim, ready_at(victim, begun), records, limit)
 
     def recreate_elsewhere(self):
         """Removes all replicas but one and makes new ones, whose addresses must be others."""
