@@ -194,7 +194,8 @@ mod tests {
     #[test]
     fn the_lack_of_a_peer_is_explained() {
         let discovery = Some("api: no such name (NXDOMAIN)".into());
-        let failure = Failure::NoPeer { upstream: "api".into(), why: NoPeer::NoAddresses, discovery };
+        let failure =
+            Failure::NoPeer { upstream: "api".into(), why: NoPeer::NoAddresses, discovery };
         let expected = "upstream api: no addresses yet (api: no such name (NXDOMAIN))";
         assert_eq!(failure.to_string(), expected);
     }

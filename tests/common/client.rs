@@ -209,3 +209,13 @@ pub fn get(address: SocketAddr, target: &str) -> Message {
     exchange(address, &Request::get(target).header("Connection", "close"))
         .unwrap_or_else(|e| panic!("GET {target} from {address}: {e}"))
 }
+
+/// Who answers each of `count` GETs, each on a connection of its own: the names of the replicas, or
+/// the statuses of answers that are none of theirs.
+///
+/// # Panics
+/// When there is no whole response.
+#[track_caller]
+pub fn answered_by(address: SocketAddr, target: &str, count: usize) -> Vec<String> {
+    (0..count).map(|_| get(address, target).replica()).collect()
+}

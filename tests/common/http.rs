@@ -63,6 +63,11 @@ impl Message {
         self.line().split(' ').nth(1).and_then(|s| s.parse().ok()).unwrap_or_default()
     }
 
+    /// Who answered: the name of the replica, or the status when it was none.
+    pub fn replica(&self) -> String {
+        self.header("x-replica").map_or_else(|| self.status().to_string(), str::to_owned)
+    }
+
     fn is_chunked(&self) -> bool {
         self.has_token("transfer-encoding", "chunked")
     }

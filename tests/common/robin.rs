@@ -3,10 +3,10 @@
 //! What it prints is kept line by line, and shown when the test that owns it fails.
 
 use std::ffi::OsStr;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -36,6 +36,7 @@ struct Lines {
 /// The process; it is killed when dropped.
 pub struct Robin {
     child: Child,
+    stdin: Option<ChildStdin>,
     printed: Arc<Lines>,
     readers: Vec<JoinHandle<()>>,
     folder: TempDir,
@@ -48,7 +49,16 @@ impl Robin {
     /// When it ends or does not listen in time.
     #[track_caller]
     pub fn start(address: SocketAddr, yaml: &str) -> Self {
-        let mut robin = Self::spawn(yaml, &[], &[]);
+        Self::spawn(yaml, &[], &[]).listening(address)
+    }
+
+    /// Waits until `address` accepts.
+    ///
+    /// # Panics
+    /// When it ends or does not listen in time.
+    #[track_caller]
+    pub fn listening(mut self, address: SocketAddr) -> Self {
+        let robin = &mut self;
         let mut ended = None;
         let listens = holds_within(PATIENCE, || {
             ended = robin.child.try_wait().ok().flatten();
@@ -58,7 +68,7 @@ impl Robin {
             panic!("robin ended with {status} before it listened on {address}");
         }
         assert!(listens, "robin does not listen on {address}");
-        robin
+        self
     }
 
     /// Starts `robin -c FILE ARGUMENTS` with `yaml` in the file and these variables in the
@@ -70,19 +80,44 @@ impl Robin {
         std::fs::write(&file, yaml).expect("the configuration can be written");
         let mut command = Command::new(env!("CARGO_BIN_EXE_robin"));
         command.arg("-c").arg(&file).args(arguments.iter().map(OsStr::new));
-        command.env_remove("RUST_LOG").envs(environment.iter().copied());
-        command.current_dir(folder.path());
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.envs(environment.iter().copied()).stdin(Stdio::null());
+        Self::launch(command, folder)
+    }
+
+    /// Starts `robin ARGUMENTS` in an empty folder, with its standard input open, and waits for
+    /// nothing.
+    #[track_caller]
+    pub fn run(arguments: &[&str]) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_robin"));
+        command.args(arguments.iter().map(OsStr::new)).stdin(Stdio::piped());
+        Self::launch(command, tempfile::tempdir().expect("a temporary folder"))
+    }
+
+    #[track_caller]
+    fn launch(mut command: Command, folder: TempDir) -> Self {
+        command.env_remove("RUST_LOG").current_dir(folder.path());
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("robin starts");
 
         let printed = Arc::new(Lines::default());
         let stdout = child.stdout.take().expect("stdout is piped");
         let stderr = child.stderr.take().expect("stderr is piped");
+        let stdin = child.stdin.take();
         let readers = vec![
             collect(stdout, Output::Stdout, &printed),
             collect(stderr, Output::Stderr, &printed),
         ];
-        Self { child, printed, readers, folder }
+        Self { child, stdin, printed, readers, folder }
+    }
+
+    /// Enters a line on its standard input.
+    ///
+    /// # Panics
+    /// When the process has none or has ended.
+    #[track_caller]
+    pub fn enter(&mut self, line: &str) {
+        let stdin = self.stdin.as_mut().expect("stdin is open");
+        stdin.write_all(format!("{line}\n").as_bytes()).expect("robin reads");
     }
 
     /// The configuration file, to be rewritten before a reload.
@@ -114,6 +149,17 @@ impl Robin {
     /// Whether a line with `text` was printed to standard error so far.
     pub fn stderr_has(&self, text: &str) -> bool {
         self.printed(Output::Stderr).iter().any(|line| line.contains(text))
+    }
+
+    /// How many lines with every one of `texts` were printed so far.
+    pub fn count_lines(&self, output: Output, texts: &[&str]) -> usize {
+        let lines = self.printed(output);
+        lines.iter().filter(|line| texts.iter().all(|text| line.contains(text))).count()
+    }
+
+    /// Everything printed so far to one side.
+    pub fn text(&self, output: Output) -> String {
+        self.printed(output).join("\n")
     }
 
     /// The first line that holds every one of `texts`, printed already or within ten seconds.
