@@ -54,6 +54,7 @@ impl Hole {
     pub fn dig(address: SocketAddr) -> Self {
         let listener = Socket::new(Domain::for_address(address), Type::STREAM, None);
         let listener = listener.expect("a socket");
+        listener.set_reuse_address(true).expect("a new socket");
         listener.bind(&address.into()).expect("the address is free");
         listener.listen(0).expect("a bound socket listens");
         // Linux does not answer a client for whom the queue has no room.
