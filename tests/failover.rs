@@ -128,3 +128,15 @@ fn errors_that_a_peer_answers_with_are_answers() {
     assert_eq!(answers, [500, 200, 500, 200]);
     assert!(!robin.stderr_has("peer ejected"));
 }
+
+#[test]
+fn an_ejection_for_a_failed_connect_ends_when_the_peer_listens_again() {
+    let (listen, mut origins, robin) = start(2, ", fail_timeout: 60s");
+    origins[0].set(Behaviour::Refuse);
+    let (first, second) = (origins[0].address().to_string(), origins[1].address().to_string());
+    assert_eq!(answered_by(listen, "/", 4), vec![second; 4]);
+    robin.wait_for_line(Output::Stderr, &["peer ejected", &first, "cause=connect"]);
+    origins[0].set(Behaviour::ok());
+    robin.wait_for_line(Output::Stderr, &["peer readmitted", &first]);
+    eventually("it serves", PATIENCE, || get(listen, "/").replica() == first);
+}

@@ -12,9 +12,12 @@ use std::path::Path;
 use std::time::Duration;
 
 use tokio::io::AsyncWriteExt as _;
+use tokio::time::sleep;
 
 /// How long `robin health` waits; Docker's own limit is longer.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// After an accept that failed; shorter than a caller's patience.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(500);
 /// What a process says whose listeners are all bound.
 const OK: &str = "ok";
 
@@ -41,9 +44,13 @@ pub(super) fn bind(config: &Path) -> io::Result<UnixListener> {
 /// Answers each caller; ends with the process. Only a process whose listeners are bound gets here.
 pub(super) async fn answer(listener: UnixListener) {
     let Ok(listener) = tokio::net::UnixListener::from_std(listener) else { return };
-    while let Ok((mut caller, _)) = listener.accept().await {
-        // A caller that leaves before its answer misses nothing.
-        let _ = caller.write_all(OK.as_bytes()).await;
+    loop {
+        match listener.accept().await {
+            // A caller that leaves before its answer misses nothing.
+            Ok((mut caller, _)) => drop(caller.write_all(OK.as_bytes()).await),
+            // Too many open files, perhaps; that passes.
+            Err(_) => sleep(ACCEPT_PAUSE).await,
+        }
     }
 }
 

@@ -31,18 +31,23 @@ pub(super) fn bind(
     let error = |address| move |source| ListenError { address, source };
     for &address in addresses {
         // Any process of the same user may join in on an address with SO_REUSEPORT. A second robin by
-        // mistake is to be told, so each address is tried without it first.
+        // mistake is to be told, so each address is tried without it first. It is not listened on:
+        // a client that came to this socket would be reset.
         socket(address, false).map_err(error(address))?;
     }
     (0..workers)
         .map(|_| {
-            let bound = |&address| socket(address, true).map_err(error(address));
-            addresses.iter().map(bound).collect()
+            let listening = |&address| {
+                let listen = |socket: Socket| socket.listen(BACKLOG).map(|()| socket.into());
+                socket(address, true).and_then(listen).map_err(error(address))
+            };
+            addresses.iter().map(listening).collect()
         })
         .collect()
 }
 
-fn socket(address: SocketAddr, shared: bool) -> io::Result<std::net::TcpListener> {
+/// A socket bound to an address.
+fn socket(address: SocketAddr, shared: bool) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     if address.is_ipv6() {
         // As nginx's `ipv6only=on`: `[::]:80` and `0.0.0.0:80` stand side by side.
@@ -52,8 +57,7 @@ fn socket(address: SocketAddr, shared: bool) -> io::Result<std::net::TcpListener
     socket.set_reuse_port(shared)?;
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
-    Ok(socket.into())
+    Ok(socket)
 }
 
 #[cfg(test)]

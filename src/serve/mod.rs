@@ -1,8 +1,8 @@
 //! The process: accept loops, signals, draining and background tasks.
 //!
 //! Workers serve requests, each on a thread of its own. The main thread waits for signals and
-//! runs everything on a timer: discovery, probes, the dashboard. The order at the start is: bind,
-//! give up root, look names up and probe once, accept. A name that does not resolve delays the start
+//! runs everything on a timer: discovery, probes, the dashboard. The order at the start is: listen for
+//! signals, bind, give up root, look names up and probe once, accept. A name that does not resolve delays the start
 //! by a second at most and never prevents it.
 
 mod background;
@@ -70,6 +70,9 @@ pub enum ServeError {
 /// [`ServeError`] says what keeps the process from starting.
 pub fn run(config: Config, path: &Path, started: impl FnOnce()) -> Result<(), ServeError> {
     let main = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    // Before anything can be seen from outside: a signal without a handler kills the process, or,
+    // where it is a container's first, is lost.
+    let signals = main.block_on(async { Signals::new() })?;
     let threads = config.threads.map_or_else(cores, usize::from);
     let router = Router::new(&config);
     let addresses: Vec<_> = router.listeners().collect();
@@ -83,13 +86,16 @@ pub fn run(config: Config, path: &Path, started: impl FnOnce()) -> Result<(), Se
     let runtime = Arc::new(Runtime { config, router, upstreams, access_log: access_log.clone() });
 
     let ended = main.block_on(async {
-        let mut signals = Signals::new()?;
         let (shutdown, ending) = watch::channel(false);
         let mut tasks = background.start(&ending);
-        // Without the first addresses the first requests would be refused for no reason.
-        let _ = timeout(FIRST_LOOKUPS, tasks.settled()).await;
+        let mut signals = signals;
+        let signalled = tokio::select! {
+            // Without the first addresses the first requests would be refused for no reason.
+            _ = timeout(FIRST_LOOKUPS, tasks.settled()) => None,
+            name = signals.end() => Some(name),
+        };
         tokio::spawn(tasks.show());
-        let mut workers = start_workers(&runtime, sockets, &ending)?;
+        let workers = start_workers(&runtime, sockets, &ending)?;
         match control {
             Ok(listener) => drop(tokio::spawn(control::answer(listener))),
             Err(error) => log::warn!(
@@ -101,23 +107,7 @@ pub fn run(config: Config, path: &Path, started: impl FnOnce()) -> Result<(), Se
         let line = line.field("listen", listeners.join(",")).field("threads", threads);
         log::info!(target: "robin::serve", "{line}");
         started();
-
-        tokio::select! {
-            name = signals.end() => {
-                log::info!(target: "robin::serve", "{}", Line::new("draining").field("signal", name));
-            }
-            _ = workers.recv() => return Err(ServeError::Worker),
-        }
-        // Receivers are gone only when no worker is left, and then there is nothing to tell.
-        let _ = shutdown.send(true);
-        tokio::select! {
-            drained = all_drained(&mut workers) => drained,
-            name = signals.end() => {
-                let line = Line::new("requests cut off").field("signal", name);
-                log::warn!(target: "robin::serve", "{line}");
-                Ok(())
-            }
-        }
+        until_ended(signalled, signals, workers, &shutdown).await
     });
     main.shutdown_background();
     if !access_log.close(LAST_LINES) {
@@ -131,41 +121,104 @@ fn cores() -> usize {
     thread::available_parallelism().map_or(1, usize::from)
 }
 
-/// Starts one thread for each set of sockets. The channel tells of each that has ended whether
-/// it could finish its requests; it closes with the last.
+/// How a worker has ended.
+#[derive(Clone, Copy, Debug)]
+enum Ending {
+    /// All of its requests are finished.
+    Drained,
+    /// Some took longer than `shutdown_timeout`.
+    CutOff,
+    /// It could not go on.
+    Failed,
+}
+
+/// Tells how a worker has ended, also when it panics.
+struct Obituary {
+    ending: Ending,
+    workers: mpsc::UnboundedSender<Ending>,
+}
+
+impl Obituary {
+    fn of(mut self, worker: Worker) {
+        match worker.run() {
+            Ok(true) => self.ending = Ending::Drained,
+            Ok(false) => self.ending = Ending::CutOff,
+            Err(error) => {
+                let line = Line::new("worker failed").field("error", error);
+                log::error!(target: "robin::serve", "{line}");
+            }
+        }
+    }
+}
+
+impl Drop for Obituary {
+    fn drop(&mut self) {
+        // The receiver is gone only when the process has given up waiting.
+        let _ = self.workers.send(self.ending);
+    }
+}
+
+/// Starts one thread for each set of sockets. The channel tells how each of them has ended and
+/// closes with the last.
 fn start_workers(
     runtime: &Arc<Runtime>,
     sockets: Vec<Vec<std::net::TcpListener>>,
     ending: &watch::Receiver<bool>,
-) -> io::Result<mpsc::UnboundedReceiver<bool>> {
-    let (done, workers) = mpsc::unbounded_channel();
+) -> io::Result<mpsc::UnboundedReceiver<Ending>> {
+    let (sender, workers) = mpsc::unbounded_channel();
     for (index, listeners) in sockets.into_iter().enumerate() {
         let (runtime, shutdown) = (Arc::clone(runtime), ending.clone());
         let worker = Worker { runtime, listeners, shutdown };
-        let done = done.clone();
-        thread::Builder::new().name(format!("worker-{index}")).spawn(move || {
-            match worker.run() {
-                // The receiver is gone only when the process has given up waiting.
-                Ok(drained) => drop(done.send(drained)),
-                Err(error) => {
-                    let line = Line::new("worker failed").field("error", error);
-                    log::error!(target: "robin::serve", "{line}");
-                }
-            }
-        })?;
+        let obituary = Obituary { ending: Ending::Failed, workers: sender.clone() };
+        thread::Builder::new()
+            .name(format!("worker-{index}"))
+            .spawn(move || obituary.of(worker))?;
     }
     Ok(workers)
 }
 
-async fn all_drained(workers: &mut mpsc::UnboundedReceiver<bool>) -> Result<(), ServeError> {
-    let mut drained = true;
-    while let Some(finished) = workers.recv().await {
-        drained &= finished;
+/// Waits for a signal, unless one has come already, and then for the workers to drain. A worker
+/// that fails takes the others with it: its share of the connections would be lost
+/// silently, where whoever started the process can start it again.
+async fn until_ended(
+    signalled: Option<&'static str>,
+    mut signals: Signals,
+    mut workers: mpsc::UnboundedReceiver<Ending>,
+    shutdown: &watch::Sender<bool>,
+) -> Result<(), ServeError> {
+    let signalled = match signalled {
+        Some(name) => Some(name),
+        None => tokio::select! {
+            name = signals.end() => Some(name),
+            _ = workers.recv() => None,
+        },
+    };
+    if let Some(name) = signalled {
+        log::info!(target: "robin::serve", "{}", Line::new("draining").field("signal", name));
     }
-    if !drained {
+    // Receivers are gone only when no worker is left, and then there is nothing to tell.
+    let _ = shutdown.send(true);
+    let drained = tokio::select! {
+        drained = all_drained(&mut workers) => drained,
+        name = signals.end() => {
+            let line = Line::new("requests cut off").field("signal", name);
+            log::warn!(target: "robin::serve", "{line}");
+            Ok(())
+        }
+    };
+    signalled.ok_or(ServeError::Worker).and(drained)
+}
+
+async fn all_drained(workers: &mut mpsc::UnboundedReceiver<Ending>) -> Result<(), ServeError> {
+    let (mut cut_off, mut failed) = (false, false);
+    while let Some(ending) = workers.recv().await {
+        cut_off |= matches!(ending, Ending::CutOff);
+        failed |= matches!(ending, Ending::Failed);
+    }
+    if cut_off {
         log::warn!(target: "robin::serve", "requests cut off after shutdown_timeout");
     }
-    Ok(())
+    if failed { Err(ServeError::Worker) } else { Ok(()) }
 }
 
 /// The signals that mean something to us; without a handler each would kill the process.

@@ -15,8 +15,10 @@ use pingora::server::configuration::ServerConf;
 use pingora_proxy::HttpProxy;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
-use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, timeout, timeout_at};
 
+use crate::observe::event::Line;
 use crate::proxy::{self, Connection, Downstream, Robin, Runtime};
 
 /// After an accept that failed for want of descriptors or memory, as in nginx
@@ -55,27 +57,28 @@ impl Worker {
         let proxy = Arc::new(proxy);
         // Each connection holds a sender; when all are gone, nothing is left to wait for.
         let (alive, mut gone) = mpsc::channel::<()>(1);
-        let mut accepting = Vec::new();
+        let mut accepting = JoinSet::new();
         for (index, listener) in self.listeners.into_iter().enumerate() {
             let acceptor = Acceptor {
-                listener: TcpListener::from_std(listener)?,
                 index,
                 runtime: Arc::clone(&self.runtime),
                 proxy: Arc::clone(&proxy),
                 shutdown: self.shutdown.clone(),
                 alive: alive.clone(),
             };
-            accepting.push(tokio::spawn(acceptor.run()));
+            accepting.spawn(acceptor.run(TcpListener::from_std(listener)?));
         }
         drop(alive);
-        for acceptor in accepting {
-            // An accept loop ends with the process or not at all.
-            let _ = acceptor.await;
+        while let Some(ended) = accepting.join_next().await {
+            ended?;
         }
         let deadline = Instant::now() + self.runtime.config.shutdown_timeout;
         if timeout(LAST_REQUESTS, gone.recv()).await.is_ok() {
             return Ok(true);
         }
+        // Tasks take turns: when this one has had its, so has every connection that has something to
+        // read, however many there are. What is still idle then has no request on its way.
+        let _ = tokio::spawn(async {}).await;
         proxy.http_cleanup().await;
         Ok(timeout_at(deadline, gone.recv()).await.is_ok())
     }
@@ -86,9 +89,14 @@ async fn ended(shutdown: &mut watch::Receiver<bool>) {
     let _ = shutdown.wait_for(|ending| *ending).await;
 }
 
+/// Whether an accept failed because its client left in the meantime; the next one may succeed.
+fn is_of_client(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
+    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
+}
+
 /// The accept loop of one socket.
 struct Acceptor {
-    listener: TcpListener,
     index: usize,
     runtime: Arc<Runtime>,
     proxy: Arc<Proxy>,
@@ -97,33 +105,54 @@ struct Acceptor {
 }
 
 impl Acceptor {
-    async fn run(self) {
+    async fn run(self, listener: TcpListener) {
         let mut ending = self.shutdown.clone();
+        let mut failing = false;
         loop {
-            tokio::select! {
+            let accepted = tokio::select! {
                 biased;
                 () = ended(&mut ending) => break,
-                accepted = self.listener.accept() => match accepted {
-                    Ok((io, client)) => self.spawn(io, client),
-                    Err(error) => {
-                        log::warn!(target: "robin::serve", "accept failed error=\"{error}\"");
-                        sleep(ACCEPT_PAUSE).await;
+                accepted = listener.accept() => accepted,
+            };
+            match accepted {
+                Ok((io, client)) => {
+                    if std::mem::take(&mut failing) {
+                        log::info!(target: "robin::serve", "accept works again");
                     }
-                },
+                    self.spawn(io, client);
+                }
+                Err(error) if is_of_client(&error) => {}
+                Err(error) => {
+                    if !std::mem::replace(&mut failing, true) {
+                        let line = Line::new("accept failed, trying on").field("error", error);
+                        log::error!(target: "robin::serve", "{line}");
+                    }
+                    let _ = timeout(ACCEPT_PAUSE, ended(&mut ending)).await;
+                }
             }
         }
-        self.take_pending().await;
+        self.take_pending(listener);
     }
 
     /// Accepts what the kernel has accepted for us already; closing the socket would reset it.
-    async fn take_pending(&self) {
-        let pending = async {
-            while let Ok((io, client)) = self.listener.accept().await {
-                self.spawn(io, client);
+    ///
+    /// The kernel itself is asked: Tokio knows only what it has seen when it last looked, and makes
+    /// a task that accepts many wait for its next turn.
+    fn take_pending(&self, listener: TcpListener) {
+        let Ok(listener) = listener.into_std() else { return };
+        loop {
+            match listener.accept() {
+                Ok((io, client)) => {
+                    if let Ok(io) = io.set_nonblocking(true).and_then(|()| TcpStream::from_std(io))
+                    {
+                        self.spawn(io, client);
+                    }
+                }
+                Err(error) if is_of_client(&error) => {}
+                // There are no more.
+                Err(_) => return,
             }
-        };
-        // Polled once: what is not there now came too late.
-        let _ = timeout(Duration::ZERO, pending).await;
+        }
     }
 
     fn spawn(&self, io: TcpStream, client: std::net::SocketAddr) {
