@@ -93,6 +93,14 @@ impl Robin {
         Self::launch(command, tempfile::tempdir().expect("a temporary folder"))
     }
 
+    /// Starts what a line of shell ends in, in an empty folder, and waits for nothing.
+    #[track_caller]
+    pub fn of_shell(line: &str) -> Self {
+        let mut command = Command::new("sh");
+        command.arg("-c").arg(line).stdin(Stdio::null());
+        Self::launch(command, tempfile::tempdir().expect("a temporary folder"))
+    }
+
     #[track_caller]
     fn launch(mut command: Command, folder: TempDir) -> Self {
         command.env_remove("RUST_LOG").current_dir(folder.path());

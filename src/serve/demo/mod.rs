@@ -16,7 +16,7 @@ use std::sync::Arc;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 
 use crate::config;
-use crate::serve::{ServeError, run};
+use crate::serve::{ListenError, ServeError, run};
 use origin::{Api, Origin, Site};
 
 /// Why the demo could not run.
@@ -28,9 +28,21 @@ pub enum DemoError {
     /// The configuration of the demo is not accepted; it never should be.
     #[error("the demo's configuration is broken:\n{0}")]
     Config(String),
+    /// The port is taken.
+    #[error("{0}; choose another one with --port")]
+    Port(#[source] ListenError),
     /// The proxy itself could not run.
     #[error(transparent)]
-    Serve(#[from] ServeError),
+    Serve(ServeError),
+}
+
+impl From<ServeError> for DemoError {
+    fn from(error: ServeError) -> Self {
+        match error {
+            ServeError::Listen(error) => Self::Port(error),
+            other => Self::Serve(other),
+        }
+    }
 }
 
 /// Runs `replicas` API servers, the site, and robin before them on `port`, until a signal.
@@ -57,12 +69,13 @@ pub fn demo(replicas: NonZeroU16, port: u16) -> Result<(), DemoError> {
         .map_err(|problems| DemoError::Config(problems.to_string()))?;
     origins.spawn(obey(api));
     let name = format!("demo-{port}");
-    run(config, Path::new(&name), || {
+    let ended = run(config, Path::new(&name), || {
         println!("The demo is at http://localhost:{port}/ with {replicas} replicas behind it.");
         println!("Enter a replica's number to stop or start it, Ctrl-C to end.");
-    })?;
+    });
+    // Whoever reads stdin does so until the next line, and is not waited for.
     origins.shutdown_background();
-    Ok(())
+    Ok(ended?)
 }
 
 /// What a user would write for this stack.
