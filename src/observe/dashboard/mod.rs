@@ -245,6 +245,7 @@ fn cells(peer: &PeerView, with_host: bool, requests: u64) -> [String; COLUMNS.le
     };
     let last_probe = match &peer.last_probe {
         None => String::new(),
+        Some(ProbeView::Passed { took }) if took.as_millis() == 0 => "<1ms".into(),
         Some(ProbeView::Passed { took }) => Short(*took).to_string(),
         Some(ProbeView::Failed { error }) => shortened(error),
     };

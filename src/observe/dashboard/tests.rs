@@ -59,6 +59,13 @@ fn stack() -> Vec<UpstreamView> {
 }
 
 #[test]
+fn a_probe_that_took_no_time_worth_naming_has_passed_all_the_same() {
+    let peer = PeerView { last_probe: passed(0), ..peer("172.18.0.4:5252", PeerState::Up) };
+    let text = block(&[upstream("back-end", vec![peer])]);
+    assert!(text.contains(" <1ms "), "{text}");
+}
+
+#[test]
 fn a_block_shows_at_a_glance_what_is_up() {
     let expected = "\
 health dashboard: back-end 1/3 up, backups 1/1; front-end:9000 1/1 up; api no addresses
