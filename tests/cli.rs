@@ -186,19 +186,34 @@ fn a_signal_during_a_slow_start_ends_the_process() {
     assert_eq!(robin.wait_exit(PATIENCE).0.code(), Some(0));
 }
 
+/// Robin under a limit of open files that `ulimit` sets, and its origin.
+fn limited(ulimit: &str) -> (SocketAddr, Origin, TempDir, Robin) {
+    let (listen, origin) = (free_address(), Origin::start(free_address(), Behaviour::ok()));
+    let (folder, path) = file(&yaml(listen, origin.address()));
+    let program = env!("CARGO_BIN_EXE_robin");
+    let robin = Robin::of_shell(&format!("ulimit {ulimit}; exec {program} -c {path}"));
+    let robin = robin.listening(listen);
+    (listen, origin, folder, robin)
+}
+
 #[test]
 fn with_too_few_files_it_waits_for_some_to_be_closed() {
-    let (listen, origin) = (free_address(), Origin::start(free_address(), Behaviour::ok()));
-    let (_folder, path) = file(&yaml(listen, origin.address()));
-    let program = env!("CARGO_BIN_EXE_robin");
-    let robin = Robin::of_shell(&format!("ulimit -n 64; exec {program} -c {path}"));
-    let mut robin = robin.listening(listen);
-    let connect = || std::net::TcpStream::connect(listen).expect("the backlog has room");
-    let clients: Vec<_> = (0..100).map(|_| connect()).collect();
+    let (listen, _origin, _folder, mut robin) = limited("-n 64");
+    let connect = |_| std::net::TcpStream::connect(listen).expect("the backlog has room");
+    let clients: Vec<_> = (0..100).map(connect).collect();
     robin.wait_for_line(Output::Stderr, &["ERROR accept failed", "Too many open files"]);
     drop(clients);
     assert_eq!(get(listen, "/").status(), 200);
     robin.wait_for_line(Output::Stderr, &["accept works again"]);
     robin.signal(Signal::SIGTERM);
     assert_eq!(robin.wait_exit(PATIENCE).0.code(), Some(0));
+}
+
+#[test]
+fn it_takes_as_many_files_as_it_may() {
+    let (listen, _origin, _folder, robin) = limited("-Sn 64");
+    let connect = |_| std::net::TcpStream::connect(listen).expect("the backlog has room");
+    let _clients: Vec<_> = (0..100).map(connect).collect();
+    assert_eq!(get(listen, "/").status(), 200);
+    assert!(!robin.stderr_has("accept failed"));
 }

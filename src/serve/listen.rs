@@ -6,6 +6,8 @@ use std::net::SocketAddr;
 
 use socket2::{Domain, Protocol, Socket, Type};
 
+use crate::observe::event::Line;
+
 /// nginx's default backlog on Linux.
 const BACKLOG: i32 = 511;
 
@@ -18,6 +20,15 @@ pub struct ListenError {
     /// What the system said.
     #[source]
     pub source: io::Error,
+}
+
+/// Takes as many open files as the system allows: a request needs one for its client and one for its
+/// peer. A container often starts with 1024 and may have 524288, but has to ask.
+pub(super) fn raise_open_files() {
+    if let Err(error) = rlimit::increase_nofile_limit(u64::MAX) {
+        let line = Line::new("open files stay limited").field("error", error);
+        log::warn!(target: "robin::serve", "{line}");
+    }
 }
 
 /// The sockets of each worker, in the order of `addresses`.
