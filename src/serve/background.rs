@@ -1,8 +1,10 @@
 //! Everything on a timer: discovery, probes and the dashboard, as tasks of the main thread.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use futures_util::FutureExt as _;
 use pingora_load_balancing::health_check::HealthCheck;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Duration, sleep};
@@ -14,7 +16,7 @@ use crate::config::model::{self, Config};
 use crate::discovery::{self, Discovery, Resolver};
 use crate::health::{ProbeRule, Tick};
 use crate::observe::dashboard::{self, Due, UpstreamView};
-use crate::observe::event::{self, OnChange};
+use crate::observe::event::{self, Line, OnChange};
 use crate::proxy::Served;
 use crate::upstream::{Member, PeerState, Status, Upstream};
 
@@ -160,8 +162,18 @@ impl Kept {
         let upstream = self.balancer.upstream();
         loop {
             schedule.wait(upstream.refresh_asked()).await;
-            for change in self.balancer.update().await {
-                event::peer(upstream.name(), &change);
+            // A panic would end this task, and with it all news of this upstream, for good.
+            match AssertUnwindSafe(self.balancer.update()).catch_unwind().await {
+                Ok(changes) => {
+                    for change in changes {
+                        event::peer(upstream.name(), &change);
+                    }
+                }
+                Err(_) => {
+                    let line = Line::new("refresh panicked, keeping peers");
+                    let line = line.field("upstream", upstream.name());
+                    log::error!(target: "robin::discovery", "{line}");
+                }
             }
             drop(first.take());
         }

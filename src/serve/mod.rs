@@ -76,6 +76,7 @@ pub fn run(config: Config, path: &Path, started: impl FnOnce()) -> Result<(), Se
     let threads = config.threads.map_or_else(cores, usize::from);
     let router = Router::new(&config);
     let addresses: Vec<_> = router.listeners().collect();
+    listen::raise_open_files();
     let sockets = listen::bind(&addresses, threads)?;
     let access_log = AccessLog::open(&config.access_log).map_err(ServeError::AccessLog)?;
     let control = control::bind(path);
@@ -252,5 +253,42 @@ impl Signals {
                 ),
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_worker_that_fails_makes_the_others_drain_and_ends_the_process() {
+        let (sender, workers) = mpsc::unbounded_channel();
+        let (shutdown, mut ending) = watch::channel(false);
+        let other = Obituary { ending: Ending::Drained, workers: sender.clone() };
+        drop(Obituary { ending: Ending::Failed, workers: sender });
+        let signals = Signals::new().expect("the system has signals");
+        let ended = tokio::spawn(async move {
+            let ended = until_ended(None, signals, workers, &shutdown).await;
+            drop(shutdown);
+            ended
+        });
+        ending.wait_for(|ending| *ending).await.expect("the others are told");
+        assert!(!ended.is_finished(), "the other one is still draining");
+        drop(other);
+        let ended = ended.await.expect("no panic");
+        assert!(matches!(ended, Err(ServeError::Worker)), "{ended:?}");
+    }
+
+    #[tokio::test]
+    async fn a_worker_that_panics_while_draining_is_told() {
+        let (sender, mut workers) = mpsc::unbounded_channel();
+        let obituary = Obituary { ending: Ending::Failed, workers: sender };
+        let panicked = thread::spawn(move || {
+            let _obituary = obituary;
+            panic!("as a worker might");
+        });
+        let ended = all_drained(&mut workers).await;
+        assert!(panicked.join().is_err());
+        assert!(matches!(ended, Err(ServeError::Worker)), "{ended:?}");
     }
 }
