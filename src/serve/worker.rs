@@ -50,7 +50,8 @@ impl Worker {
     }
 
     async fn serve(self) -> io::Result<bool> {
-        let kept = self.runtime.config.upstreams.iter().map(|u| u.keepalive).max().unwrap_or(0);
+        // A pool of size 0 would keep every connection for good.
+        let kept = self.runtime.config.upstreams.iter().map(|u| u.keepalive).fold(1, usize::max);
         let conf = ServerConf { upstream_keepalive_pool_size: kept, ..ServerConf::default() };
         let mut proxy = HttpProxy::new(Robin(Arc::clone(&self.runtime)), Arc::new(conf));
         proxy.handle_init_modules();
