@@ -90,7 +90,8 @@ impl Failure {
     #[must_use]
     pub fn status(&self) -> u16 {
         match self {
-            Self::Malformed(_) | Self::InvalidBody(_) => 400,
+            Self::Malformed(malformed) => malformed.status(),
+            Self::InvalidBody(_) => 400,
             Self::NoRoute => 404,
             Self::ClientTimeout => 408,
             Self::BodyTooLarge { .. } => 413,

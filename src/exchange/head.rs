@@ -5,10 +5,13 @@
 
 use std::borrow::Cow;
 
-use http::header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
-use http::{HeaderMap, Method, Version};
+use http::header::{CONNECTION, CONTENT_LENGTH, HOST, TRAILER, TRANSFER_ENCODING, UPGRADE};
+use http::{HeaderMap, HeaderName, Method, Version};
 
 use super::path;
+
+/// What no `Connection` header can take away: without these an answer could not be read.
+const FRAMING: [HeaderName; 4] = [CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING, UPGRADE];
 
 /// The head of a request as the client sent it.
 #[derive(Clone, Copy, Debug)]
@@ -32,7 +35,7 @@ pub struct Asked {
     pub path: Vec<u8>,
 }
 
-/// Why a head is answered with 400; the words reach the log and the error page.
+/// Why a head is refused; the words reach the log and the error page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Malformed {
     /// HTTP/1.1 asks for exactly one (RFC 9112, section 3.2).
@@ -41,9 +44,24 @@ pub enum Malformed {
     /// More than one `Host`, or one that no host can have.
     #[error("request with an invalid Host header")]
     InvalidHost,
-    /// Request smuggling begins with these two (RFC 9112, section 6.1).
-    #[error("request with both Content-Length and Transfer-Encoding")]
+    /// Request smuggling begins with two of these (RFC 9112, section 6.1).
+    #[error("request with more than one Content-Length or Transfer-Encoding")]
     TwoLengths,
+    /// Where a body in another encoding than `chunked` ends is not known here.
+    #[error("request body in an unknown transfer encoding")]
+    Encoding,
+    /// A method has capital letters, `-` and `_`.
+    #[error("request with an invalid method")]
+    InvalidMethod,
+    /// TRACE sends credentials back to whoever can make a browser ask; CONNECT is for tunnels.
+    #[error("method not allowed")]
+    MethodNotAllowed,
+    /// The request line is longer than 8 KiB.
+    #[error("request line too long")]
+    LineTooLong,
+    /// A header line is longer than 8 KiB, or all of the head than 32 KiB.
+    #[error("request header too large")]
+    HeadTooLarge,
     /// The path climbs above the root, is not a path, or has a broken escape.
     #[error("request with an invalid path")]
     InvalidPath,
@@ -52,17 +70,33 @@ pub enum Malformed {
     RawByte,
 }
 
+impl Malformed {
+    /// The status, nginx's.
+    #[must_use]
+    pub fn status(self) -> u16 {
+        match self {
+            Self::MethodNotAllowed => 405,
+            Self::LineTooLong => 414,
+            Self::Encoding => 501,
+            _ => 400,
+        }
+    }
+}
+
+/// The default sizes of nginx (`large_client_header_buffers 4 8k`).
+const LONGEST_LINE: usize = 8 << 10;
+const LARGEST_HEAD: usize = 32 << 10;
+
 impl Head<'_> {
     /// Checks the head. `raw` is its text as read, in which header lines that were merged or
     /// dropped on the way can still be found.
     ///
     /// # Errors
-    /// [`Malformed`] where nginx answers 400.
+    /// [`Malformed`] where nginx refuses.
     pub fn check(&self, raw: &[u8]) -> Result<Asked, Malformed> {
-        if self.headers.contains_key(TRANSFER_ENCODING) && has_header(raw, CONTENT_LENGTH.as_str())
-        {
-            return Err(Malformed::TwoLengths);
-        }
+        check_size(raw)?;
+        self.check_method()?;
+        self.check_framing(raw)?;
         let (authority, target) = match absolute(self.target) {
             Some((authority, target)) => (Some(authority), target),
             None => (None, Cow::Borrowed(self.target)),
@@ -71,13 +105,51 @@ impl Head<'_> {
         let host = match (hosts.next(), hosts.next()) {
             (None, _) if self.version >= Version::HTTP_11 => return Err(Malformed::NoHost),
             (_, Some(_)) => return Err(Malformed::InvalidHost),
-            (host, None) => authority.or(host.map(|h| h.as_bytes())).unwrap_or_default(),
+            (host, None) => authority.or(host.map(|h| h.as_bytes())),
         };
-        let host = host_name(host).ok_or(Malformed::InvalidHost)?;
+        let host = match host {
+            Some(host) => host_name(host).ok_or(Malformed::InvalidHost)?,
+            None => String::new(),
+        };
         let (path, _) = path::split(&target);
         let path = path::normalize(path).ok_or(Malformed::InvalidPath)?.into_owned();
         Ok(Asked { host, path })
     }
+
+    fn check_method(&self) -> Result<(), Malformed> {
+        let fits = |b: u8| b.is_ascii_uppercase() || matches!(b, b'-' | b'_');
+        match self.method {
+            &Method::TRACE | &Method::CONNECT => Err(Malformed::MethodNotAllowed),
+            method if method.as_str().bytes().all(fits) => Ok(()),
+            _ => Err(Malformed::InvalidMethod),
+        }
+    }
+
+    /// The end of the body must be beyond doubt.
+    fn check_framing(&self, raw: &[u8]) -> Result<(), Malformed> {
+        let mut encodings = self.headers.get_all(TRANSFER_ENCODING).iter();
+        let Some(encoding) = encodings.next() else {
+            let lengths = self.headers.get_all(CONTENT_LENGTH).iter().count();
+            return if lengths > 1 { Err(Malformed::TwoLengths) } else { Ok(()) };
+        };
+        if encodings.next().is_some() || has_header(raw, CONTENT_LENGTH.as_str()) {
+            return Err(Malformed::TwoLengths);
+        }
+        let known = encoding.as_bytes().eq_ignore_ascii_case(b"chunked");
+        if known { Ok(()) } else { Err(Malformed::Encoding) }
+    }
+}
+
+fn check_size(raw: &[u8]) -> Result<(), Malformed> {
+    if raw.len() <= LONGEST_LINE {
+        return Ok(());
+    }
+    let mut lines = raw.split(|b| *b == b'\n').map(|line| line.len() > LONGEST_LINE);
+    if lines.next() == Some(true) {
+        return Err(Malformed::LineTooLong);
+    }
+    let large = raw.len() > LARGEST_HEAD || lines.any(|long| long);
+    if large { Err(Malformed::HeadTooLarge) } else { Ok(()) }
 }
 
 /// Whether one of the header lines in `raw` has this name.
@@ -89,8 +161,9 @@ fn has_header(raw: &[u8], name: &str) -> bool {
     })
 }
 
-/// Authority and path of a target in absolute form.
-fn absolute(target: &[u8]) -> Option<(&[u8], Cow<'_, [u8]>)> {
+/// Authority and path, with the query, of a target in absolute form.
+#[must_use]
+pub fn absolute(target: &[u8]) -> Option<(&[u8], Cow<'_, [u8]>)> {
     let scheme_end = target.windows(3).position(|w| w == b"://")?;
     if !target[..scheme_end].iter().all(u8::is_ascii_alphabetic) || scheme_end == 0 {
         return None;
@@ -122,18 +195,24 @@ fn host_name(host: &[u8]) -> Option<String> {
         |b: u8| b.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=%[]:".contains(&b) || b >= 0x80;
     let sound = port?.bytes().all(|b| b.is_ascii_digit()) && name.bytes().all(fits);
     // As in nginx, a dot at the end does not make another name.
-    sound.then(|| name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase())
+    let name = name.strip_suffix('.').unwrap_or(name);
+    (sound && !name.is_empty()).then(|| name.to_ascii_lowercase())
 }
 
-/// Whether `line`, the request line as parsed, stands like this in `seen`, what the client sent.
-///
-/// Pingora escapes spaces and control bytes of a request line before it parses it; the line it
-/// then shows is one the client never wrote.
-#[must_use]
-pub fn is_literal(raw: &[u8], seen: &[u8]) -> bool {
-    let line = raw.split(|b| *b == b'\n').next().unwrap_or_default();
-    // Escaping always leaves a percent sign, and most requests have none.
-    !line.contains(&b'%') || seen.windows(line.len()).any(|window| window == line)
+/// The headers of an answer that say something about the connection to the peer only, and so end
+/// here (RFC 9110, section 7.6.1). `Connection` and the framing are written anew for the client.
+pub fn hop_by_hop(headers: &HeaderMap) -> impl Iterator<Item = HeaderName> + use<> {
+    const ALWAYS: [HeaderName; 3] = [
+        HeaderName::from_static("keep-alive"),
+        HeaderName::from_static("proxy-connection"),
+        TRAILER,
+    ];
+    let lists = headers.get_all(CONNECTION).iter().flat_map(|v| v.as_bytes().split(|b| *b == b','));
+    let named: Vec<HeaderName> = lists
+        .filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok())
+        .filter(|name| !FRAMING.contains(name))
+        .collect();
+    ALWAYS.into_iter().chain(named)
 }
 
 #[cfg(test)]
@@ -184,11 +263,5 @@ mod tests {
     fn a_body_with_two_lengths_is_refused() {
         let headers = [("Host", "a"), ("Content-Length", "3"), ("Transfer-Encoding", "chunked")];
         assert_eq!(check("/", Version::HTTP_11, &headers), Err(Malformed::TwoLengths));
-    }
-
-    #[test]
-    fn a_line_that_was_escaped_is_not_literal() {
-        assert!(is_literal(b"GET /a%20b HTTP/1.1\r\n", b"x\r\nGET /a%20b HTTP/1.1\r\n"));
-        assert!(!is_literal(b"GET /a%20b HTTP/1.1\r\n", b"GET /a b HTTP/1.1\r\n"));
     }
 }

@@ -11,6 +11,8 @@ fn sentence(status: u16) -> &'static str {
         405 => "This method is not allowed here.",
         408 => "The request took too long to arrive.",
         413 => "The request is larger than this server accepts.",
+        414 => "The address is longer than this server accepts.",
+        501 => "The request asks for something this server cannot do.",
         502 => "The service behind this address is not available.",
         503 => "The service behind this address has no room for the request.",
         504 => "The service behind this address did not answer in time.",

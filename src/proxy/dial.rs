@@ -36,7 +36,7 @@ pub(super) enum Pooled {
     Any,
     /// One that was idle for less than [`FRESH`].
     Fresh,
-    /// None: a pooled one has just failed.
+    /// None: a pooled one has just failed, or none is to be kept.
     None,
 }
 
@@ -68,6 +68,8 @@ pub(super) fn http_peer(
     settings: &RouteSettings,
     pooled: Pooled,
 ) -> Box<HttpPeer> {
+    let keeps_none = spec.keepalive == 0 || spec.keepalive_idle.is_zero();
+    let pooled = if keeps_none { Pooled::None } else { pooled };
     let mut http = Box::new(HttpPeer::new(peer.address(), false, String::new()));
     http.group_key = pooled.group_key(peer);
     let options = &mut http.options;

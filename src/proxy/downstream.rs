@@ -54,14 +54,15 @@ pub struct Connection {
     linger: AtomicBool,
 }
 
-/// The bytes read last.
+/// What was read last and may belong to a head that is yet to be parsed: the head of a pipelined
+/// request may come in one read with the end of a body before it.
 #[derive(Default)]
 struct Seen {
     bytes: Vec<u8>,
-    /// Where the present request's bytes begin, when none of them had been read before.
+    /// Where the present request's bytes begin, as far as is known.
     head: usize,
-    /// Whether older bytes had to go.
-    cut: bool,
+    /// Whether what is left here begins with the next request.
+    exact: bool,
 }
 
 /// A request that was refused before any phase saw it, for the access log.
@@ -106,15 +107,30 @@ impl Connection {
     pub fn expect_head(&self) {
         self.in_head.store(true, Relaxed);
         let mut seen = self.seen();
-        seen.head = seen.bytes.len();
+        seen.head = if seen.exact { 0 } else { seen.bytes.len() };
     }
 
     /// To be called by the first phase; tells whether `parsed`, the head as Pingora shows it,
     /// begins with the line that the client wrote.
-    pub(super) fn head_read(&self, parsed: &[u8], is_literal: fn(&[u8], &[u8]) -> bool) -> bool {
+    ///
+    /// Pingora escapes spaces and control bytes of a request line before it parses it; the line it
+    /// then shows is one the client never wrote.
+    pub(super) fn head_read(&self, parsed: &[u8], bodiless: bool) -> bool {
         self.in_head.store(false, Relaxed);
-        let seen = self.seen();
-        seen.cut || is_literal(parsed, &seen.bytes)
+        let mut seen = self.seen();
+        let line = parsed.split(|b| *b == b'\n').next().unwrap_or_default();
+        let found = if seen.bytes.starts_with(parsed) {
+            Some(0)
+        } else {
+            seen.bytes.windows(line.len().max(1)).position(|window| window == line)
+        };
+        if let Some(start) = found {
+            let end = (start + parsed.len()).min(seen.bytes.len());
+            seen.bytes.drain(..end);
+        }
+        seen.exact = bodiless && found.is_some();
+        // Escaping always leaves a percent sign.
+        found.is_some() || !line.contains(&b'%')
     }
 
     /// Asks for the connection to be drained before it is closed.
@@ -143,12 +159,17 @@ impl Connection {
 
     fn saw(&self, bytes: &[u8]) {
         let mut seen = self.seen();
-        if seen.bytes.len() + bytes.len() > SEEN {
+        // A part of a body takes the place of the part before. While Pingora waits for an answer
+        // it reads single bytes, of a request behind this one.
+        if !self.in_head.load(Relaxed) && bytes.len() > 1 {
             seen.bytes.clear();
-            seen.head = 0;
-            seen.cut = true;
+            seen.exact = false;
         }
         seen.bytes.extend_from_slice(bytes);
+        if let Some(surplus) = seen.bytes.len().checked_sub(SEEN) {
+            seen.bytes.drain(..surplus);
+            seen.head = seen.head.saturating_sub(surplus);
+        }
     }
 }
 
@@ -158,6 +179,8 @@ pub struct Downstream {
     /// Bytes gathered for the next flush, and how many of them are written already.
     out: Vec<u8>,
     written: usize,
+    /// How many writes are gathered.
+    writes: usize,
     connection: Arc<Connection>,
     /// The id that a page for a refused head shows.
     refusal_id: String,
@@ -170,7 +193,7 @@ impl Downstream {
     pub fn new(io: TcpStream, connection: Arc<Connection>, refusal_id: String) -> Self {
         let digest = Arc::new(SocketDigest::from_raw_fd(io.as_raw_fd()));
         let out = Vec::with_capacity(GATHERED);
-        Self { io: Some(io), out, written: 0, connection, refusal_id, digest }
+        Self { io: Some(io), out, written: 0, writes: 0, connection, refusal_id, digest }
     }
 
     /// What is known of the connection beside its bytes.
@@ -181,6 +204,12 @@ impl Downstream {
 
     fn io(&mut self) -> io::Result<Pin<&mut TcpStream>> {
         self.io.as_mut().map(Pin::new).ok_or_else(|| io::ErrorKind::NotConnected.into())
+    }
+
+    fn gather(&mut self, bytes: &[u8]) -> usize {
+        self.out.extend_from_slice(bytes);
+        self.writes += 1;
+        bytes.len()
     }
 
     fn poll_gathered(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -195,6 +224,7 @@ impl Downstream {
         }
         self.out.clear();
         self.written = 0;
+        self.writes = 0;
         Poll::Ready(Ok(()))
     }
 
@@ -219,7 +249,14 @@ impl AsyncRead for Downstream {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
-        ready!(self.io()?.poll_read(cx, buf))?;
+        let read = self.io()?.poll_read(cx, buf);
+        if read.is_pending() && self.writes > 1 {
+            // Whoever waits for the client has nothing more to write just now: a part of a body that
+            // comes slowly must not wait for the next. A head alone does, as in nginx. An error
+            // will show at the next write.
+            let _ = self.poll_gathered(cx);
+        }
+        ready!(read)?;
         self.connection.saw(&buf.filled()[before..]);
         Poll::Ready(Ok(()))
     }
@@ -236,13 +273,11 @@ impl AsyncWrite for Downstream {
             return Poll::Ready(Ok(buf.len()));
         }
         if self.out.len() + buf.len() <= GATHERED {
-            self.out.extend_from_slice(buf);
-            return Poll::Ready(Ok(buf.len()));
+            return Poll::Ready(Ok(self.gather(buf)));
         }
         ready!(self.poll_gathered(cx))?;
         if buf.len() < GATHERED {
-            self.out.extend_from_slice(buf);
-            return Poll::Ready(Ok(buf.len()));
+            return Poll::Ready(Ok(self.gather(buf)));
         }
         self.io()?.poll_write(cx, buf)
     }

@@ -110,7 +110,7 @@ impl ProxyHttp for Robin {
         _: bool,
         ctx: &mut Exchange,
     ) -> Result<()> {
-        ctx.check_body_size(session.body_bytes_read() as u64)
+        ctx.check_body_so_far(session)
     }
 
     async fn upstream_response_filter(

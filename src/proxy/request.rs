@@ -5,8 +5,9 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use bytes::Bytes;
-use http::{Version, header};
+use http::{StatusCode, Version, header};
 use pingora::http::{RequestHeader, ResponseHeader};
+use pingora::protocols::http::ServerSession;
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, Result};
 use pingora_proxy::{FailToProxy, Session};
@@ -109,9 +110,10 @@ impl Exchange {
         if self.runtime.config.keepalive_timeout.is_zero() {
             session.set_keepalive(None);
         }
+        let bodiless = session.as_mut().is_body_empty();
         let Some(http1) = session.as_http1() else { return Ok(()) };
         let raw = http1.get_headers_raw_bytes();
-        let literal = connection(session).is_none_or(|c| c.head_read(&raw, head::is_literal));
+        let literal = connection(session).is_none_or(|c| c.head_read(&raw, bodiless));
         let checked = match literal {
             true => head_of(session.req_header()).check(&raw),
             false => Err(head::Malformed::RawByte),
@@ -142,8 +144,16 @@ impl Exchange {
         self.check_body_size(length.unwrap_or(0))
     }
 
+    /// Refuses a body that has become too large. What follows an upgrade is no body.
+    pub(super) fn check_body_so_far(&mut self, session: &Session) -> Result<()> {
+        if session.was_upgraded() {
+            return Ok(());
+        }
+        self.check_body_size(session.body_bytes_read() as u64)
+    }
+
     /// Refuses a body that is larger than the route accepts.
-    pub(super) fn check_body_size(&mut self, body_bytes: u64) -> Result<()> {
+    fn check_body_size(&mut self, body_bytes: u64) -> Result<()> {
         match self.settings().map(|s| s.client_max_body_bytes) {
             Some(limit) if limit != 0 && body_bytes > limit => {
                 self.refuse(Failure::BodyTooLarge { limit })
@@ -204,6 +214,8 @@ impl Exchange {
             };
             let (_, query) = path::split(head.target);
             request.set_raw_path(&path::rewrite(&asked.path, matched, uri, query))?;
+        } else if let Some((_, target)) = head::absolute(head.target) {
+            request.set_raw_path(&target)?;
         }
         let names = self.virtual_server().map_or(&[][..], |s| &s.names);
         let facts = variables::Facts {
@@ -233,7 +245,7 @@ impl Exchange {
         response: &ResponseHeader,
     ) -> Result<()> {
         let status = response.status.as_u16();
-        if response.status.is_informational() && status != 101 {
+        if is_interim(response.status) {
             return Ok(());
         }
         let Some(((settings, (served, _)), lease)) =
@@ -241,10 +253,23 @@ impl Exchange {
         else {
             return Ok(());
         };
+        let asked_to_upgrade = settings.websocket && session.is_upgrade_req();
+        if status == 101 && !asked_to_upgrade {
+            let failure = Failure::Broken {
+                peer: lease.address().to_string(),
+                error: "switches protocols unasked".into(),
+                timeout: false,
+                reused: false,
+            };
+            return self.refuse(failure);
+        }
         let now = Tick::now();
         if settings.retry.statuses.contains(&status) {
             let failure = Failure::Status { peer: lease.address().to_string(), status };
-            if failure::may_retry(&failure, &self.attempted(session), &settings.retry) {
+            // The present attempt is not among the finished ones yet.
+            let attempts = self.attempts.len() + 1;
+            let attempted = failure::Attempted { attempts, ..self.attempted(session) };
+            if failure::may_retry(&failure, &attempted, &settings.retry) {
                 let mut tried = self.tried.clone();
                 tried.add(lease);
                 // Without another peer this answer is the best there is.
@@ -268,8 +293,22 @@ impl Exchange {
         session: &mut Session,
         response: &mut ResponseHeader,
     ) -> Result<()> {
-        if session.is_process_shutting_down() {
+        if session.req_header().headers.contains_key(header::EXPECT)
+            && session.is_body_done()
+            && let ServerSession::H1(http1) = session.as_mut()
+        {
+            // With an interim answer before the body, Pingora gave up on the connection.
+            http1.respect_keepalive();
+        }
+        if self.runtime.config.keepalive_timeout.is_zero() || session.is_process_shutting_down() {
             session.set_keepalive(None);
+        }
+        if response.status.is_informational() && response.status != StatusCode::SWITCHING_PROTOCOLS
+        {
+            return Ok(());
+        }
+        for name in head::hop_by_hop(&response.headers) {
+            response.remove_header(&name);
         }
         if self.settings().map(|s| s.server_header) != Some(ServerHeader::Off) {
             response.insert_header(header::SERVER, SERVER)?;
@@ -306,12 +345,16 @@ impl Exchange {
         {
             served.upstream.ask_refresh();
         }
-        let status = match &failure {
-            Failure::Status { status, .. } => Some(*status),
-            _ => None,
-        };
-        if session.response_written().is_none() {
-            self.note_attempt(status, Some(short(&failure)));
+        match &failure {
+            Failure::Status { status, .. } => self.note_attempt(Some(*status), None),
+            // Its head is noted already; what follows broke.
+            broken if is_answered(session) => {
+                if let Some(attempt) = self.attempts.last_mut() {
+                    attempt.time = self.attempt_began.elapsed();
+                    attempt.error = Some(short(broken));
+                }
+            }
+            failed => self.note_attempt(None, Some(short(failed))),
         }
         // A pooled connection that had ended tells nothing of its peer, which may be tried again.
         self.distrust_pool = matches!(failure, Failure::Broken { reused: true, .. });
@@ -333,7 +376,7 @@ impl Exchange {
         failure::Attempted {
             method: &session.req_header().method,
             replayable: !session.as_ref().retry_buffer_truncated(),
-            answered: session.response_written().is_some_and(|r| !r.status.is_informational()),
+            answered: is_answered(session),
             attempts: self.attempts.len(),
             elapsed: self.began.elapsed(),
         }
@@ -364,8 +407,7 @@ impl Exchange {
     ) -> FailToProxy {
         let failure = self.failure.get_or_insert_with(|| classify::early(error));
         let status = failure.status();
-        let answered = session.response_written().is_some_and(|r| !r.status.is_informational());
-        if answered || status == 499 {
+        if is_answered(session) || status == 499 {
             session.set_keepalive(None);
             return FailToProxy { error_code: status, can_reuse_downstream: false };
         }
@@ -432,6 +474,16 @@ impl Exchange {
             reason: reason.as_deref(),
         });
     }
+}
+
+/// Whether the client has got the head of an answer.
+fn is_answered(session: &Session) -> bool {
+    session.response_written().is_some_and(|r| !is_interim(r.status))
+}
+
+/// Whether another head follows.
+fn is_interim(status: StatusCode) -> bool {
+    status.is_informational() && status != StatusCode::SWITCHING_PROTOCOLS
 }
 
 /// What an attempt's entry in the access log says of its failure; its address stands beside it.
