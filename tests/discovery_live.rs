@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use common::client::{answered_by, get};
 use common::dns::{Answer, DnsServer};
-use common::net::{Hole, free_address, replicas};
-use common::origin::{Behaviour, Origin};
+use common::net::{free_address, replicas};
+use common::origin::{Behaviour, Blackhole, Origin};
 use common::robin::{Output, Robin};
 use common::{PATIENCE, eventually, lock};
 use tokio::time::Instant;
@@ -333,7 +333,7 @@ fn a_flood_of_failures_asks_dns_ten_times_a_second_at_most() {
 fn a_connect_that_hangs_is_given_up_when_its_peer_leaves_dns() {
     let mut service = Service::new(2, 2);
     service.origins[0].set(Behaviour::Refuse);
-    let _hole = Hole::dig(service.origins[0].address());
+    let _hole = Blackhole::start(service.origins[0].address());
     let _robin = service.robin("200ms");
     std::thread::scope(|scope| {
         // Two at once: it is the turn of the hole for one of them.
@@ -350,7 +350,7 @@ fn a_connect_that_hangs_is_given_up_when_its_peer_leaves_dns() {
 fn a_connect_that_hangs_makes_dns_be_asked() {
     let mut service = Service::new(2, 2);
     service.origins[0].set(Behaviour::Refuse);
-    let _hole = Hole::dig(service.origins[0].address());
+    let _hole = Blackhole::start(service.origins[0].address());
     let _robin = service.robin("60s");
     eventually("DNS was asked", PATIENCE, || service.dns.queries("api.test") > 0);
     service.publish(1..2);

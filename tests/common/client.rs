@@ -47,6 +47,11 @@ impl Request {
         request.header("Transfer-Encoding", "chunked")
     }
 
+    /// With a body, whose length the headers do not tell by themselves.
+    pub fn body(self, body: impl Into<Vec<u8>>) -> Self {
+        Self { body: body.into(), ..self }
+    }
+
     /// As an older version, `HTTP/1.0`.
     pub fn version(mut self, version: &str) -> Self {
         if let Some((start, _)) = self.line.rsplit_once(' ') {
@@ -129,7 +134,7 @@ impl Client {
         let _ = self.stream.shutdown(Shutdown::Write);
     }
 
-    /// Reads one response; interim ones (100) are skipped.
+    /// Reads one response; interim ones (100, 103) are skipped.
     ///
     /// # Errors
     /// The system's; [`io::ErrorKind::UnexpectedEof`] when the stream ends within the response.
@@ -147,7 +152,7 @@ impl Client {
             let head = self.reader.head(&self.stream, deadline)?;
             let head = head.ok_or(io::ErrorKind::UnexpectedEof)?;
             let message = Message { head, body: Vec::new() };
-            if message.status() != 100 {
+            if !matches!(message.status(), 100 | 102..=199) {
                 break message;
             }
         };

@@ -4,11 +4,8 @@
 //! its id, and each address in it is given once. Ports lie below the range from which the kernel
 //! takes those of clients, so that an origin that stopped listening can always listen again.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
-use std::time::Duration;
-
-use socket2::{Domain, Socket, Type};
 
 /// Clients' ports begin at 32768 by default.
 const PORTS: std::ops::Range<u16> = 10_000..30_000;
@@ -37,29 +34,4 @@ pub fn replicas(count: usize) -> Vec<SocketAddr> {
             free.then(|| ips.iter().map(|ip| SocketAddr::new(*ip, port)).collect())
         })
         .expect("one of a hundred ports is free")
-}
-
-/// An address that answers nothing: a connect to it hangs, as one to the address of a container
-/// that was removed does.
-pub struct Hole {
-    _listener: Socket,
-    _queue: Vec<TcpStream>,
-}
-
-impl Hole {
-    /// Makes `address` one.
-    ///
-    /// # Panics
-    /// When the address is taken.
-    pub fn dig(address: SocketAddr) -> Self {
-        let listener = Socket::new(Domain::for_address(address), Type::STREAM, None);
-        let listener = listener.expect("a socket");
-        listener.set_reuse_address(true).expect("a new socket");
-        listener.bind(&address.into()).expect("the address is free");
-        listener.listen(0).expect("a bound socket listens");
-        // Linux does not answer a client for whom the queue has no room.
-        let limit = Duration::from_millis(200);
-        let queue = (0..10).map_while(|_| TcpStream::connect_timeout(&address, limit).ok());
-        Self { _queue: queue.collect(), _listener: listener }
-    }
 }

@@ -16,6 +16,7 @@ use nix::unistd::Pid;
 use tempfile::TempDir;
 use tokio::time::Instant;
 
+use super::net::free_address;
 use super::{PATIENCE, holds_within, lock};
 
 /// Where a line was printed.
@@ -40,9 +41,30 @@ pub struct Robin {
     printed: Arc<Lines>,
     readers: Vec<JoinHandle<()>>,
     folder: TempDir,
+    address: Option<SocketAddr>,
 }
 
 impl Robin {
+    /// Starts with one worker on an address of its own, which `yaml` need not name, and waits
+    /// until it accepts.
+    ///
+    /// # Panics
+    /// As [`Robin::start`].
+    #[track_caller]
+    pub fn with(yaml: &str) -> Self {
+        let address = free_address();
+        Self::start(address, &format!("listen: {address}\nthreads: 1\n{yaml}\n"))
+    }
+
+    /// Where it listens.
+    ///
+    /// # Panics
+    /// When nobody waited until it did.
+    #[track_caller]
+    pub fn address(&self) -> SocketAddr {
+        self.address.expect("started with an address")
+    }
+
     /// Starts `robin -c FILE` with `yaml` in the file, and waits until `address` accepts.
     ///
     /// # Panics
@@ -58,16 +80,16 @@ impl Robin {
     /// When it ends or does not listen in time.
     #[track_caller]
     pub fn listening(mut self, address: SocketAddr) -> Self {
-        let robin = &mut self;
         let mut ended = None;
         let listens = holds_within(PATIENCE, || {
-            ended = robin.child.try_wait().ok().flatten();
+            ended = self.child.try_wait().ok().flatten();
             ended.is_some() || TcpStream::connect(address).is_ok()
         });
         if let Some(status) = ended {
             panic!("robin ended with {status} before it listened on {address}");
         }
         assert!(listens, "robin does not listen on {address}");
+        self.address = Some(address);
         self
     }
 
@@ -115,7 +137,7 @@ impl Robin {
             collect(stdout, Output::Stdout, &printed),
             collect(stderr, Output::Stderr, &printed),
         ];
-        Self { child, stdin, printed, readers, folder }
+        Self { child, stdin, printed, readers, folder, address: None }
     }
 
     /// Enters a line on its standard input.
@@ -188,6 +210,18 @@ impl Robin {
             let woken = self.printed.came.wait_timeout(lines, left);
             lines = woken.unwrap_or_else(std::sync::PoisonError::into_inner).0;
         }
+    }
+
+    /// The lines of the access log, once there are `count` of them or after ten seconds.
+    ///
+    /// # Panics
+    /// When there are fewer by then, or more.
+    #[track_caller]
+    pub fn access_lines(&self, count: usize) -> Vec<String> {
+        holds_within(PATIENCE, || self.printed(Output::Stdout).len() >= count);
+        let lines = self.printed(Output::Stdout);
+        assert_eq!(lines.len(), count, "lines of the access log: {lines:#?}");
+        lines
     }
 
     /// Sends a signal.
