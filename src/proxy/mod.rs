@@ -10,6 +10,7 @@ mod downstream;
 mod request;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -120,6 +121,19 @@ impl ProxyHttp for Robin {
         ctx: &mut Exchange,
     ) -> Result<()> {
         ctx.take_answer(session, response)
+    }
+
+    fn upstream_response_body_filter(
+        &self,
+        _: &mut Session,
+        _: &mut Option<Bytes>,
+        end: bool,
+        ctx: &mut Exchange,
+    ) -> Result<Option<Duration>> {
+        if end {
+            ctx.release_peer();
+        }
+        Ok(None)
     }
 
     async fn response_filter(

@@ -284,7 +284,16 @@ impl Exchange {
         }
         self.failure = None;
         self.note_attempt(Some(status), None);
+        if has_no_body(session, response) {
+            self.release_peer();
+        }
         Ok(())
+    }
+
+    /// The peer has answered: it has room for another request before the client has read the
+    /// answer's end, and so may send one.
+    pub(super) fn release_peer(&mut self) {
+        self.lease = None;
     }
 
     /// Adjusts the head of the answer for the client.
@@ -484,6 +493,13 @@ fn is_answered(session: &Session) -> bool {
 /// Whether another head follows.
 fn is_interim(status: StatusCode) -> bool {
     status.is_informational() && status != StatusCode::SWITCHING_PROTOCOLS
+}
+
+/// Whether an answer ends with its head (RFC 9112, section 6.3).
+fn has_no_body(session: &Session, response: &ResponseHeader) -> bool {
+    session.req_header().method == http::Method::HEAD
+        || matches!(response.status.as_u16(), 204 | 304)
+        || response.headers.get(header::CONTENT_LENGTH).is_some_and(|length| length == "0")
 }
 
 /// What an attempt's entry in the access log says of its failure; its address stands beside it.
