@@ -254,6 +254,8 @@ impl Blackhole {
     pub fn start(address: SocketAddr) -> Self {
         let listener = Socket::new(Domain::for_address(address), Type::STREAM, None)
             .expect("the kernel makes a socket");
+        // Connections of an origin that was here before may still be closing.
+        listener.set_reuse_address(true).expect("a new socket");
         listener.bind(&address.into()).unwrap_or_else(|e| panic!("blackhole {address}: {e}"));
         listener.listen(0).expect("a bound socket listens");
         let mut sockets = vec![listener];
