@@ -77,9 +77,10 @@ pub fn run(config: Config, path: &Path, started: impl FnOnce()) -> Result<(), Se
     let router = Router::new(&config);
     let addresses: Vec<_> = router.listeners().collect();
     listen::raise_open_files();
+    // Before the listeners: who sees one of them and asks for health is to wait, not be turned away.
+    let control = control::bind(path);
     let sockets = listen::bind(&addresses, threads)?;
     let access_log = AccessLog::open(&config.access_log).map_err(ServeError::AccessLog)?;
-    let control = control::bind(path);
     privileges::drop_privileges(config.user.as_deref())?;
 
     let (background, upstreams) = Background::new(&config)?;
