@@ -1,5 +1,6 @@
 //! The command line: nginx's flags and our own subcommands, each turned into one call.
 
+use std::io::{self, Write as _};
 use std::num::NonZeroU16;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -63,7 +64,10 @@ enum Command {
 pub fn run() -> ExitCode {
     let cli = Cli::parse();
     let done = match cli.command {
-        Some(Command::Convert { file }) => load(&file).map(|c| print!("{}", config::to_yaml(&c))),
+        Some(Command::Convert { file }) => load(&file).and_then(|config| {
+            let printed = io::stdout().write_all(config::to_yaml(&config).as_bytes());
+            printed.map_err(|error| format!("robin: cannot print the configuration: {error}"))
+        }),
         Some(Command::Health(config)) => {
             serve::health(&config.path).map_err(|error| format!("robin: not healthy: {error}"))
         }

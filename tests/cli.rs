@@ -87,6 +87,16 @@ fn what_convert_prints_means_the_same() {
 }
 
 #[test]
+fn a_configuration_that_cannot_be_printed_has_exit_code_1() {
+    let (_folder, path) = file("listen: 80\nroutes: { /: front-end:9000 }\n");
+    let program = env!("CARGO_BIN_EXE_robin");
+    let mut robin = Robin::of_shell(&format!("exec {program} convert {path} >/dev/full"));
+    assert_eq!(robin.wait_exit(PATIENCE).0.code(), Some(1));
+    let message = robin.text(Output::Stderr);
+    assert!(message.starts_with("robin: cannot print the configuration: No space"), "{message}");
+}
+
+#[test]
 fn the_version_is_that_of_the_package() {
     for flag in ["-V", "--version"] {
         let finished = run(&[flag]);

@@ -105,3 +105,13 @@ fn a_port_in_use_is_told_and_ends_it_although_stdin_is_open() {
     assert!(printed.contains(&format!("cannot listen on {address}")), "{printed}");
     assert!(printed.contains("--port"), "{printed}");
 }
+
+#[test]
+fn it_goes_on_when_nobody_reads_what_it_prints() {
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()));
+    let (program, port) = (env!("CARGO_BIN_EXE_robin"), address.port());
+    let robin = Robin::of_shell(&format!("exec {program} demo --port {port} >/dev/full"));
+    let robin = robin.listening(address);
+    robin.wait_for_line(Output::Stderr, &["started version="]);
+    assert_eq!(get(address, "/api/hello").status(), 200);
+}

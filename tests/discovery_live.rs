@@ -3,6 +3,7 @@
 mod common;
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::time::Duration;
 
 use common::client::{answered_by, get};
@@ -347,6 +348,24 @@ fn a_connect_that_hangs_is_given_up_when_its_peer_leaves_dns() {
 }
 
 #[test]
+fn a_connect_that_hangs_is_a_502_once_its_name_is_gone() {
+    let mut service = Service::new(1, 1);
+    service.origins[0].set(Behaviour::Refuse);
+    let _hole = Blackhole::start(service.origins[0].address());
+    let _robin = service.robin("200ms");
+    eventually("the name was looked up", PATIENCE, || service.dns.queries("api.test") > 1);
+    let answer = std::thread::scope(|scope| {
+        let client = scope.spawn(|| get(service.listen, "/"));
+        service.dns.set("api.test", Answer::NxDomain);
+        client.join().expect("an answer")
+    });
+    assert_eq!(answer.status(), 502);
+    // The reason is the connect's or, where the answer of DNS was faster, that of DNS.
+    let text = answer.text();
+    assert!(text.contains("left DNS") || text.contains("absent from DNS"), "{text}");
+}
+
+#[test]
 fn a_connect_that_hangs_makes_dns_be_asked() {
     let mut service = Service::new(2, 2);
     service.origins[0].set(Behaviour::Refuse);
@@ -355,4 +374,48 @@ fn a_connect_that_hangs_makes_dns_be_asked() {
     eventually("DNS was asked", PATIENCE, || service.dns.queries("api.test") > 0);
     service.publish(1..2);
     assert_eq!(answered_by(service.listen, "/", 4), vec![service.name(1); 4]);
+}
+
+#[test]
+fn no_request_is_lost_while_replicas_come_and_go() {
+    let mut service = Service::new(5, 2);
+    let robin = service.robin("200ms");
+    service.await_turns(&[0, 1]);
+    let listen = service.listen;
+    let stop = AtomicBool::new(false);
+    // Should the test fail, its clients end all the same.
+    let end = Instant::now() + 6 * PATIENCE;
+    std::thread::scope(|scope| {
+        let load = || {
+            let mut lost = Vec::new();
+            while !stop.load(SeqCst) && Instant::now() < end {
+                let answer = get(listen, "/");
+                if answer.status() != 200 {
+                    lost.push(answer.text());
+                }
+            }
+            lost
+        };
+        let clients: Vec<_> = (0..4).map(|_| scope.spawn(load)).collect();
+        let served = |service: &Service, index: usize, more: usize| {
+            let before = service.origins[index].count();
+            eventually("it serves", PATIENCE, || service.origins[index].count() > before + more);
+        };
+        service.publish(0..5);
+        served(&service, 4, 10);
+        // As Docker does it: the process ends, and a moment later the name loses its address.
+        for last in (1..5).rev() {
+            service.origins[last].set(Behaviour::Refuse);
+            served(&service, 0, 10);
+            service.publish(0..last);
+        }
+        robin.wait_for_line(Output::Stderr, &["peer left", &service.name(1)]);
+        service.origins[2].set(Behaviour::ok());
+        service.publish(0..3);
+        served(&service, 2, 10);
+        stop.store(true, SeqCst);
+        for client in clients {
+            assert_eq!(client.join().expect("every request has an answer"), Vec::<String>::new());
+        }
+    });
 }

@@ -6,8 +6,8 @@
 
 mod origin;
 
-use std::fmt::Write as _;
-use std::io;
+use std::fmt::{self, Write as _};
+use std::io::{self, Write as _};
 use std::net::SocketAddr;
 use std::num::NonZeroU16;
 use std::path::Path;
@@ -70,8 +70,10 @@ pub fn demo(replicas: NonZeroU16, port: u16) -> Result<(), DemoError> {
     origins.spawn(obey(api));
     let name = format!("demo-{port}");
     let ended = run(config, Path::new(&name), || {
-        println!("The demo is at http://localhost:{port}/ with {replicas} replicas behind it.");
-        println!("Enter a replica's number to stop or start it, Ctrl-C to end.");
+        say(format_args!(
+            "The demo is at http://localhost:{port}/ with {replicas} replicas behind it.\n\
+             Enter a replica's number to stop or start it, Ctrl-C to end."
+        ));
     });
     // Whoever reads stdin does so until the next line, and is not waited for.
     origins.shutdown_background();
@@ -90,6 +92,11 @@ fn yaml(port: u16, site: SocketAddr, api: &[SocketAddr]) -> String {
     text
 }
 
+/// Prints a line. That nobody reads it is no reason to end.
+fn say(line: fmt::Arguments<'_>) {
+    let _ = writeln!(io::stdout(), "{line}");
+}
+
 /// Stops and starts replicas as the lines on stdin say. Never ends: the replicas live in it.
 async fn obey(mut api: Vec<Origin<Api>>) {
     let mut lines = BufReader::new(tokio::io::stdin()).lines();
@@ -97,13 +104,13 @@ async fn obey(mut api: Vec<Origin<Api>>) {
         let line = line.trim();
         let chosen = line.parse::<usize>().ok().and_then(|n| n.checked_sub(1));
         let Some(origin) = chosen.and_then(|index| api.get_mut(index)) else {
-            println!("`{line}` is not the number of a replica, 1 to {}", api.len());
+            say(format_args!("`{line}` is not the number of a replica, 1 to {}", api.len()));
             continue;
         };
         match origin.toggle().await {
-            Ok(true) => println!("replica {line} started"),
-            Ok(false) => println!("replica {line} stopped"),
-            Err(error) => println!("replica {line} cannot be started: {error}"),
+            Ok(true) => say(format_args!("replica {line} started")),
+            Ok(false) => say(format_args!("replica {line} stopped")),
+            Err(error) => say(format_args!("replica {line} cannot be started: {error}")),
         }
     }
     // Without a terminal there are no lines, and the demo goes on.
