@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use futures_util::FutureExt as _;
 use pingora_load_balancing::health_check::HealthCheck;
 use tokio::sync::{mpsc, watch};
-use tokio::time::{Duration, sleep};
+use tokio::time::{Duration, sleep, timeout};
 
 use super::ServeError;
 use super::balancing::{Balancer, Refresh};
@@ -20,6 +20,9 @@ use crate::observe::event::{self, Line, OnChange};
 use crate::proxy::Served;
 use crate::upstream::{Member, PeerState, Status, Upstream};
 
+/// How often a name that has no address is looked up at least. With a long `refresh` nothing else
+/// would ask: there is no peer to which a connect could fail.
+const MISSING: Duration = Duration::from_secs(1);
 /// How often the dashboard looks for a change: it prints at most one block a second.
 const LOOK: Duration = Duration::from_millis(250);
 /// How often the start looks whether the first probes have ended.
@@ -155,13 +158,23 @@ impl Kept {
         (Arc::clone(self.balancer.upstream()), Arc::clone(&self.discovery))
     }
 
+    /// Resolves when a refresh cannot wait for its turn.
+    async fn asked(&self) {
+        let asked = self.balancer.upstream().refresh_asked();
+        match self.discovery.reason() {
+            None => asked.await,
+            // That it is over means the same as that somebody asked.
+            Some(_) => drop(timeout(MISSING, asked).await),
+        }
+    }
+
     /// Refreshes for ever; lets go of `first` after the first time.
     async fn refresh(self, first: mpsc::Sender<()>) {
         let mut first = Some(first);
         let mut schedule = self.discovery.schedule();
         let upstream = self.balancer.upstream();
         loop {
-            schedule.wait(upstream.refresh_asked()).await;
+            schedule.wait(self.asked()).await;
             // A panic would end this task, and with it all news of this upstream, for good.
             match AssertUnwindSafe(self.balancer.update()).catch_unwind().await {
                 Ok(changes) => {
