@@ -79,13 +79,16 @@ fn with_every_replica_stopped_the_page_says_why() {
 fn answers_are_not_held_back() {
     let (address, _robin) = demo("3");
     let mut client = Client::connect(address).expect("robin listens");
-    let begin = Instant::now();
-    for _ in 0..100 {
+    let times = (0..100).map(|_| {
+        let begin = Instant::now();
         let answer = client.exchange(&Request::get("/api/hello")).expect("an answer");
         assert_eq!(answer.status(), 200);
-    }
-    // A delayed acknowledgement costs 40 ms; a hundred of them are 4 s.
-    assert!(begin.elapsed() < Duration::from_secs(2), "{:?}", begin.elapsed());
+        begin.elapsed()
+    });
+    let mut times: Vec<Duration> = times.collect();
+    times.sort_unstable();
+    // Waiting for a delayed acknowledgement takes 40 ms each time; a busy machine, only sometimes.
+    assert!(times[50] < Duration::from_millis(40), "{times:?}");
 }
 
 #[test]

@@ -90,10 +90,20 @@ async fn ended(shutdown: &mut watch::Receiver<bool>) {
     let _ = shutdown.wait_for(|ending| *ending).await;
 }
 
-/// Whether an accept failed because its client left in the meantime; the next one may succeed.
+/// Whether an accept failed because of the one connection it would have given; the next one may
+/// succeed. Linux hands on what the network said of it (accept(2), "Error handling").
 fn is_of_client(error: &io::Error) -> bool {
-    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
-    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
+    use io::ErrorKind::{
+        ConnectionAborted, ConnectionRefused, ConnectionReset, HostUnreachable, NetworkUnreachable,
+    };
+    matches!(
+        error.kind(),
+        ConnectionAborted
+            | ConnectionRefused
+            | ConnectionReset
+            | HostUnreachable
+            | NetworkUnreachable
+    )
 }
 
 /// The accept loop of one socket.
