@@ -102,6 +102,19 @@ fn headers_are_set_with_variables_replaced_and_removed() {
 }
 
 #[test]
+fn names_of_headers_are_sent_as_they_were_written() {
+    let stack = stack("headers: { X-API-Key: k, x-Odd-CASE: o }");
+    let mut client = Client::connect(stack.robin.address()).expect("it listens");
+    client.send("GET / HTTP/1.1\r\nhOST: t\r\nX-cLIENT: c\r\nx-real-ip: 1\r\n\r\n").expect("sent");
+    assert_eq!(client.response().expect("an answer").status(), 200);
+    let forwarded = stack.origin.requests().pop().expect("a request");
+    let names: Vec<_> = forwarded.headers().map(|(name, _)| name).collect();
+    for name in ["Host", "X-Real-IP", "X-Forwarded-For", "X-API-Key", "x-Odd-CASE", "X-cLIENT"] {
+        assert!(names.contains(&name), "{name}: {}", forwarded.head);
+    }
+}
+
+#[test]
 fn headers_of_one_connection_are_not_forwarded() {
     let stack = stack("");
     let request = Request::get("/")

@@ -191,7 +191,10 @@ fn settings(settings: &RouteSettings, entries: &mut Mapping) {
     let mut put = |key: &str, value: Value| entries.insert(key.into(), value);
     // What a template prints has the template's own escapes, which the environment leaves alone.
     let headers = settings.headers.iter();
-    let headers = headers.map(|(name, value)| (name.as_str().into(), value.to_string().into()));
+    let headers = headers.map(|header| {
+        let written = String::from_utf8_lossy(&header.written);
+        (written.as_ref().into(), header.value.to_string().into())
+    });
     put("headers", Value::Mapping(headers.collect()));
     put(
         "timeouts",

@@ -9,6 +9,7 @@ use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::HeaderName;
 use ipnet::IpNet;
 
@@ -203,7 +204,7 @@ pub enum PathMatch {
 #[derive(Clone, Debug, PartialEq)]
 pub struct RouteSettings {
     /// Headers set on the request to the upstream; an empty value removes the header. `Host` among them. The defaults are listed in `conf/reference.yaml`.
-    pub headers: Vec<(HeaderName, Template)>,
+    pub headers: Vec<SetHeader>,
     /// Timeouts towards the upstream.
     pub timeouts: Timeouts,
     /// When the next peer is tried.
@@ -216,6 +217,17 @@ pub struct RouteSettings {
     pub server_header: ServerHeader,
     /// Whether an error page says the honest reason. Default false.
     pub error_details: bool,
+}
+
+/// A header of the request to the upstream.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SetHeader {
+    /// Its name, by which a later one replaces it.
+    pub name: HeaderName,
+    /// The name as written: sent like this, for some upstreams heed capitals.
+    pub written: Bytes,
+    /// What it says; empty removes the header.
+    pub value: Template,
 }
 
 /// What the `Server` header of an answer says.

@@ -229,10 +229,10 @@ impl Exchange {
             proxy_host: &route.proxy_host,
             trusted: variables::is_trusted(&self.runtime.config.trust, connection.client),
         };
-        for (name, template) in &route.settings.headers {
-            match facts.value(template) {
-                Some(value) => request.insert_header(name.clone(), value)?,
-                None => drop(request.remove_header(name)),
+        for header in &route.settings.headers {
+            match facts.value(&header.value) {
+                Some(value) => request.insert_header(header.written.clone(), value)?,
+                None => drop(request.remove_header(&header.name)),
             }
         }
         Ok(())

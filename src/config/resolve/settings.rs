@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::HeaderName;
 use http::header;
 
 use super::leaf::Zero;
 use crate::config::diagnostics::{Diagnostics, nearest, quote};
-use crate::config::model::{Retry, RouteSettings, ServerHeader, Timeouts};
+use crate::config::model::{Retry, RouteSettings, ServerHeader, SetHeader, Timeouts};
 use crate::config::raw::{Settings, Word};
 use crate::config::template::{Template, Variable};
 
@@ -32,17 +33,18 @@ const OWN: [&str; 10] = [
 /// What holds where nothing is written.
 pub(super) fn defaults() -> RouteSettings {
     const NGINX: Duration = Duration::from_mins(1);
-    let header = |name: &'static str, value: &str| {
-        let template = Template::parse(value).expect("its variables are in the list of variables");
-        (HeaderName::from_static(name), template)
+    let header = |written: &'static str, value: &str| SetHeader {
+        name: written.parse().expect("it has letters and `-` only"),
+        written: Bytes::from_static(written.as_bytes()),
+        value: Template::parse(value).expect("its variables are in the list of variables"),
     };
     RouteSettings {
         headers: vec![
-            header("host", "$http_host"),
-            header("x-real-ip", "$real_ip"),
-            header("x-forwarded-for", "$forwarded_for"),
-            header("x-forwarded-proto", "$forwarded_proto"),
-            header("x-forwarded-host", "$forwarded_host"),
+            header("Host", "$http_host"),
+            header("X-Real-IP", "$real_ip"),
+            header("X-Forwarded-For", "$forwarded_for"),
+            header("X-Forwarded-Proto", "$forwarded_proto"),
+            header("X-Forwarded-Host", "$forwarded_host"),
         ],
         timeouts: Timeouts { connect: NGINX, send: NGINX, read: NGINX },
         retry: Retry {
@@ -116,16 +118,13 @@ impl Settings {
         }
     }
 
-    fn headers(
-        &self,
-        outer: &[(HeaderName, Template)],
-        diags: &mut Diagnostics,
-    ) -> Vec<(HeaderName, Template)> {
+    fn headers(&self, outer: &[SetHeader], diags: &mut Diagnostics) -> Vec<SetHeader> {
         let mut headers = outer.to_vec();
         let mut here: Vec<(HeaderName, &Word)> = Vec::new();
         for (name_word, value) in &self.headers {
             let Some(name) = header_name(name_word, diags) else { continue };
-            let template = header_value(&name, value, diags);
+            let written = Bytes::copy_from_slice(name_word.value.as_bytes());
+            let value = header_value(&name, value, diags);
             if let Some((_, first)) = here.iter().find(|(known, _)| *known == name) {
                 diags
                     .error(
@@ -137,9 +136,10 @@ impl Settings {
                 continue;
             }
             here.push((name.clone(), name_word));
-            match headers.iter_mut().find(|(known, _)| *known == name) {
-                Some((_, known)) => *known = template,
-                None => headers.push((name, template)),
+            let header = SetHeader { name, written, value };
+            match headers.iter_mut().find(|known| known.name == header.name) {
+                Some(known) => *known = header,
+                None => headers.push(header),
             }
         }
         headers
