@@ -7,6 +7,7 @@
 mod classify;
 mod dial;
 mod downstream;
+mod refused;
 mod request;
 
 use std::sync::Arc;
@@ -27,7 +28,8 @@ use crate::route::Router;
 use crate::upstream::Upstream;
 
 pub use downstream::{Connection, Downstream, Refusal};
-pub use request::{Exchange, refusal_record, refused_head, request_id};
+pub use refused::{refusal_record, refused_head};
+pub use request::{Exchange, request_id};
 
 /// All that requests are served from.
 #[derive(Debug)]

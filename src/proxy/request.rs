@@ -15,7 +15,7 @@ use tokio::time::Instant;
 
 use super::classify::{self, Attempted};
 use super::dial::{self, Pooled};
-use super::downstream::{Connection, Downstream, Refusal};
+use super::downstream::{Connection, Downstream};
 use super::{Runtime, Served, told};
 use crate::config::model::{Route, RouteSettings, ServerHeader, Upstream as Spec, VirtualServer};
 use crate::exchange::failure::{self, Failure};
@@ -28,7 +28,7 @@ use crate::route::RouteId;
 use crate::upstream::{Census, Lease, NoPeer, Tried};
 
 /// The value of our own `Server` header.
-const SERVER: &str = "robin";
+pub(super) const SERVER: &str = "robin";
 
 /// A new request id: 32 hexadecimal digits.
 #[must_use]
@@ -531,40 +531,5 @@ fn head_of(request: &RequestHeader) -> Head<'_> {
         target: request.raw_path(),
         version: request.version,
         headers: &request.headers,
-    }
-}
-
-/// The whole answer to a head that Pingora's parser refuses.
-#[must_use]
-pub fn refused_head(status: u16, id: &str) -> Vec<u8> {
-    let body = page::page(status, id, None);
-    let status = http::StatusCode::from_u16(status).unwrap_or(http::StatusCode::BAD_REQUEST);
-    format!(
-        "HTTP/1.1 {} {}\r\nServer: {SERVER}\r\nContent-Type: text/html; charset=utf-8\r\n\
-         Content-Length: {}\r\nConnection: close\r\n\r\n{body}",
-        status.as_u16(),
-        status.canonical_reason().unwrap_or("Bad Request"),
-        body.len()
-    )
-    .into_bytes()
-}
-
-/// The line of the access log for such a head.
-#[must_use]
-pub fn refusal_record<'a>(refusal: &'a Refusal, connection: &Connection) -> Record<'a> {
-    Record {
-        client: Some(connection.client.ip().to_canonical()),
-        user: None,
-        at: SystemTime::now(),
-        request: RequestLine::Raw(&refusal.line),
-        status: refusal.status,
-        body_bytes: refusal.body_bytes,
-        referer: None,
-        user_agent: None,
-        upstream: None,
-        attempts: &[],
-        time: std::time::Duration::ZERO,
-        id: &refusal.id,
-        reason: Some("malformed request head"),
     }
 }
