@@ -72,14 +72,14 @@ pub fn run() -> ExitCode {
             serve::health(&config.path).map_err(|error| format!("robin: not healthy: {error}"))
         }
         Some(Command::Demo { replicas, port }) => {
-            event::init_logging();
+            let _events = event::init_logging();
             demo::demo(replicas, port).map_err(|error| format!("robin: {error}"))
         }
         None if cli.test => load(&cli.config.path).map(|_| {
             eprintln!("robin: configuration file {} is ok", cli.config.path.display());
         }),
         None => load(&cli.config.path).and_then(|config| {
-            event::init_logging();
+            let _events = event::init_logging();
             serve::run(config, &cli.config.path, || ()).map_err(|error| format!("robin: {error}"))
         }),
     };

@@ -1,7 +1,7 @@
 //! What operators see: the access log, event lines and the health dashboard.
 //!
-//! The access log goes to stdout (or a file) through a thread of its own and never makes a
-//! request wait; its keys are a public format. Event lines go to stderr through `log`. The
+//! The access log goes to stdout (or a file), event lines go to stderr through `log`; each through
+//! a thread of its own, so that neither makes a request wait. Their keys are a public format. The
 //! dashboard is text for one such event. Lower rooms return events as values and print nothing;
 //! what they return is put into words here and nowhere else.
 //!
@@ -10,8 +10,8 @@
 
 pub mod access;
 pub mod dashboard;
-
 pub mod event;
+mod queue;
 mod stamp;
 mod text;
 

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use nix::errno::Errno;
 use pingora::connectors::l4::Connect;
 use pingora::protocols::l4::socket::SocketAddr;
 use pingora::protocols::l4::stream::Stream;
@@ -121,6 +122,7 @@ impl Connect for Dialer {
         };
         connected.map(Stream::from).map_err(|error| {
             let error_type = match error.kind() {
+                _ if is_our_shortage(&error) => ErrorType::InternalError,
                 std::io::ErrorKind::ConnectionRefused => ErrorType::ConnectRefused,
                 std::io::ErrorKind::TimedOut => ErrorType::ConnectTimedout,
                 std::io::ErrorKind::HostUnreachable | std::io::ErrorKind::NetworkUnreachable => {
@@ -131,4 +133,13 @@ impl Connect for Dialer {
             Error::because(error_type, "connect", error)
         })
     }
+}
+
+/// Whether a connect failed for want of something on our side, which no peer is to blame for.
+fn is_our_shortage(error: &std::io::Error) -> bool {
+    let errno = error.raw_os_error().map(Errno::from_raw);
+    matches!(
+        errno,
+        Some(Errno::EMFILE | Errno::ENFILE | Errno::ENOBUFS | Errno::ENOMEM | Errno::EADDRNOTAVAIL)
+    )
 }

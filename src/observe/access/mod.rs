@@ -18,8 +18,6 @@
 //! What is missing is `-`. Text is escaped as in nginx; in an attempt's error a comma is escaped
 //! too, so that `, ` always separates attempts. The status is 499 where the client left.
 
-mod queue;
-
 use std::borrow::Cow;
 use std::cell::RefCell;
 use std::fmt;
@@ -34,11 +32,10 @@ use std::time::{Duration, SystemTime};
 use http::{HeaderValue, Method, Version};
 
 use super::event;
+use super::queue::Queue;
 use super::stamp::{AccessStamp, local_zone};
 use super::text::{Value, push_decimal, push_escaped, push_hex, push_seconds};
 use crate::config::model;
-pub(super) use queue::Notice;
-use queue::Queue;
 
 /// What one line says.
 #[derive(Clone, Debug)]
@@ -150,7 +147,7 @@ impl AccessLog {
     }
 
     fn to(sink: File) -> io::Result<Self> {
-        let queue = Queue::start(sink, event::access_log)?;
+        let queue = Queue::start("access-log", sink, event::access_log)?;
         Ok(Self { queue: Some(Arc::new(queue)) })
     }
 

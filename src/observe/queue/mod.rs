@@ -31,7 +31,7 @@ const REPORT_EVERY: Duration = Duration::from_secs(1);
 
 /// What the writer has to say about itself.
 #[derive(Debug)]
-pub(in crate::observe) enum Notice {
+pub(super) enum Notice {
     /// Lines did not fit into the queue.
     Dropped {
         /// How many since the last notice.
@@ -66,8 +66,9 @@ enum Message {
 }
 
 impl Queue {
-    /// Starts the writer. `tell` runs on its thread.
+    /// Starts the writer, on a thread of this name. `tell` runs on it.
     pub(super) fn start(
+        name: &str,
         sink: impl Write + Send + 'static,
         tell: impl Fn(Notice) + Send + 'static,
     ) -> io::Result<Self> {
@@ -84,7 +85,7 @@ impl Queue {
             torn: false,
             reported: None,
         };
-        thread::Builder::new().name("access-log".into()).spawn(move || writer.run())?;
+        thread::Builder::new().name(name.into()).spawn(move || writer.run())?;
         Ok(Self { messages, load })
     }
 
