@@ -20,7 +20,7 @@ use super::queue::{Notice, Queue};
 use super::stamp::{event_time, local_zone};
 use super::text::{Short, Value};
 use crate::health::Tick;
-use crate::upstream::{Change, Event, Tier};
+use crate::upstream::{Census, Change, Event, NoPeer, Tier};
 
 /// What is logged unless `RUST_LOG` says otherwise: our own lines from INFO on. The libraries
 /// below us speak of single connections, which we report in our own words.
@@ -192,41 +192,30 @@ impl OnChange {
     }
 }
 
-/// What keeps the peers of an upstream from serving, for a line that says so.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Outage {
-    /// Peers known.
-    pub peers: usize,
-    /// Of these, taken out by traffic.
-    pub ejected: usize,
-    /// Of these, out because probes fail.
-    pub failing: usize,
-    /// Of these, out because their name has no address any more.
-    pub absent: usize,
-    /// Of these, at `max_conns`.
-    pub full: usize,
-    /// Of these, out by configuration.
-    pub down: usize,
-}
-
 const SERVING: u16 = 0;
 const NOT_SERVING: u16 = 1;
 
 /// Says that a request found no peer, unless that was said and has not changed since.
-pub fn no_peer(latch: &OnChange, upstream: &str, outage: Outage, now: Tick) {
+pub fn no_peer(latch: &OnChange, upstream: &str, why: NoPeer, now: Tick) {
     if latch.changed(NOT_SERVING, now) {
-        log::error!(target: "robin::upstream", "{}", no_peer_line(upstream, outage));
+        log::error!(target: "robin::upstream", "{}", no_peer_line(upstream, why));
     }
 }
 
-fn no_peer_line(upstream: &str, outage: Outage) -> Line {
+fn no_peer_line(upstream: &str, why: NoPeer) -> Line {
     let line = Line::new("no peer available").field("upstream", upstream);
-    let Outage { peers, ejected, failing, absent, full, down } = outage;
+    let census = match why {
+        NoPeer::NoAddresses => Census::default(),
+        NoPeer::Unavailable(census) => census,
+    };
+    let Census { peers, ejected, down, absent, failing, waiting, full, tried } = census;
     let counts = [
         ("ejected", ejected),
         ("failing", failing),
+        ("waiting", waiting),
         ("absent", absent),
         ("full", full),
+        ("tried", tried),
         ("down", down),
     ];
     let met = counts.into_iter().filter(|(_, count)| *count > 0);
@@ -352,8 +341,8 @@ mod tests {
 
     #[test]
     fn an_outage_names_only_what_was_met() {
-        let outage = Outage { peers: 3, ejected: 2, down: 1, ..Outage::default() };
-        let line = no_peer_line("flask", outage).to_string();
+        let census = Census { peers: 3, ejected: 2, down: 1, ..Census::default() };
+        let line = no_peer_line("flask", NoPeer::Unavailable(census)).to_string();
         assert_eq!(line, "no peer available upstream=flask peers=3 ejected=2 down=1");
     }
 

@@ -25,7 +25,7 @@ use crate::health::{Outcome, Tick};
 use crate::observe::access::{Attempt, Record, RequestLine};
 use crate::observe::event;
 use crate::route::RouteId;
-use crate::upstream::{Census, Lease, NoPeer, Tried};
+use crate::upstream::{Lease, Tried};
 
 /// The value of our own `Server` header.
 pub(super) const SERVER: &str = "robin";
@@ -178,7 +178,7 @@ impl Exchange {
             // The failure of the last peer tells more than that none is left.
             Err(_) if self.failure.is_some() => return Err(told(502)),
             Err(why) => {
-                event::no_peer(&served.outage, served.upstream.name(), outage(&why), now);
+                event::no_peer(&served.outage, served.upstream.name(), why, now);
                 let failure = Failure::NoPeer {
                     upstream: served.upstream.name().to_owned(),
                     why,
@@ -507,16 +507,6 @@ fn short(failure: &Failure) -> Cow<'static, str> {
     match failure {
         Failure::Connect { error, .. } | Failure::Broken { error, .. } => error.clone().into(),
         other => other.to_string().into(),
-    }
-}
-
-/// Why there is no peer, for the event line.
-fn outage(why: &NoPeer) -> event::Outage {
-    match *why {
-        NoPeer::NoAddresses => event::Outage::default(),
-        NoPeer::Unavailable(Census { peers, ejected, failing, absent, full, down, .. }) => {
-            event::Outage { peers, ejected, failing, absent, full, down }
-        }
     }
 }
 
