@@ -11,7 +11,7 @@ use std::time::Duration;
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use pingora_load_balancing::{Backend, Backends, LoadBalancer, discovery, selection::RoundRobin};
 use robin::health::{Outcome, Tick};
-use robin::upstream::{Member, Tried, Upstream};
+use robin::upstream::{Key, Member, Method, Tried, Upstream};
 
 const SIZES: [u16; 4] = [2, 16, 128, 1024];
 
@@ -20,7 +20,7 @@ fn address(n: u16) -> SocketAddr {
 }
 
 fn ours(size: u16) -> Upstream {
-    let upstream = Upstream::new("bench", None);
+    let upstream = Upstream::new("bench", &Method::default(), None);
     let members: Vec<Member> = (0..size).map(|n| Member::new(address(n))).collect();
     upstream.publish(&members, Tick::from_millis(0));
     for peer in upstream.peers().iter().step_by(2) {
@@ -49,7 +49,9 @@ fn select(c: &mut Criterion) {
     for size in SIZES {
         let upstream = ours(size);
         group.bench_function(BenchmarkId::new("robin", size), |b| {
-            b.iter(|| black_box(upstream.pick(black_box(&Tried::default()), now)).is_ok());
+            b.iter(|| {
+                black_box(upstream.pick(Key::default(), black_box(&Tried::default()), now)).is_ok()
+            });
         });
         let lb = theirs(size);
         group.bench_function(BenchmarkId::new("pingora", size), |b| {
@@ -66,7 +68,9 @@ fn contended(c: &mut Criterion) {
     for size in SIZES {
         let upstream = ours(size);
         group.bench_function(BenchmarkId::new("robin", size), |b| {
-            b.iter_custom(|n| on_two_threads(n, || upstream.pick(&Tried::default(), now).is_ok()));
+            b.iter_custom(|n| {
+                on_two_threads(n, || upstream.pick(Key::default(), &Tried::default(), now).is_ok())
+            });
         });
         let lb = theirs(size);
         group.bench_function(BenchmarkId::new("pingora", size), |b| {

@@ -84,8 +84,15 @@ fn upstream(upstream: &Upstream) -> Value {
     put("servers", list(upstream.servers.iter().map(server)));
     put(
         "method",
-        match upstream.method {
+        match &upstream.method {
             Method::RoundRobin => "round_robin".into(),
+            Method::LeastConn => "least_conn".into(),
+            Method::IpHash => "ip_hash".into(),
+            Method::Hash { key, consistent } => {
+                map([("hash", key.to_string().into()), ("consistent", (*consistent).into())])
+            }
+            Method::Random => "random".into(),
+            Method::RandomTwo => "random two".into(),
         },
     );
     put("refresh", print_duration(upstream.refresh).into());

@@ -93,11 +93,34 @@ pub struct Upstream {
 }
 
 /// How a peer is chosen.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Method {
     /// Smooth weighted round robin, one sequence for the process.
     #[default]
     RoundRobin,
+    /// The fewest attempts in flight for its weight.
+    LeastConn,
+    /// By the client's network.
+    IpHash,
+    /// By a key.
+    Hash {
+        /// What makes the key of a request.
+        key: Template,
+        /// Whether a change of the set moves only the keys it must. Default false.
+        consistent: bool,
+    },
+    /// By lot.
+    Random,
+    /// The less busy of two by lot.
+    RandomTwo,
+}
+
+impl Method {
+    /// Whether it heeds backups; nginx refuses `backup` with the others.
+    #[must_use]
+    pub fn has_backups(&self) -> bool {
+        matches!(self, Self::RoundRobin | Self::LeastConn)
+    }
 }
 
 /// One configured member of an upstream; a host name may resolve to several peers.

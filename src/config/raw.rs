@@ -117,8 +117,12 @@ pub(crate) struct Upstream {
     pub name: Word,
     /// `servers`.
     pub servers: Option<List<UpstreamServer>>,
-    /// `method`.
+    /// `method`; for `{ hash: … }` the key `hash`.
     pub method: Option<Word>,
+    /// `method.hash`: a template.
+    pub hash_key: Option<Word>,
+    /// `method.consistent`.
+    pub hash_consistent: Option<Word>,
     /// `refresh`.
     pub refresh: Option<Word>,
     /// `health_check`.

@@ -140,13 +140,18 @@ impl Discovery {
 }
 
 fn member(line: &UpstreamServer, address: &Address, absent: bool) -> Member {
+    let plain = Member::new(SocketAddr::new(address.ip, address.port.unwrap_or(line.port)));
     Member {
+        line: match &line.host {
+            Host::Address(_) => plain.line,
+            Host::Name(name) | Host::Service(name) => Member::line(name, line.port),
+        },
         weight: line.weight.get().saturating_mul(address.weight),
         tier: if address.backup { Tier::Backup } else { line.tier },
         down: line.down,
         max_conns: line.max_conns,
         passive: line.passive,
         absent,
-        ..Member::new(SocketAddr::new(address.ip, address.port.unwrap_or(line.port)))
+        ..plain
     }
 }

@@ -43,6 +43,15 @@ impl Facts<'_> {
     /// The header value that a template makes; none when it is empty, which removes the header.
     #[must_use]
     pub fn value(&self, template: &Template) -> Option<HeaderValue> {
+        let value = self.text(template);
+        // A value with a control byte in it, which only an escaped path can bring, is left out.
+        (!value.is_empty())
+            .then(|| HeaderValue::from_maybe_shared(bytes::Bytes::from(value)).ok())?
+    }
+
+    /// What a template makes, whatever its bytes.
+    #[must_use]
+    pub fn text(&self, template: &Template) -> Vec<u8> {
         let mut value = Vec::with_capacity(32);
         for part in template.parts() {
             match part {
@@ -50,9 +59,7 @@ impl Facts<'_> {
                 Part::Variable(variable) => self.append(variable, &mut value),
             }
         }
-        // A value with a control byte in it, which only an escaped path can bring, is left out.
-        (!value.is_empty())
-            .then(|| HeaderValue::from_maybe_shared(bytes::Bytes::from(value)).ok())?
+        value
     }
 
     fn append(&self, variable: &Variable, value: &mut Vec<u8>) {

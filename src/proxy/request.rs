@@ -25,7 +25,7 @@ use crate::health::{Outcome, Tick};
 use crate::observe::access::{Attempt, Record, RequestLine};
 use crate::observe::event;
 use crate::route::RouteId;
-use crate::upstream::{Lease, Tried};
+use crate::upstream::{Key, Lease, Method, Tried};
 
 /// The value of our own `Server` header.
 pub(super) const SERVER: &str = "robin";
@@ -45,6 +45,8 @@ pub struct Exchange {
     asked: Option<Asked>,
     server: usize,
     route: Option<RouteId>,
+    /// What `hash` makes of the request; none before the first attempt and for other methods.
+    hash_key: Option<Vec<u8>>,
     tried: Tried,
     /// The peer of the present attempt.
     lease: Option<Lease>,
@@ -69,6 +71,7 @@ impl Exchange {
             asked: None,
             server: 0,
             route: None,
+            hash_key: None,
             tried: Tried::default(),
             lease: None,
             next: None,
@@ -169,10 +172,12 @@ impl Exchange {
         self.attempt_began = Instant::now();
         let now = Tick::now();
         let next = self.next.take();
+        self.hash_key = self.hash_key.take().or_else(|| self.make_hash_key(session));
         let Some((route, (served, spec))) = self.route().zip(self.served()) else {
             return self.refuse(Failure::Internal("no upstream".into()));
         };
-        let picked = next.map_or_else(|| served.upstream.pick(&self.tried, now), Ok);
+        let picked =
+            next.map_or_else(|| served.upstream.pick(self.key(session), &self.tried, now), Ok);
         let lease = match picked {
             Ok(lease) => lease,
             // The failure of the last peer tells more than that none is left.
@@ -199,14 +204,40 @@ impl Exchange {
         Ok(peer)
     }
 
+    /// What the request is known by to the upstream's method.
+    fn key(&self, session: &Session) -> Key<'_> {
+        let text = self.hash_key.as_deref().unwrap_or_default();
+        let client = connection(session).map(|c| c.client.ip());
+        Key { client: client.unwrap_or(Key::default().client), text }
+    }
+
+    fn make_hash_key(&self, session: &Session) -> Option<Vec<u8>> {
+        let (_, spec) = self.served()?;
+        let Method::Hash { key, .. } = &spec.method else { return None };
+        Some(self.facts(session)?.text(key))
+    }
+
+    /// What the variables of templates stand for.
+    fn facts<'a>(&'a self, session: &'a Session) -> Option<variables::Facts<'a>> {
+        let connection = connection(session)?;
+        let names = self.virtual_server().map_or(&[][..], |s| &s.names);
+        Some(variables::Facts {
+            head: head_of(session.req_header()),
+            asked: self.asked.as_ref()?,
+            client: connection.client,
+            local: connection.local,
+            server_name: names.first().map_or("", String::as_str),
+            scheme: "http",
+            request_id: &self.id,
+            proxy_host: &self.route()?.proxy_host,
+            trusted: variables::is_trusted(&self.runtime.config.trust, connection.client),
+        })
+    }
+
     /// Writes target and headers for the upstream.
     pub(super) fn write_head(&self, session: &Session, request: &mut RequestHeader) -> Result<()> {
-        let Some(((route, asked), connection)) =
-            self.route().zip(self.asked.as_ref()).zip(connection(session))
-        else {
-            return Ok(());
-        };
-        let head = head_of(session.req_header());
+        let Some((route, facts)) = self.route().zip(self.facts(session)) else { return Ok(()) };
+        let variables::Facts { head, asked, .. } = facts;
         if let Some(uri) = &route.uri {
             let matched = match &route.path {
                 crate::config::model::PathMatch::Exact(path)
@@ -217,18 +248,6 @@ impl Exchange {
         } else if let Some((_, target)) = head::absolute(head.target) {
             request.set_raw_path(&target)?;
         }
-        let names = self.virtual_server().map_or(&[][..], |s| &s.names);
-        let facts = variables::Facts {
-            head,
-            asked,
-            client: connection.client,
-            local: connection.local,
-            server_name: names.first().map_or("", String::as_str),
-            scheme: "http",
-            request_id: &self.id,
-            proxy_host: &route.proxy_host,
-            trusted: variables::is_trusted(&self.runtime.config.trust, connection.client),
-        };
         for header in &route.settings.headers {
             match facts.value(&header.value) {
                 Some(value) => request.insert_header(header.written.clone(), value)?,
@@ -273,7 +292,7 @@ impl Exchange {
                 let mut tried = self.tried.clone();
                 tried.add(lease);
                 // Without another peer this answer is the best there is.
-                if let Ok(next) = served.upstream.pick(&tried, now) {
+                if let Ok(next) = served.upstream.pick(self.key(session), &tried, now) {
                     self.next = Some(next);
                     return self.refuse(failure);
                 }

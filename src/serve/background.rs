@@ -133,7 +133,7 @@ impl Started {
 impl Kept {
     fn new(spec: &model::Upstream, resolver: &Arc<Resolver>) -> Self {
         let rule = spec.health_check.as_ref().map(ProbeRule::from);
-        let upstream = Arc::new(Upstream::new(&spec.name, rule));
+        let upstream = Arc::new(Upstream::new(&spec.name, &spec.method, rule));
         let discovery = Arc::new(Discovery::new(spec, Arc::clone(resolver)));
         let lookups = Lookups {
             discovery: Arc::clone(&discovery),

@@ -18,7 +18,7 @@ use pingora_load_balancing::selection::{BackendIter, BackendSelection};
 use pingora_load_balancing::{Backend, Backends, Extensions, LoadBalancer};
 
 use crate::health::Tick;
-use crate::upstream::{Event, Member, Tried, Upstream};
+use crate::upstream::{Event, Key, Member, Method, Tried, Upstream};
 
 /// Finds the members of an upstream.
 #[async_trait]
@@ -69,15 +69,15 @@ impl BackendSelection for Publish {
             let weight = u32::try_from(b.weight).unwrap_or(u32::MAX);
             Some(Member { weight, ..Member::new(*b.addr.as_inet()?) })
         };
-        let upstream = Upstream::new("", None);
+        let upstream = Upstream::new("", &Method::default(), None);
         let members: Vec<Member> = backends.iter().filter_map(member).collect();
         upstream.publish(&members, Tick::now());
         Self { upstream: Arc::new(upstream) }
     }
 
-    fn iter(self: &Arc<Self>, _key: &[u8]) -> Turns {
+    fn iter(self: &Arc<Self>, key: &[u8]) -> Turns {
         let upstream = Arc::clone(&self.upstream);
-        Turns { upstream, tried: Tried::default(), current: None }
+        Turns { upstream, key: key.into(), tried: Tried::default(), current: None }
     }
 }
 
@@ -85,13 +85,16 @@ impl BackendSelection for Publish {
 #[derive(Debug)]
 pub struct Turns {
     upstream: Arc<Upstream>,
+    /// For `hash`; Pingora knows no client's address.
+    key: Box<[u8]>,
     tried: Tried,
     current: Option<Backend>,
 }
 
 impl BackendIter for Turns {
     fn next(&mut self) -> Option<&Backend> {
-        let lease = self.upstream.pick(&self.tried, Tick::now()).ok()?;
+        let key = Key { text: &self.key, ..Key::default() };
+        let lease = self.upstream.pick(key, &self.tried, Tick::now()).ok()?;
         self.tried.add(&lease);
         Some(self.current.insert(backend(lease.member())))
     }
@@ -211,7 +214,7 @@ mod tests {
 
     fn balancer() -> (Script, Balancer) {
         let script = Script::default();
-        let upstream = Arc::new(Upstream::new("test", None));
+        let upstream = Arc::new(Upstream::new("test", &Method::default(), None));
         (script.clone(), Balancer::new(upstream, script, None))
     }
 
@@ -249,7 +252,7 @@ mod tests {
         script.says(&[Member { weight: 0, ..member(1) }, Member { weight: 0, ..member(2) }]);
         balancer.update().await;
         assert_eq!(balancer.load_balancer().backends().get_backend().len(), 2);
-        assert!(balancer.upstream().pick(&Tried::default(), Tick::now()).is_ok());
+        assert!(balancer.upstream().pick(Key::default(), &Tried::default(), Tick::now()).is_ok());
     }
 
     #[tokio::test]

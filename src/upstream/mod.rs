@@ -26,9 +26,10 @@ use arc_swap::ArcSwap;
 use tokio::sync::{Notify, watch};
 
 use crate::health::{Outcome, ProbeRule, Standing, Tick, Verdict};
+pub use balance::Key;
 pub use event::{Change, Event};
 use peer::Presence;
-pub use peer::{Lease, Member, Peer, Tier};
+pub use peer::{Lease, Member, Method, Peer, Tier};
 pub use refusal::{Census, NoPeer};
 use set::PeerSet;
 pub use state::{PeerState, Status, TierCount, UpstreamState};
@@ -38,6 +39,7 @@ pub use tried::Tried;
 #[derive(Debug)]
 pub struct Upstream {
     name: String,
+    method: Method,
     /// How probes decide, where there are any.
     probes: Option<ProbeRule>,
     set: ArcSwap<PeerSet>,
@@ -51,14 +53,16 @@ pub struct Upstream {
 }
 
 impl Upstream {
-    /// An upstream that no address is known of yet. With `probes`, a new peer gets traffic once a
-    /// probe has passed, or while none of the upstream has passed one.
+    /// An upstream that no address is known of yet; `method` chooses among its peers. With
+    /// `probes`, a new peer gets traffic once a probe has passed, or while none of the upstream has
+    /// passed one.
     #[must_use]
-    pub fn new(name: &str, probes: Option<ProbeRule>) -> Self {
+    pub fn new(name: &str, method: &Method, probes: Option<ProbeRule>) -> Self {
         Self {
             name: name.to_owned(),
+            method: method.clone(),
             probes,
-            set: ArcSwap::from_pointee(PeerSet::new(Box::default(), probes)),
+            set: ArcSwap::from_pointee(PeerSet::new(Box::default(), probes, method)),
             turn: AtomicUsize::new(0),
             writer: Mutex::new(()),
             published: watch::Sender::new(()),
@@ -115,31 +119,35 @@ impl Upstream {
             gone.set_presence(|_| Presence::Removed, now);
             note(gone.address(), Change::Left);
         }
-        self.set.store(Arc::new(PeerSet::new(peers.into(), self.probes)));
+        self.set.store(Arc::new(PeerSet::new(peers.into(), self.probes, &self.method)));
         self.published.send_replace(());
         events
     }
 
-    /// The peer whose turn it is among those available that are not in `tried`; a backup when no
-    /// primary is.
+    /// The peer that the method gives a request with this key, among those available that are not
+    /// in `tried`; a backup when no primary is.
     ///
     /// With every other peer out, one that is ejected is tried before its time.
     ///
     /// # Errors
     /// [`NoPeer`] says what is wrong with the peers.
-    pub fn pick(&self, tried: &Tried, now: Tick) -> Result<Lease, NoPeer> {
+    pub fn pick(&self, key: Key<'_>, tried: &Tried, now: Tick) -> Result<Lease, NoPeer> {
         let set = self.set.load();
         let turn = || self.turn.fetch_add(1, Relaxed);
         for tier in [Tier::Primary, Tier::Backup] {
-            if let Some(lease) = set.trial(tier, tried, now).or_else(|| set.next(tier, tried, turn))
-            {
+            let lease = set
+                .by_key(tier, key, tried, now)
+                .or_else(|| set.trial(tier, tried, now))
+                .or_else(|| set.by_load(tier, tried))
+                .or_else(|| set.next(tier, tried, turn));
+            if let Some(lease) = lease {
                 return Ok(lease);
             }
         }
         // Trying beats refusing: an ejection is a guess, a refusal is certain.
         let turn = turn();
-        set.early(Tier::Primary, tried, turn, now)
-            .or_else(|| set.early(Tier::Backup, tried, turn, now))
+        set.early(Tier::Primary, key, tried, turn, now)
+            .or_else(|| set.early(Tier::Backup, key, tried, turn, now))
             .ok_or_else(|| set.refusal(tried))
     }
 
@@ -246,8 +254,8 @@ impl Upstream {
             return None;
         }
         let _writer = self.writer();
-        let peers = self.set.load().peers.clone();
-        self.set.store(Arc::new(PeerSet::new(peers, self.probes)));
+        let set = self.set.load().turned(self.probes);
+        self.set.store(Arc::new(set));
         Some(Event { peer: peer.address(), change })
     }
 

@@ -14,8 +14,9 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
+use super::balance::ketama;
 use super::{PeerState, Status};
-pub use crate::config::model::Tier;
+pub use crate::config::model::{Method, Tier};
 use crate::health::{Outcome, PassiveRule, ProbeRule, Standing, Tick, Verdict};
 
 /// What discovery and configuration say of a peer: all that is not its identity.
@@ -35,6 +36,8 @@ pub struct Member {
     pub max_conns: u32,
     /// When failures of traffic eject it.
     pub passive: PassiveRule,
+    /// What `hash … consistent` knows its server line by; default [`Member::line`] of the address.
+    pub line: u32,
 }
 
 impl Member {
@@ -49,7 +52,17 @@ impl Member {
             absent: false,
             max_conns: 0,
             passive: PassiveRule::default(),
+            line: match address {
+                SocketAddr::V4(v4) => Self::line(&v4.ip().to_string(), v4.port()),
+                SocketAddr::V6(v6) => Self::line(&format!("[{}]", v6.ip()), v6.port()),
+            },
         }
+    }
+
+    /// The number for a server line's host and port, made as nginx does for its ring.
+    #[must_use]
+    pub fn line(host: &str, port: u16) -> u32 {
+        ketama::line(host, port)
     }
 }
 

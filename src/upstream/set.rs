@@ -1,9 +1,12 @@
 //! The peers of one moment, with who is in rotation. Immutable; swapped whole.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
+use super::balance::least_conn::{Contender, Load};
+use super::balance::{Plan, hash, ip_hash, least_conn, random, round_robin};
 use super::peer::Presence;
-use super::{Census, Lease, NoPeer, Peer, Tier, Tried, balance};
+use super::{Census, Key, Lease, Method, NoPeer, Peer, Tier, Tried};
 use crate::health::{ProbeRule, Tick, Verdict};
 
 /// Whether anything but traffic keeps a peer out.
@@ -41,8 +44,12 @@ pub(super) struct PeerSet {
     pub(super) peers: Box<[Peer]>,
     /// For each peer, whether it may take part at all.
     gates: Box<[Gate]>,
+    /// What the method has worked out of all peers.
+    plan: Arc<Plan>,
     /// Turns over the primaries in rotation, then over the backups.
     turns: [Box<[u32]>; 2],
+    /// The same for `least_conn`, each peer once; empty for any other method.
+    contenders: [Box<[Contender]>; 2],
     /// For each tier the first moment, in milliseconds, at which one that is ejected may be tried
     /// again; until then no request looks for it.
     due: [AtomicU64; 2],
@@ -51,20 +58,41 @@ pub(super) struct PeerSet {
 }
 
 impl PeerSet {
-    pub(super) fn new(peers: Box<[Peer]>, probes: Option<ProbeRule>) -> Self {
+    pub(super) fn new(peers: Box<[Peer]>, probes: Option<ProbeRule>, method: &Method) -> Self {
+        let plan = Arc::new(Plan::new(method, &peers));
+        Self::with_plan(peers, probes, plan)
+    }
+
+    /// The same peers with a rotation made anew.
+    pub(super) fn turned(&self, probes: Option<ProbeRule>) -> Self {
+        Self::with_plan(self.peers.clone(), probes, Arc::clone(&self.plan))
+    }
+
+    fn with_plan(peers: Box<[Peer]>, probes: Option<ProbeRule>, plan: Arc<Plan>) -> Self {
         let passed = probes.is_some()
             && peers.iter().any(|p| !p.member().down && !p.has_left() && p.probe().passed);
         let gates = peers.iter().map(|p| Gate::of(p, probes, passed)).collect();
         let lone = peers.iter().filter(|p| !p.member().down).count() <= 1;
-        let mut set =
-            Self { peers, gates, turns: Default::default(), due: Default::default(), lone };
+        let mut set = Self {
+            peers,
+            gates,
+            plan,
+            turns: Default::default(),
+            contenders: Default::default(),
+            due: Default::default(),
+            lone,
+        };
         for tier in [Tier::Primary, Tier::Backup] {
             let in_rotation = (0u32..).zip(&set.peers).zip(&set.gates).filter(|((_, p), gate)| {
                 **gate == Gate::Open && p.member().tier == tier && p.standing().is_up()
             });
             let weights: Vec<(u32, u32)> =
                 in_rotation.map(|((index, p), _)| (index, p.member().weight.max(1))).collect();
-            set.turns[tier as usize] = balance::round_robin::cycle(&weights);
+            if matches!(*set.plan, Plan::LeastConn) {
+                set.contenders[tier as usize] =
+                    weights.iter().map(|&(index, _)| Contender::new(index)).collect();
+            }
+            set.turns[tier as usize] = round_robin::cycle(&weights);
             set.due[tier as usize] = AtomicU64::new(set.next_due(tier));
         }
         set
@@ -93,6 +121,70 @@ impl PeerSet {
         admitted.and_then(Peer::lease)
     }
 
+    /// The peer of `tier` that the key belongs to; none where the method heeds no key. One whose
+    /// ejection is over gets its one attempt from a request of its own.
+    pub(super) fn by_key(
+        &self,
+        tier: Tier,
+        key: Key<'_>,
+        tried: &Tried,
+        now: Tick,
+    ) -> Option<Lease> {
+        self.first_of_key(tier, key, |peer| {
+            let may = !tried.contains(peer)
+                && (peer.standing().is_up() || !peer.full() && peer.admit(now));
+            may.then(|| peer.lease())?
+        })
+    }
+
+    /// What the first peer gives that the key offers and `take` takes, if nothing but traffic may
+    /// keep it out.
+    fn first_of_key(
+        &self,
+        tier: Tier,
+        key: Key<'_>,
+        take: impl Fn(&Peer) -> Option<Lease>,
+    ) -> Option<Lease> {
+        let take = |index: u32| {
+            let index = index as usize;
+            (*self.gates.get(index)? == Gate::Open).then(|| take(self.peers.get(index)?))?
+        };
+        let tier = tier as usize;
+        match &*self.plan {
+            Plan::IpHash(spreads) => ip_hash::candidates(&spreads[tier], key.client).find_map(take),
+            // As in nginx, no key is no wish.
+            Plan::Hash(_) | Plan::Ketama(_) if key.text.is_empty() => None,
+            Plan::Hash(spreads) => hash::candidates(&spreads[tier], key.text).find_map(take),
+            Plan::Ketama(rings) => rings[tier].candidates(key.text).find_map(take),
+            Plan::RoundRobin | Plan::LeastConn | Plan::Random | Plan::RandomTwo => None,
+        }
+    }
+
+    /// The peer of `tier` by lot, or the less busy; none where the method is neither.
+    pub(super) fn by_load(&self, tier: Tier, tried: &Tried) -> Option<Lease> {
+        let turns = &self.turns[tier as usize];
+        let peer = |index: u32| self.peers.get(index as usize);
+        let load = |index: u32| {
+            let peer = peer(index).filter(|p| !p.full() && !tried.contains(p))?;
+            Some(Load { in_flight: peer.in_flight(), weight: peer.member().weight.max(1) })
+        };
+        match &*self.plan {
+            Plan::LeastConn => {
+                let contenders = &self.contenders[tier as usize];
+                // One may be full by the time it is chosen; then the next is.
+                let mut chosen =
+                    contenders.iter().map_while(|_| least_conn::choose(contenders, load));
+                chosen.find_map(|index| peer(index)?.lease())
+            }
+            Plan::Random => {
+                let untried = |p: &&Peer| !tried.contains(p);
+                random::candidates(turns).find_map(|i| peer(i).filter(untried)?.lease())
+            }
+            Plan::RandomTwo => peer(random::two(turns, load)?)?.lease(),
+            Plan::RoundRobin | Plan::IpHash(_) | Plan::Hash(_) | Plan::Ketama(_) => None,
+        }
+    }
+
     /// The peer of `tier` whose turn it is. `turn` is asked only if there is any.
     pub(super) fn next(
         &self,
@@ -114,11 +206,22 @@ impl PeerSet {
     }
 
     /// An ejected peer of `tier` before its time.
-    pub(super) fn early(&self, tier: Tier, tried: &Tried, turn: usize, now: Tick) -> Option<Lease> {
+    pub(super) fn early(
+        &self,
+        tier: Tier,
+        key: Key<'_>,
+        tried: &Tried,
+        turn: usize,
+        now: Tick,
+    ) -> Option<Lease> {
+        let untried = |p: &Peer| (!tried.contains(p)).then(|| p.lease_early(now))?;
+        if let Some(lease) = self.first_of_key(tier, key, untried) {
+            return Some(lease);
+        }
         let count = self.open(tier).count();
         let first = turn.checked_rem(count)?;
         let from_first = self.open(tier).skip(first).chain(self.open(tier).take(first));
-        from_first.filter(|p| !tried.contains(p)).find_map(|p| p.lease_early(now))
+        { from_first }.find_map(untried)
     }
 
     /// Peers of `tier` that a request could get, and all of them.

@@ -10,7 +10,7 @@ fn member(port: u16) -> Member {
 }
 
 fn upstream(members: &[Member]) -> Upstream {
-    let upstream = Upstream::new("test", None);
+    let upstream = Upstream::new("test", &Method::default(), None);
     upstream.publish(members, at(0));
     upstream
 }
@@ -18,7 +18,8 @@ fn upstream(members: &[Member]) -> Upstream {
 /// One whose peers are probed: two passes in a row and two failures in a row decide.
 fn probed(members: &[Member]) -> Upstream {
     let two = NonZeroU32::new(2).expect("two is not zero");
-    let upstream = Upstream::new("test", Some(ProbeRule { rise: two, fall: two }));
+    let upstream =
+        Upstream::new("test", &Method::default(), Some(ProbeRule { rise: two, fall: two }));
     upstream.publish(members, at(0));
     upstream
 }
@@ -32,7 +33,7 @@ fn fails(u: &Upstream, index: usize) -> Option<Change> {
 }
 
 fn refusal(u: &Upstream) -> String {
-    u.pick(&Tried::default(), at(0)).expect_err("no peer is available").to_string()
+    u.pick(Key::default(), &Tried::default(), at(0)).expect_err("no peer is available").to_string()
 }
 
 /// The changes with the ports they are about.
@@ -47,7 +48,7 @@ fn at(seconds: u64) -> Tick {
 }
 
 fn pick(upstream: &Upstream, now: Tick) -> Lease {
-    upstream.pick(&Tried::default(), now).expect("a peer is available")
+    upstream.pick(Key::default(), &Tried::default(), now).expect("a peer is available")
 }
 
 fn ports(upstream: &Upstream, n: usize, now: Tick) -> Vec<u16> {
@@ -132,11 +133,11 @@ fn a_tried_peer_is_not_picked_again() {
     let u = upstream(&[member(1), member(2)]);
     let mut tried = Tried::default();
     for _ in 0..2 {
-        let lease = u.pick(&tried, at(0)).expect("an untried peer is there");
+        let lease = u.pick(Key::default(), &tried, at(0)).expect("an untried peer is there");
         assert!(!tried.contains(&lease));
         tried.add(&lease);
     }
-    let refusal = u.pick(&tried, at(0)).expect_err("both were tried");
+    let refusal = u.pick(Key::default(), &tried, at(0)).expect_err("both were tried");
     assert_eq!(refusal.to_string(), "2 peers, 2 tried");
 }
 
@@ -163,11 +164,11 @@ fn the_refusal_counts_each_peer_once() {
     let u = upstream(&[member(1), member(2), down]);
     let mut tried = Tried::default();
     for _ in 0..2 {
-        let lease = u.pick(&tried, at(0)).expect("an untried peer is there");
+        let lease = u.pick(Key::default(), &tried, at(0)).expect("an untried peer is there");
         u.report(&lease, Outcome::ConnectFailure, at(0));
         tried.add(&lease);
     }
-    let refusal = u.pick(&tried, at(0)).expect_err("both were tried");
+    let refusal = u.pick(Key::default(), &tried, at(0)).expect_err("both were tried");
     assert_eq!(refusal.to_string(), "3 peers, 2 ejected, 1 down");
 }
 
@@ -184,7 +185,7 @@ fn when_a_request_has_tried_all_primaries_it_goes_on_to_the_backups() {
     let mut tried = Tried::default();
     let order: Vec<u16> = (0..3)
         .map(|_| {
-            let lease = u.pick(&tried, at(0)).expect("an untried peer is there");
+            let lease = u.pick(Key::default(), &tried, at(0)).expect("an untried peer is there");
             tried.add(&lease);
             lease.address().port()
         })
@@ -201,7 +202,7 @@ fn with_every_peer_of_both_tiers_ejected_the_primaries_are_tried_first() {
     let mut tried = Tried::default();
     let mut order: Vec<u16> = (0..3)
         .map(|_| {
-            let lease = u.pick(&tried, at(1)).expect("an untried peer is there");
+            let lease = u.pick(Key::default(), &tried, at(1)).expect("an untried peer is there");
             tried.add(&lease);
             lease.address().port()
         })
@@ -443,7 +444,7 @@ fn pick_makes_no_allocation() {
     let mut tried = Tried::default();
     u.peers().iter().for_each(|p| tried.add(p));
     let refused = allocation_counter::measure(|| {
-        assert!(u.pick(&tried, at(0)).is_err());
+        assert!(u.pick(Key::default(), &tried, at(0)).is_err());
     });
     assert_eq!(refused.count_total, 0);
 }

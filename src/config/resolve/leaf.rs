@@ -4,8 +4,9 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use crate::config::address::BadAddress;
-use crate::config::diagnostics::{Diagnostics, quote};
+use crate::config::diagnostics::{Diagnostics, nearest, quote};
 use crate::config::raw::{List, Word};
+use crate::config::template::{Template, Variable};
 use crate::config::words::{self, BadWord};
 
 const TIME: &str = "expected a time such as `500ms`, `10s` or `1m30s`";
@@ -76,6 +77,25 @@ impl Diagnostics {
             self.error(&word.place, message).expected("expected a whole number");
         }
         number
+    }
+
+    pub(super) fn template(&mut self, word: &Word) -> Option<Template> {
+        let unknown = match Template::parse(&word.value) {
+            Ok(template) => return Some(template),
+            Err(unknown) => unknown,
+        };
+        let diagnostic = self
+            .error(&word.place, unknown.to_string())
+            .expected("a variable begins with `$`; `$$` is a dollar sign");
+        match nearest(&unknown.name, Variable::names()) {
+            Some(name) => diagnostic.help(format!("did you mean `${name}`?")),
+            None if !unknown.name.is_empty() => diagnostic.help(format!(
+                "there are {}, and `$http_NAME` for a header of the request",
+                Variable::names().map(|name| format!("${name}")).collect::<Vec<_>>().join(", ")
+            )),
+            None => diagnostic,
+        };
+        None
     }
 
     /// What an address reader says, under the word it read.

@@ -7,10 +7,10 @@ use http::HeaderName;
 use http::header;
 
 use super::leaf::Zero;
-use crate::config::diagnostics::{Diagnostics, nearest, quote};
+use crate::config::diagnostics::{Diagnostics, quote};
 use crate::config::model::{Retry, RouteSettings, ServerHeader, SetHeader, Timeouts};
 use crate::config::raw::{Settings, Word};
-use crate::config::template::{Template, Variable};
+use crate::config::template::Template;
 
 /// As many attempts as Pingora makes at most (`ServerConf::max_retries`).
 const MOST_TRIES: u64 = 16;
@@ -176,18 +176,5 @@ fn header_value(name: &HeaderName, word: &Word, diags: &mut Diagnostics) -> Temp
             .error(&word.place, "header `Host` cannot be removed")
             .expected("expected a host, `$http_host` or `$proxy_host`");
     }
-    Template::parse(&word.value).unwrap_or_else(|unknown| {
-        let diagnostic = diags
-            .error(&word.place, unknown.to_string())
-            .expected("a variable begins with `$`; `$$` is a dollar sign");
-        match nearest(&unknown.name, Variable::names()) {
-            Some(name) => diagnostic.help(format!("did you mean `${name}`?")),
-            None if !unknown.name.is_empty() => diagnostic.help(format!(
-                "there are {}, and `$http_NAME` for a header of the request",
-                Variable::names().map(|name| format!("${name}")).collect::<Vec<_>>().join(", ")
-            )),
-            None => diagnostic,
-        };
-        Template::default()
-    })
+    diags.template(word).unwrap_or_default()
 }

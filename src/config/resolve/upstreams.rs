@@ -11,9 +11,10 @@ use crate::config::model::{
     HealthCheck, Host, Method, PassiveRule, Probe, Tier, Upstream, UpstreamServer,
 };
 use crate::config::raw::{self, List, Word};
+use crate::config::words;
 
 /// Methods in the order in which a message lists them.
-const METHODS: [&str; 5] = ["round_robin", "least_conn", "ip_hash", "hash", "random"];
+const METHODS: [&str; 6] = ["round_robin", "least_conn", "ip_hash", "hash", "random", "random two"];
 
 /// The upstreams found so far: those written, then those that targets of routes make.
 pub(super) struct Upstreams {
@@ -115,7 +116,7 @@ fn upstream(raw: &raw::Upstream, diags: &mut Diagnostics) -> Upstream {
     let plain = Upstream::new(raw.name.value.clone(), servers(raw, diags));
     let health_check = raw.health_check.as_ref();
     Upstream {
-        method: method(raw.method.as_ref(), diags),
+        method: method(raw, diags),
         refresh: diags
             .time("refresh", raw.refresh.as_ref(), Zero::Refused)
             .unwrap_or(plain.refresh),
@@ -191,21 +192,54 @@ fn server(raw: &raw::UpstreamServer, diags: &mut Diagnostics) -> Option<Upstream
     })
 }
 
-fn method(word: Option<&Word>, diags: &mut Diagnostics) -> Method {
-    let Some(word) = word.filter(|word| word.value != "round_robin") else {
-        return Method::RoundRobin;
+fn method(raw: &raw::Upstream, diags: &mut Diagnostics) -> Method {
+    let Some(word) = &raw.method else { return Method::default() };
+    let method = match word.value.as_str() {
+        "round_robin" => Method::RoundRobin,
+        "least_conn" => Method::LeastConn,
+        "ip_hash" => Method::IpHash,
+        "hash" => match hash(raw, word, diags) {
+            Some(method) => method,
+            None => return Method::default(),
+        },
+        "random" => Method::Random,
+        "random two" => Method::RandomTwo,
+        unknown => {
+            let message = format!("unknown balancing method {}", quote(unknown));
+            diags
+                .error(&word.place, message)
+                .expected(format!("expected one of {}", METHODS.join(", ")))
+                .nearest(unknown, METHODS);
+            return Method::default();
+        }
     };
-    if METHODS.contains(&word.value.as_str()) {
-        let message = format!("balancing method `{}` is not supported yet", word.value);
-        diags.error(&word.place, message).expected("expected round_robin");
-    } else {
-        let message = format!("unknown balancing method {}", quote(&word.value));
-        diags
-            .error(&word.place, message)
-            .expected(format!("expected one of {}", METHODS.join(", ")))
-            .nearest(&word.value, METHODS);
+    if !method.has_backups() {
+        let lines = raw.servers.iter().flat_map(|list| &list.items);
+        let backups = lines.filter_map(|line| line.backup.as_ref());
+        for backup in backups.filter(|word| words::switch(&word.value) == Some(true)) {
+            diags
+                .error(&backup.place, format!("`{}` does not support `backup`", word.value))
+                .expected("a backup")
+                .also(&word.place, "the method")
+                .help("round_robin and least_conn do");
+        }
     }
-    Method::RoundRobin
+    method
+}
+
+fn hash(raw: &raw::Upstream, word: &Word, diags: &mut Diagnostics) -> Option<Method> {
+    let consistent = diags.switch("consistent", raw.hash_consistent.as_ref()).unwrap_or(false);
+    let Some(key) = &raw.hash_key else {
+        diags
+            .error(&word.place, "`hash` takes a key")
+            .expected("expected `{ hash: $request_uri }`, or another key");
+        return None;
+    };
+    if key.value.is_empty() {
+        diags.error(&key.place, "an empty key").expected("expected a key such as `$request_uri`");
+        return None;
+    }
+    Some(Method::Hash { key: diags.template(key)?, consistent })
 }
 
 fn health_check(raw: &raw::HealthCheck, diags: &mut Diagnostics) -> Option<HealthCheck> {

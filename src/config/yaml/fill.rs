@@ -3,8 +3,8 @@
 use super::fields::{Door, Fields};
 use super::node::{Node, Shape};
 use super::{
-    DASHBOARD, HEALTH_CHECK, KEEPALIVE, RESOLVER, RETRY, ROUTE, SERVER, SETTINGS, TIMEOUTS, TOP,
-    UPSTREAM, UPSTREAM_SERVER,
+    DASHBOARD, HEALTH_CHECK, KEEPALIVE, METHOD, RESOLVER, RETRY, ROUTE, SERVER, SETTINGS, TIMEOUTS,
+    TOP, UPSTREAM, UPSTREAM_SERVER,
 };
 use crate::config::diagnostics::quote;
 use crate::config::env::Kind;
@@ -116,10 +116,13 @@ impl Door<'_> {
             let keepalive = door.submap(&f, "keepalive", KEEPALIVE);
             let (idle, max) =
                 keepalive.map_or((None, None), |mut k| (k.word(door, "idle"), k.word(door, "max")));
+            let (method, hash_key, hash_consistent) = door.method(&mut f);
             Some(Upstream {
                 name,
                 servers: door.servers(&f),
-                method: f.word(door, "method"),
+                method,
+                hash_key,
+                hash_consistent,
                 refresh: f.word(door, "refresh"),
                 health_check: door.health_check(&f),
                 keepalive_idle: idle,
@@ -127,6 +130,26 @@ impl Door<'_> {
                 broken: f.broken,
             })
         })
+    }
+
+    /// The method's name, and of `{ hash: KEY, consistent: on }` both values.
+    fn method(&mut self, fields: &mut Fields<'_>) -> (Option<Word>, Option<Word>, Option<Word>) {
+        let map = fields.get(self, "method").filter(|(_, n)| matches!(n.shape, Shape::Map(_)));
+        let Some((key, node)) = map else {
+            return (fields.word(self, "method"), None, None);
+        };
+        let Some(mut f) = self.map_below(key, node, METHOD) else { return (None, None, None) };
+        let consistent = f.word(self, "consistent");
+        let hash = f.get(self, "hash");
+        if hash.is_none() && !f.broken {
+            self.diags
+                .error(&self.place(key), "a method without a name")
+                .expected("expected `hash: $request_uri` in it, or a name in place of the map");
+        }
+        match hash.map(|(name, node)| (self.key(name), self.word(name, node, Kind::Template))) {
+            Some((name, Some(template))) => (Some(name), Some(template), consistent),
+            _ => (None, None, None),
+        }
     }
 
     fn servers(&mut self, fields: &Fields<'_>) -> Option<List<UpstreamServer>> {

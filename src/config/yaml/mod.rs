@@ -53,9 +53,10 @@ const UPSTREAM_SERVER: &[&str] =
 const HEALTH_CHECK: &[&str] =
     &["http", "tcp", "every", "timeout", "rise", "fall", "status", "body", "host", "port"];
 const KEEPALIVE: &[&str] = &["idle", "max"];
+const METHOD: &[&str] = &["hash", "consistent"];
 
 /// Every map with known keys: where it is, and its keys.
-const MAPS: [(&str, &[&str]); 12] = [
+const MAPS: [(&str, &[&str]); 13] = [
     ("at the top level", TOP),
     ("in a virtual server", SERVER),
     ("at the top level, in a virtual server or in a route", SETTINGS),
@@ -68,6 +69,7 @@ const MAPS: [(&str, &[&str]); 12] = [
     ("in a server line", UPSTREAM_SERVER),
     ("in `health_check`", HEALTH_CHECK),
     ("in `keepalive`", KEEPALIVE),
+    ("in `method`", METHOD),
 ];
 
 /// Every key of every map, some more than once.

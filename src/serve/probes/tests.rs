@@ -9,7 +9,7 @@ use tokio::net::{TcpListener, TcpSocket};
 use super::*;
 use crate::config::model::{Method, PassiveRule, Tier};
 use crate::health::{Outcome, ProbeRule};
-use crate::upstream::{Change, Member, Tried};
+use crate::upstream::{Change, Key, Member, Tried};
 
 const LIMIT: Duration = Duration::from_secs(10);
 
@@ -186,7 +186,7 @@ struct Running {
 
 fn running(probe: Option<Probe>, members: &[Member]) -> Running {
     let rule = probe.as_ref().map(|p| ProbeRule::from(&p.check));
-    let upstream = Arc::new(Upstream::new("test", rule));
+    let upstream = Arc::new(Upstream::new("test", &Method::default(), rule));
     upstream.publish(members, Tick::now());
     let events = Arc::new(Mutex::new(Vec::new()));
     let sink = Arc::clone(&events);
@@ -225,7 +225,8 @@ async fn peers_are_probed_as_they_are_published_and_until_they_fail() {
     running.upstream.publish(&[Member::new(address), Member::new(refusing)], Tick::now());
     let failing = |c: &Change| matches!(c, Change::Failing { error } if error == "connect refused");
     running.until("a failure", failing).await;
-    let lease = running.upstream.pick(&Tried::default(), Tick::now()).expect("one passes");
+    let lease =
+        running.upstream.pick(Key::default(), &Tried::default(), Tick::now()).expect("one passes");
     assert_eq!(lease.address(), address);
     running.stop.send(true).expect("it listens");
     timeout(LIMIT, running.task).await.expect("it ends").expect("without a panic");
@@ -248,14 +249,14 @@ async fn an_absent_peer_is_reached_when_it_listens() {
     let (_listener, address) = listener().await;
     let running = running(None, &[Member { absent: true, ..Member::new(address) }]);
     running.until("a connect", |c| *c == Change::Reached).await;
-    assert!(running.upstream.pick(&Tried::default(), Tick::now()).is_ok());
+    assert!(running.upstream.pick(Key::default(), &Tried::default(), Tick::now()).is_ok());
 }
 
 #[tokio::test]
 async fn a_peer_that_is_gone_or_down_has_no_task() {
     let (_socket, address) = closed();
     let member = Member::new(address);
-    let upstream = Arc::new(Upstream::new("test", None));
+    let upstream = Arc::new(Upstream::new("test", &Method::default(), None));
     upstream.publish(&[member], Tick::now());
     let watch = Arc::new(Watch {
         upstream: Arc::clone(&upstream),
