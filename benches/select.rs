@@ -1,5 +1,5 @@
-//! What choosing a peer costs a request: `Upstream::pick` beside Pingora's own
-//! `LoadBalancer::<RoundRobin>::select`, every other peer unhealthy.
+//! What choosing a peer costs a request: `Upstream::pick` with each method and, beside its round
+//! robin, Pingora's own `LoadBalancer::<RoundRobin>::select`, every other peer unhealthy.
 //!
 //! `select_two_threads` is the time in which each of two threads makes one. One iteration is one choice; for `pick` it includes counting the attempt and giving it back.
 
@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use pingora_load_balancing::{Backend, Backends, LoadBalancer, discovery, selection::RoundRobin};
+use robin::config::template::Template;
 use robin::health::{Outcome, Tick};
 use robin::upstream::{Key, Member, Method, Tried, Upstream};
 
@@ -19,8 +20,8 @@ fn address(n: u16) -> SocketAddr {
     ([127, 0, 0, 1], 1024 + n).into()
 }
 
-fn ours(size: u16) -> Upstream {
-    let upstream = Upstream::new("bench", &Method::default(), None);
+fn ours(method: &Method, size: u16) -> Upstream {
+    let upstream = Upstream::new("bench", method, None);
     let members: Vec<Member> = (0..size).map(|n| Member::new(address(n))).collect();
     upstream.publish(&members, Tick::from_millis(0));
     for peer in upstream.peers().iter().step_by(2) {
@@ -43,16 +44,41 @@ fn theirs(size: u16) -> LoadBalancer<RoundRobin> {
     lb
 }
 
+/// Each method by the name its ids have.
+fn methods() -> [(&'static str, Method); 7] {
+    let hash = |consistent| {
+        let key = Template::parse("$request_uri").expect("there is such a variable");
+        Method::Hash { key, consistent }
+    };
+    [
+        ("round_robin", Method::RoundRobin),
+        ("least_conn", Method::LeastConn),
+        ("ip_hash", Method::IpHash),
+        ("hash", hash(false)),
+        ("hash_consistent", hash(true)),
+        ("random", Method::Random),
+        ("random_two", Method::RandomTwo),
+    ]
+}
+
 fn select(c: &mut Criterion) {
     let mut group = c.benchmark_group("select");
     let now = Tick::from_millis(1);
     for size in SIZES {
-        let upstream = ours(size);
-        group.bench_function(BenchmarkId::new("robin", size), |b| {
-            b.iter(|| {
-                black_box(upstream.pick(Key::default(), black_box(&Tried::default()), now)).is_ok()
+        for (name, method) in methods() {
+            let upstream = ours(&method, size);
+            // Each request has a client and a key of its own.
+            let mut request = 0u32;
+            group.bench_function(BenchmarkId::new(name, size), |b| {
+                b.iter(|| {
+                    request = request.wrapping_add(1);
+                    let text = request.to_be_bytes();
+                    let key = Key { client: text.into(), text: &text };
+                    let tried = Tried::default();
+                    black_box(upstream.pick(black_box(key), black_box(&tried), now)).is_ok()
+                });
             });
-        });
+        }
         let lb = theirs(size);
         group.bench_function(BenchmarkId::new("pingora", size), |b| {
             b.iter(|| black_box(lb.select(black_box(b""), 256)).is_some());
@@ -66,8 +92,8 @@ fn contended(c: &mut Criterion) {
     let mut group = c.benchmark_group("select_two_threads");
     let now = Tick::from_millis(1);
     for size in SIZES {
-        let upstream = ours(size);
-        group.bench_function(BenchmarkId::new("robin", size), |b| {
+        let upstream = ours(&Method::RoundRobin, size);
+        group.bench_function(BenchmarkId::new("round_robin", size), |b| {
             b.iter_custom(|n| {
                 on_two_threads(n, || upstream.pick(Key::default(), &Tried::default(), now).is_ok())
             });
