@@ -144,7 +144,7 @@ fn member(line: &UpstreamServer, address: &Address, absent: bool) -> Member {
     Member {
         line: match &line.host {
             Host::Address(_) => plain.line,
-            Host::Name(name) | Host::Service(name) => Member::line(name, line.port),
+            Host::Name(name) | Host::Service(name) => Member::line_of(name, line.port),
         },
         weight: line.weight.get().saturating_mul(address.weight),
         tier: if address.backup { Tier::Backup } else { line.tier },

@@ -36,7 +36,7 @@ pub struct Member {
     pub max_conns: u32,
     /// When failures of traffic eject it.
     pub passive: PassiveRule,
-    /// What `hash … consistent` knows its server line by; default [`Member::line`] of the address.
+    /// What `hash … consistent` knows its server line by; default [`Member::line_of`] the address.
     pub line: u32,
 }
 
@@ -53,15 +53,15 @@ impl Member {
             max_conns: 0,
             passive: PassiveRule::default(),
             line: match address {
-                SocketAddr::V4(v4) => Self::line(&v4.ip().to_string(), v4.port()),
-                SocketAddr::V6(v6) => Self::line(&format!("[{}]", v6.ip()), v6.port()),
+                SocketAddr::V4(v4) => Self::line_of(&v4.ip().to_string(), v4.port()),
+                SocketAddr::V6(v6) => Self::line_of(&format!("[{}]", v6.ip()), v6.port()),
             },
         }
     }
 
     /// The number for a server line's host and port, made as nginx does for its ring.
     #[must_use]
-    pub fn line(host: &str, port: u16) -> u32 {
+    pub fn line_of(host: &str, port: u16) -> u32 {
         ketama::line(host, port)
     }
 }

@@ -220,8 +220,8 @@ impl PeerSet {
         }
         let count = self.open(tier).count();
         let first = turn.checked_rem(count)?;
-        let from_first = self.open(tier).skip(first).chain(self.open(tier).take(first));
-        { from_first }.find_map(untried)
+        let mut from_first = self.open(tier).skip(first).chain(self.open(tier).take(first));
+        from_first.find_map(untried)
     }
 
     /// Peers of `tier` that a request could get, and all of them.

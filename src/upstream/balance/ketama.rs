@@ -150,7 +150,7 @@ mod tests {
 
     /// A server line whose name has the addresses 10.0.0.1 and so on.
     fn replicas(n: u8) -> Vec<Member> {
-        let line = Member::line("back-end", 5252);
+        let line = Member::line_of("back-end", 5252);
         let member = |host| Member { line, ..Member::new(([10, 0, 0, host], 5252).into()) };
         (1..=n).map(member).collect()
     }
@@ -185,7 +185,7 @@ mod tests {
     #[test]
     fn a_server_line_with_a_name_is_on_the_ring_by_its_name() {
         let [one, two, three] = members();
-        let named = Member { line: Member::line("localhost", 18101), ..one };
+        let named = Member { line: Member::line_of("localhost", 18101), ..one };
         assert_eq!(
             first(&ring(&[named, two, three])),
             "3323211232112111123123222332332123123131322111211221133313312112333311321133311231333112211321132312"
