@@ -1,0 +1,197 @@
+//! The answer: a peer's, taken or passed over for the next one's, or our own page; then the log line.
+
+use std::time::SystemTime;
+
+use bytes::Bytes;
+use http::{StatusCode, Version, header};
+use pingora::http::ResponseHeader;
+use pingora::protocols::http::ServerSession;
+use pingora::{Error, Result};
+use pingora_proxy::{FailToProxy, Session};
+
+use super::{Exchange, SERVER, connection, is_answered, is_interim};
+use crate::config::model::ServerHeader;
+use crate::exchange::failure::{self, Failure};
+use crate::exchange::{head, page};
+use crate::health::{Outcome, Tick};
+use crate::observe::access::{Record, RequestLine};
+use crate::proxy::classify;
+
+impl Exchange {
+    /// Takes note of the head of an answer, or refuses it for the next peer's.
+    pub(in crate::proxy) fn take_answer(
+        &mut self,
+        session: &Session,
+        response: &ResponseHeader,
+    ) -> Result<()> {
+        let status = response.status.as_u16();
+        if is_interim(response.status) {
+            return Ok(());
+        }
+        let Some(((settings, (served, _)), lease)) =
+            self.settings().zip(self.served()).zip(self.lease.as_ref())
+        else {
+            return Ok(());
+        };
+        let asked_to_upgrade = settings.websocket && session.is_upgrade_req();
+        if status == 101 && !asked_to_upgrade {
+            let failure = Failure::Broken {
+                peer: lease.address().to_string(),
+                error: "switches protocols unasked".into(),
+                timeout: false,
+                reused: false,
+            };
+            return self.refuse(failure);
+        }
+        let now = Tick::now();
+        if settings.retry.statuses.contains(&status) {
+            let failure = Failure::Status { peer: lease.address().to_string(), status };
+            // The present attempt is not among the finished ones yet.
+            let attempts = self.attempts.len() + 1;
+            let attempted = failure::Attempted { attempts, ..self.attempted(session) };
+            if failure::may_retry(&failure, &attempted, &settings.retry) {
+                let mut tried = self.tried.clone();
+                tried.add(lease);
+                // Without another peer this answer is the best there is.
+                if let Ok(next) = served.upstream.pick(self.key(session), &tried, now) {
+                    self.next = Some(next);
+                    return self.refuse(failure);
+                }
+            }
+            self.report(Some(Outcome::Failure));
+        } else {
+            self.report(Some(Outcome::Success));
+        }
+        self.failure = None;
+        self.note_attempt(Some(status), None);
+        if has_no_body(session, response) {
+            self.release_peer();
+        }
+        Ok(())
+    }
+
+    /// The peer has answered: it has room for another request before the client has read the
+    /// answer's end, and so may send one.
+    pub(in crate::proxy) fn release_peer(&mut self) {
+        self.lease = None;
+    }
+
+    /// Adjusts the head of the answer for the client.
+    pub(in crate::proxy) fn finish_answer_head(
+        &self,
+        session: &mut Session,
+        response: &mut ResponseHeader,
+    ) -> Result<()> {
+        if session.req_header().headers.contains_key(header::EXPECT)
+            && session.is_body_done()
+            && let ServerSession::H1(http1) = session.as_mut()
+        {
+            // With an interim answer before the body, Pingora gave up on the connection.
+            http1.respect_keepalive();
+        }
+        if self.runtime.config.keepalive_timeout.is_zero() || session.is_process_shutting_down() {
+            session.set_keepalive(None);
+        }
+        if response.status.is_informational() && response.status != StatusCode::SWITCHING_PROTOCOLS
+        {
+            return Ok(());
+        }
+        for name in head::hop_by_hop(&response.headers) {
+            response.remove_header(&name);
+        }
+        if self.settings().map(|s| s.server_header) != Some(ServerHeader::Off) {
+            response.insert_header(header::SERVER, SERVER)?;
+        }
+        if session.req_header().version < Version::HTTP_11 && !response.status.is_informational() {
+            // HTTP/1.0 knows no chunks: without a length the end of the body is the connection's.
+            response.remove_header(&header::TRANSFER_ENCODING);
+            if !response.headers.contains_key(header::CONTENT_LENGTH) {
+                session.set_keepalive(None);
+            }
+        }
+        Ok(())
+    }
+
+    /// Answers with the page for what went wrong, if the client still waits for one.
+    pub(in crate::proxy) async fn answer_failure(
+        &mut self,
+        session: &mut Session,
+        error: &Error,
+    ) -> FailToProxy {
+        let failure = self.failure.get_or_insert_with(|| classify::early(error));
+        let status = failure.status();
+        if is_answered(session) || status == 499 {
+            session.set_keepalive(None);
+            return FailToProxy { error_code: status, can_reuse_downstream: false };
+        }
+        // Only Pingora's early errors leave the connection usable; the answer has to say so.
+        let reusable = self.route.is_none() && status == 404 && session.is_body_done();
+        if !reusable {
+            session.set_keepalive(None);
+        }
+        if !session.is_body_done()
+            && let Some(connection) = connection(session)
+        {
+            connection.linger();
+        }
+        let can_reuse_downstream = self.write_page(session, status).await.is_ok() && reusable;
+        FailToProxy { error_code: status, can_reuse_downstream }
+    }
+
+    async fn write_page(&self, session: &mut Session, status: u16) -> Result<()> {
+        let settings = self.settings();
+        let details = settings.is_some_and(|s| s.error_details);
+        let reason = self.failure.as_ref().filter(|_| details).map(Failure::to_string);
+        let body = Bytes::from(page::page(status, &self.id, reason.as_deref()));
+        let mut response = ResponseHeader::build(status, Some(6))?;
+        if settings.map(|s| s.server_header) != Some(ServerHeader::Off) {
+            response.insert_header(header::SERVER, SERVER)?;
+        }
+        response.insert_header(header::CONTENT_TYPE, "text/html; charset=utf-8")?;
+        response.insert_header(header::CONTENT_LENGTH, body.len())?;
+        let bodiless = session.req_header().method == http::Method::HEAD;
+        session.write_response_header(Box::new(response), bodiless).await?;
+        if !bodiless {
+            session.write_response_body(Some(body), true).await?;
+        }
+        Ok(())
+    }
+
+    /// Writes the line of the access log.
+    pub(in crate::proxy) fn end(&mut self, session: &Session) {
+        self.lease = None;
+        if self.runtime.access_log.is_off() {
+            return;
+        }
+        let request = session.req_header();
+        let written = session.response_written().map(|r| r.status.as_u16());
+        let reason = self.failure.as_ref().map(Failure::to_string);
+        let failed = self.failure.as_ref().map(Failure::status);
+        self.runtime.access_log.write(&Record {
+            client: connection(session).map(|c| c.client.ip().to_canonical()),
+            user: None,
+            at: SystemTime::now(),
+            request: RequestLine::Parsed {
+                method: &request.method,
+                target: request.raw_path(),
+                version: request.version,
+            },
+            status: written.filter(|s| *s >= 200 || *s == 101).or(failed).unwrap_or(499),
+            body_bytes: session.body_bytes_sent() as u64,
+            referer: request.headers.get(header::REFERER),
+            user_agent: request.headers.get(header::USER_AGENT),
+            upstream: self.served().map(|(served, _)| served.upstream.name()),
+            attempts: &self.attempts,
+            time: self.began.elapsed(),
+            id: &self.id,
+            reason: reason.as_deref(),
+        });
+    }
+}
+
+/// Whether an answer ends with its head (RFC 9112, section 6.3).
+fn has_no_body(session: &Session, response: &ResponseHeader) -> bool {
+    session.req_header().method == http::Method::HEAD
+        || matches!(response.status.as_u16(), 204 | 304)
+        || response.headers.get(header::CONTENT_LENGTH).is_some_and(|length| length == "0")
+}
