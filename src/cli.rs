@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::config::{self, model::Config};
+use crate::config::{self, diagnostics::Syntax, model::Config};
 use crate::observe::event;
 use crate::serve::{self, demo};
 
@@ -75,9 +75,7 @@ pub fn run() -> ExitCode {
             let _events = event::init_logging();
             demo::demo(replicas, port).map_err(|error| format!("robin: {error}"))
         }
-        None if cli.test => load(&cli.config.path).map(|_| {
-            eprintln!("robin: configuration file {} is ok", cli.config.path.display());
-        }),
+        None if cli.test => test(&cli.config.path),
         None => load(&cli.config.path).and_then(|config| {
             let _events = event::init_logging();
             serve::run(config, &cli.config.path, || ()).map_err(|error| format!("robin: {error}"))
@@ -90,6 +88,23 @@ pub fn run() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// `-t`: of an nginx file it says what nginx says.
+fn test(path: &Path) -> Result<(), String> {
+    let file = path.display();
+    match (load(path), config::syntax(path)) {
+        (Ok(_), Syntax::Yaml) => eprintln!("robin: configuration file {file} is ok"),
+        (Ok(_), Syntax::Nginx) => {
+            eprintln!("nginx: the configuration file {file} syntax is ok");
+            eprintln!("nginx: configuration file {file} test is successful");
+        }
+        (Err(problems), Syntax::Yaml) => return Err(problems),
+        (Err(problems), Syntax::Nginx) => {
+            return Err(format!("{problems}nginx: configuration file {file} test failed"));
+        }
+    }
+    Ok(())
 }
 
 fn load(path: &Path) -> Result<Config, String> {

@@ -1,9 +1,9 @@
 //! Does the configuration that someone writes load, and does one with a mistake say so?
 //!
-//! Golden files decide: `tests/golden/invalid/NAME.yaml` must give exactly `NAME.stderr`, and
-//! `tests/golden/pairs/NAME.yaml` exactly the model in `NAME.model`. `UPDATE_GOLDEN=1` writes what
-//! is said now; read the difference before you keep it. Paths are relative to the repository, where
-//! cargo runs tests.
+//! Golden files decide: `tests/golden/invalid/NAME.yaml` or `.conf` must give exactly
+//! `NAME.stderr`, and both `tests/golden/pairs/NAME.yaml` and `.conf` exactly the model in
+//! `NAME.model`. `UPDATE_GOLDEN=1` writes what is said now; read the difference before you keep it.
+//! Paths are relative to the repository, where cargo runs tests.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use robin::config::diagnostics::Diagnostics;
 use robin::config::model::Config;
-use robin::config::{self, load_with, parse_yaml};
+use robin::config::{self, load_with, parse_nginx, parse_yaml};
 
 /// The environment of every golden file.
 fn environment(name: &str) -> Option<String> {
@@ -33,16 +33,20 @@ fn parse(text: &str) -> Result<Config, Diagnostics> {
     parse_yaml("robin.yaml", text, &environment)
 }
 
-/// The YAML files of a directory, in order.
-fn fixtures(directory: &str) -> Vec<PathBuf> {
+/// The configuration files of a directory with one of these endings, in order.
+fn fixtures(directory: &str, endings: &[&str]) -> Vec<PathBuf> {
     let entries = fs::read_dir(directory).expect("the directory is part of the repository");
     let paths = entries.map(|entry| entry.expect("its entries can be read").path());
-    let mut paths: Vec<PathBuf> =
-        paths.filter(|path| path.extension().is_some_and(|e| e == "yaml")).collect();
+    let ends = |path: &PathBuf| endings.iter().any(|e| path.extension().is_some_and(|p| p == *e));
+    let mut paths: Vec<PathBuf> = paths.filter(ends).collect();
     paths.sort();
     assert!(!paths.is_empty(), "{directory} is empty");
     paths
 }
+
+const YAML: &[&str] = &["yaml"];
+const NGINX: &[&str] = &["conf"];
+const BOTH: &[&str] = &["yaml", "conf"];
 
 /// Whether the golden file holds `actual`; with `UPDATE_GOLDEN` it does from now on.
 fn matches_golden(golden: &Path, actual: &str) -> bool {
@@ -61,7 +65,7 @@ fn matches_golden(golden: &Path, actual: &str) -> bool {
 fn every_mistake_gives_its_message() {
     let mut wrong = Vec::new();
     let mut first_lines = BTreeSet::new();
-    for path in fixtures("tests/golden/invalid") {
+    for path in fixtures("tests/golden/invalid", BOTH) {
         let message = load(&path).expect_err("the file holds a mistake").to_string();
         first_lines.insert(message.lines().next().unwrap_or("").to_owned());
         if !matches_golden(&path.with_extension("stderr"), &message) {
@@ -69,13 +73,13 @@ fn every_mistake_gives_its_message() {
         }
     }
     assert!(wrong.is_empty(), "{wrong:?}");
-    assert!(first_lines.len() >= 35, "only {} different mistakes", first_lines.len());
+    assert!(first_lines.len() >= 130, "only {} different mistakes", first_lines.len());
 }
 
 #[test]
 fn every_pair_gives_its_model() {
     let mut wrong = Vec::new();
-    for path in fixtures("tests/golden/pairs") {
+    for path in fixtures("tests/golden/pairs", BOTH) {
         let config = load(&path).unwrap_or_else(|diags| panic!("{diags}"));
         let model = config::to_yaml(&config);
         let again = parse(&model).unwrap_or_else(|diags| panic!("{model}\n{diags}"));
@@ -90,7 +94,7 @@ fn every_pair_gives_its_model() {
 #[test]
 fn a_file_cut_at_any_byte_gives_a_model_or_a_message() {
     let directories = ["conf", "tests/golden/invalid", "tests/golden/pairs"];
-    for path in directories.into_iter().flat_map(fixtures) {
+    for path in directories.into_iter().flat_map(|directory| fixtures(directory, YAML)) {
         let bytes = fs::read(&path).expect("a fixture can be read");
         for end in 0..bytes.len() {
             let text = String::from_utf8_lossy(&bytes[..end]);
@@ -102,6 +106,21 @@ fn a_file_cut_at_any_byte_gives_a_model_or_a_message() {
             match parse(&text) {
                 Ok(config) => assert_eq!(parse(&config::to_yaml(&config)).ok(), Some(config)),
                 Err(diags) => assert!(diags.to_string().starts_with("error: ")),
+            }
+        }
+    }
+}
+
+#[test]
+fn an_nginx_file_cut_at_any_byte_gives_a_model_or_a_message() {
+    let directories = ["tests/golden/invalid", "tests/golden/pairs"];
+    for path in directories.into_iter().flat_map(|directory| fixtures(directory, NGINX)) {
+        let bytes = fs::read(&path).expect("a fixture can be read");
+        for end in 0..bytes.len() {
+            let text = String::from_utf8_lossy(&bytes[..end]);
+            match parse_nginx(&path, text) {
+                Ok(config) => assert_eq!(parse(&config::to_yaml(&config)).ok(), Some(config)),
+                Err(diags) => assert!(diags.to_string().starts_with("nginx: [emerg] ")),
             }
         }
     }
@@ -160,14 +179,57 @@ fn a_file_that_cannot_be_read_says_why() {
 }
 
 #[test]
-fn a_file_of_another_syntax_says_what_is_read() {
-    let toml = load("Cargo.toml".as_ref()).expect_err("it is no YAML");
+fn an_nginx_file_that_cannot_be_read_says_why_as_nginx_does() {
+    let missing = load("conf/none.conf".as_ref()).expect_err("there is no such file");
     assert_eq!(
-        toml.to_string(),
-        "error: only YAML is read so far\n \
-         --> Cargo.toml\n  \
-         = help: name the file with `.yaml` at its end\n"
+        missing.to_string(),
+        "nginx: [emerg] open() \"conf/none.conf\" failed (2: No such file or directory)\n \
+         --> conf/none.conf\n"
     );
+}
+
+#[test]
+fn what_is_no_configuration_at_all_is_refused() {
+    let toml = load("Cargo.toml".as_ref()).expect_err("it is no configuration").to_string();
+    assert!(toml.starts_with("nginx: [emerg] unknown directive \"[package]\""), "{toml}");
+}
+
+/// What `robin -t` prints to stderr about a file, and whether it succeeds.
+fn test_run(file: &str) -> (bool, String) {
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_robin"))
+        .args(["-t", "-c", file])
+        .output()
+        .expect("the binary was built for this test");
+    (output.status.success(), String::from_utf8_lossy(&output.stderr).into_owned())
+}
+
+#[test]
+fn a_test_of_an_nginx_file_ends_with_nginx_s_own_lines() {
+    let file = "tests/golden/pairs/tutorial.conf";
+    let said = format!(
+        "nginx: the configuration file {file} syntax is ok\n\
+         nginx: configuration file {file} test is successful\n"
+    );
+    assert_eq!(test_run(file), (true, said));
+
+    let file = "tests/golden/invalid/nginx_bad_port.conf";
+    let (success, said) = test_run(file);
+    assert!(!success);
+    assert!(said.starts_with("nginx: [emerg] invalid port in \"80000\" of the"), "{said}");
+    assert!(said.ends_with(&format!("nginx: configuration file {file} test failed\n")), "{said}");
+
+    let file = "conf/robin.yaml";
+    assert_eq!(test_run(file), (true, format!("robin: configuration file {file} is ok\n")));
+}
+
+#[test]
+fn the_examples_load_through_both_doors() {
+    for example in ["three-flask-servers", "backup-service"] {
+        for file in ["robin.yaml", "nginx.conf"] {
+            let path = Path::new("conf/examples").join(example).join(file);
+            load(&path).unwrap_or_else(|diags| panic!("{diags}"));
+        }
+    }
 }
 
 #[test]
@@ -179,6 +241,19 @@ fn aliases_of_aliases_end_with_a_message() {
     }
     let message = parse(&text).expect_err("it is far too large").to_string();
     assert!(message.starts_with("error: aliases make the configuration too large"), "{message}");
+}
+
+#[test]
+fn includes_of_includes_end_with_a_message() {
+    let folder = tempfile::tempdir().expect("a folder for the test");
+    let path = |n: usize| folder.path().join(format!("{n}.conf"));
+    for n in 0..12 {
+        let text = format!("include {0}.conf;\ninclude {0}.conf;\n", n + 1);
+        fs::write(path(n), text).expect("the folder can be written to");
+    }
+    fs::write(path(12), "").expect("the folder can be written to");
+    let message = load(&path(0)).expect_err("the files are too many").to_string();
+    assert!(message.starts_with("nginx: [emerg] too many files are included in "), "{message}");
 }
 
 #[test]

@@ -10,6 +10,7 @@ use super::model::{
     AccessLog, Config, HealthCheck, Host, Method, PathMatch, Probe, Route, RouteSettings,
     ServerHeader, Tier, Upstream, UpstreamServer, VirtualServer,
 };
+use super::resolve::settings::{ALL, defaults};
 use super::words::{PrintStatuses, print_duration, print_size};
 
 /// Prints a configuration as YAML that loads back to an equal one.
@@ -194,6 +195,13 @@ fn route(route: &Route, config: &Config, said: bool) -> Value {
     Value::Mapping(entries)
 }
 
+/// Whether merging these headers into the defaults gives these headers.
+fn begins_with_defaults(settings: &RouteSettings) -> bool {
+    let defaults = defaults().headers;
+    settings.headers.len() >= defaults.len()
+        && defaults.iter().zip(&settings.headers).all(|(header, here)| header.name == here.name)
+}
+
 fn settings(settings: &RouteSettings, entries: &mut Mapping) {
     let mut put = |key: &str, value: Value| entries.insert(key.into(), value);
     // What a template prints has the template's own escapes, which the environment leaves alone.
@@ -202,7 +210,8 @@ fn settings(settings: &RouteSettings, entries: &mut Mapping) {
         let written = String::from_utf8_lossy(&header.written);
         (written.as_ref().into(), header.value.to_string().into())
     });
-    put("headers", Value::Mapping(headers.collect()));
+    let all = (!begins_with_defaults(settings)).then(|| (ALL.into(), "off".into()));
+    put("headers", Value::Mapping(all.into_iter().chain(headers).collect()));
     put(
         "timeouts",
         map([

@@ -1,10 +1,20 @@
 //! What is wrong with a configuration, and where: collected, then printed in one form.
 //!
-//! Both doors report here, so a message looks the same whichever file it is about. Problems are
-//! collected until the whole file has been checked; a reader who fixes them all is done.
+//! Both doors report here, so a message looks the same whichever file it is about; one about an
+//! nginx file begins with nginx's own line, which log readers know. Problems are collected until
+//! the whole file has been checked; a reader who fixes them all is done.
 
 use std::fmt;
 use std::sync::Arc;
+
+/// What a file is written in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Syntax {
+    /// YAML.
+    Yaml,
+    /// nginx's own.
+    Nginx,
+}
 
 /// The text of one file, with its name as the user would type it.
 #[derive(Debug)]
@@ -13,6 +23,20 @@ pub struct Source {
     pub name: String,
     /// The whole text.
     pub text: String,
+    /// What it is written in.
+    pub syntax: Syntax,
+}
+
+impl Source {
+    /// A text without the byte order mark that some editors begin a file with.
+    #[must_use]
+    pub fn new(name: impl Into<String>, text: impl Into<String>, syntax: Syntax) -> Self {
+        let mut text = text.into();
+        if text.starts_with('\u{feff}') {
+            text.remove(0);
+        }
+        Self { name: name.into(), text, syntax }
+    }
 }
 
 /// A place in a source: from `start` to `end`, in bytes.
@@ -73,13 +97,24 @@ enum Place {
     /// Something that was typed.
     Span(Span),
     /// A file that has no lines to show, by name.
-    File(String),
+    File(String, Syntax),
+}
+
+impl Place {
+    fn syntax(&self) -> Syntax {
+        match self {
+            Self::Span(span) => span.source.syntax,
+            Self::File(_, syntax) => *syntax,
+        }
+    }
 }
 
 /// One problem: what, where, what was expected there, and what to do.
 #[derive(Debug)]
 pub struct Diagnostic {
     message: String,
+    /// How nginx says it, where it says it otherwise.
+    in_nginx: Option<String>,
     place: Place,
     expected: String,
     also: Option<(Span, String)>,
@@ -88,7 +123,13 @@ pub struct Diagnostic {
 
 impl Diagnostic {
     fn new(place: Place, message: String) -> Self {
-        Self { message, place, expected: String::new(), also: None, help: None }
+        Self { message, in_nginx: None, place, expected: String::new(), also: None, help: None }
+    }
+
+    /// Says it in nginx's words where the file is nginx's.
+    pub fn in_nginx(&mut self, message: impl Into<String>) -> &mut Self {
+        self.in_nginx = Some(message.into());
+        self
     }
 
     /// Says under the caret what would have been right.
@@ -125,7 +166,7 @@ impl Diagnostic {
     fn order(&self) -> (&str, usize) {
         match &self.place {
             Place::Span(span) => (&span.source.name, span.start),
-            Place::File(name) => (name, 0),
+            Place::File(name, _) => (name, 0),
         }
     }
 }
@@ -134,10 +175,12 @@ impl Diagnostic {
 #[must_use]
 pub fn nearest<'a>(typed: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     // A third of the letters, at least one: more turns unrelated words into proposals.
-    let limit = (typed.chars().count() / 3).max(1);
+    let length = typed.chars().count();
+    let limit = (length / 3).max(1);
     let typed = typed.to_lowercase().replace('-', "_");
     known
         .into_iter()
+        .filter(|word| word.chars().count().abs_diff(length) <= limit)
         .map(|word| {
             let plain = word.to_lowercase().replace('-', "_");
             (strsim::osa_distance(&typed, &plain), word)
@@ -179,7 +222,19 @@ fn snippet(f: &mut fmt::Formatter<'_>, gutter: usize, span: &Span, remark: &str)
 
 impl fmt::Display for Diagnostic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "error: {}", self.message)?;
+        match self.place.syntax() {
+            Syntax::Yaml => writeln!(f, "error: {}", self.message)?,
+            Syntax::Nginx => {
+                let message = self.in_nginx.as_ref().unwrap_or(&self.message);
+                write!(f, "nginx: [emerg] {message}")?;
+                match &self.place {
+                    Place::Span(span) => {
+                        writeln!(f, " in {}:{}", span.source.name, span.line_column().0)?;
+                    }
+                    Place::File(..) => writeln!(f)?,
+                }
+            }
+        }
         let gutter = match &self.place {
             Place::Span(span) => {
                 let also = self.also.as_ref().map_or(0, |(span, _)| span.line_column().0);
@@ -187,7 +242,7 @@ impl fmt::Display for Diagnostic {
                 snippet(f, gutter, span, &self.expected)?;
                 gutter
             }
-            Place::File(name) => {
+            Place::File(name, _) => {
                 writeln!(f, " --> {name}")?;
                 1
             }
@@ -204,7 +259,11 @@ impl fmt::Display for Diagnostic {
 
 /// The problems of a configuration.
 #[derive(Debug, Default)]
-pub struct Diagnostics(Vec<Diagnostic>);
+pub struct Diagnostics {
+    list: Vec<Diagnostic>,
+    /// How many are printed; none prints all.
+    most: Option<usize>,
+}
 
 impl std::error::Error for Diagnostics {}
 
@@ -215,33 +274,48 @@ impl Diagnostics {
     }
 
     /// Records a problem with a file as a whole: nothing of it can be shown.
-    pub fn file_error(&mut self, name: &str, message: impl Into<String>) -> &mut Diagnostic {
-        self.push(Diagnostic::new(Place::File(name.to_owned()), message.into()))
+    pub fn file_error(
+        &mut self,
+        name: &str,
+        syntax: Syntax,
+        message: impl Into<String>,
+    ) -> &mut Diagnostic {
+        self.push(Diagnostic::new(Place::File(name.to_owned(), syntax), message.into()))
+    }
+
+    /// Prints this many at most, and how many more there are.
+    pub fn limit(&mut self, most: usize) {
+        self.most = Some(most);
     }
 
     fn push(&mut self, diagnostic: Diagnostic) -> &mut Diagnostic {
-        self.0.push(diagnostic);
-        let last = self.0.len() - 1;
-        &mut self.0[last]
+        self.list.push(diagnostic);
+        let last = self.list.len() - 1;
+        &mut self.list[last]
     }
 
     /// Brings the problems into the order of the file. What is reported twice of one place, because
     /// an alias repeats it, stays once.
     pub fn sort(&mut self) {
-        self.0.sort_by(|a, b| a.order().cmp(&b.order()));
-        self.0.dedup_by(|b, a| a.order() == b.order() && a.message == b.message);
+        self.list.sort_by(|a, b| a.order().cmp(&b.order()));
+        self.list.dedup_by(|b, a| a.order() == b.order() && a.message == b.message);
     }
 
     /// Whether nothing is wrong.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.list.is_empty()
     }
 }
 
 impl fmt::Display for Diagnostics {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|d| write!(f, "{d}"))
+        let most = self.most.unwrap_or(usize::MAX);
+        self.list.iter().take(most).try_for_each(|d| write!(f, "{d}"))?;
+        match self.list.len().saturating_sub(most) {
+            0 => Ok(()),
+            more => writeln!(f, "{more} more, not shown"),
+        }
     }
 }
 
@@ -251,7 +325,7 @@ mod tests {
 
     fn span(text: &str, marked: &str) -> Span {
         let start = text.find(marked).expect("the text holds what is marked");
-        let source = Source { name: "conf/proxy.yaml".into(), text: text.into() };
+        let source = Source::new("conf/proxy.yaml", text, Syntax::Yaml);
         Span { source: Arc::new(source), start, end: start + marked.len() }
     }
 
@@ -278,7 +352,7 @@ error: unknown balancing method `least-con`
 
     #[test]
     fn a_place_past_the_end_is_shown_and_not_a_panic() {
-        let source = Arc::new(Source { name: "x.yaml".into(), text: "a: é".into() });
+        let source = Arc::new(Source::new("x.yaml", "a: é", Syntax::Yaml));
         let mut diags = Diagnostics::default();
         diags.error(Span { source, start: 99, end: 120 }, "unexpected end of file");
         assert!(diags.to_string().contains("x.yaml:1:5"));

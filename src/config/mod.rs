@@ -1,14 +1,15 @@
 //! What was written: files in, a checked model or diagnostics out.
 //!
 //! A door reads its syntax into the raw tree (`raw`), `resolve` makes the model of it. Files that
-//! end in `.yaml` or `.yml` go through the YAML door, the only one so far. Past this room nobody
-//! can tell which door was used.
+//! end in `.yaml` or `.yml` go through the YAML door, all others through nginx's. Past this room
+//! nobody can tell which door was used.
 
 mod address;
 mod convert;
 pub mod diagnostics;
 mod env;
 pub mod model;
+mod nginx;
 mod raw;
 mod resolve;
 pub mod template;
@@ -19,7 +20,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 pub use self::convert::to_yaml;
-use self::diagnostics::{Diagnostics, Source, Span};
+use self::diagnostics::{Diagnostics, Source, Span, Syntax};
 use self::model::Config;
 pub use self::yaml::keys as yaml_keys;
 
@@ -31,29 +32,32 @@ pub fn load(path: &Path) -> Result<Config, Diagnostics> {
     load_with(path, &|name| std::env::var(name).ok())
 }
 
-/// Reads and checks a configuration file; `env` looks up what `${NAME}` stands for.
+/// Reads and checks a configuration file; `env` looks up what `${NAME}` stands for in YAML.
 ///
 /// # Errors
 /// Every problem of the file, ready to be printed.
 pub fn load_with(path: &Path, env: &dyn Fn(&str) -> Option<String>) -> Result<Config, Diagnostics> {
     let name = path.display().to_string();
     let mut diags = Diagnostics::default();
-    let yaml = path.extension().is_some_and(|e| e == "yaml" || e == "yml");
-    match std::fs::read(path) {
-        Err(error) => {
-            diags.file_error(&name, format!("cannot read the configuration: {error}"));
-        }
-        Ok(_) if !yaml => {
+    let syntax = syntax(path);
+    match (std::fs::read(path).map(String::from_utf8), syntax) {
+        (Ok(Ok(text)), Syntax::Yaml) => return parse_yaml(&name, text, env),
+        (Ok(Ok(text)), Syntax::Nginx) => return parse_nginx(path, text),
+        (Ok(Err(error)), _) => not_utf8(name, &error, syntax, &mut diags),
+        (Err(error), _) => {
             diags
-                .file_error(&name, "only YAML is read so far")
-                .help("name the file with `.yaml` at its end");
+                .file_error(&name, syntax, format!("cannot read the configuration: {error}"))
+                .in_nginx(nginx::open_failed(&name, &error));
         }
-        Ok(bytes) => match String::from_utf8(bytes) {
-            Ok(text) => return parse_yaml(&name, text, env),
-            Err(error) => not_utf8(name, &error, &mut diags),
-        },
     }
     Err(diags)
+}
+
+/// What a file of this name is written in.
+#[must_use]
+pub fn syntax(path: &Path) -> Syntax {
+    let yaml = path.extension().is_some_and(|e| e == "yaml" || e == "yml");
+    if yaml { Syntax::Yaml } else { Syntax::Nginx }
 }
 
 /// Checks a YAML text that messages call `name`; `env` looks up what `${NAME}` stands for.
@@ -65,14 +69,27 @@ pub fn parse_yaml(
     text: impl Into<String>,
     env: &dyn Fn(&str) -> Option<String>,
 ) -> Result<Config, Diagnostics> {
-    let mut text = text.into();
-    // Some editors begin a file with a byte order mark, which libyaml takes for a document.
-    if text.starts_with('\u{feff}') {
-        text.remove(0);
-    }
-    let source = Arc::new(Source { name: name.to_owned(), text });
+    // libyaml takes a byte order mark for a document: `Source` drops it.
+    let source = Arc::new(Source::new(name, text, Syntax::Yaml));
     let mut diags = Diagnostics::default();
     let raw = yaml::read(&source, env, &mut diags);
+    checked(raw, diags)
+}
+
+/// Checks a text in nginx's syntax that is, or would be, in the file `path`: what it includes is
+/// looked for beside it.
+///
+/// # Errors
+/// Every problem of the text and of what it includes, in its order; twenty are printed.
+pub fn parse_nginx(path: &Path, text: impl Into<String>) -> Result<Config, Diagnostics> {
+    let source = Arc::new(Source::new(path.display().to_string(), text, Syntax::Nginx));
+    let mut diags = Diagnostics::default();
+    diags.limit(20);
+    let raw = nginx::read(path, &source, &mut diags);
+    checked(raw, diags)
+}
+
+fn checked(raw: Option<raw::Config>, mut diags: Diagnostics) -> Result<Config, Diagnostics> {
     let config = raw.map(|raw| resolve::resolve(&raw, &mut diags));
     match config {
         Some(config) if diags.is_empty() => Ok(config),
@@ -83,10 +100,16 @@ pub fn parse_yaml(
     }
 }
 
-fn not_utf8(name: String, error: &std::string::FromUtf8Error, diags: &mut Diagnostics) {
+fn not_utf8(
+    name: String,
+    error: &std::string::FromUtf8Error,
+    syntax: Syntax,
+    diags: &mut Diagnostics,
+) {
     let start = error.utf8_error().valid_up_to();
+    // A byte order mark stays: the place counts from the first byte of the file.
     let text = String::from_utf8_lossy(error.as_bytes()).into_owned();
-    let source = Arc::new(Source { name, text });
+    let source = Arc::new(Source { name, text, syntax });
     diags
         .error(Span { source, start, end: start + 1 }, "the file is not UTF-8")
         .help("save it as UTF-8");

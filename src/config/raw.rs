@@ -188,6 +188,9 @@ pub(crate) struct HealthCheck {
 pub(crate) struct VirtualServer {
     /// `listen`.
     pub listen: Option<List<Word>>,
+    /// nginx's `default_server`: those of `listen` at which this one is the default, though it may
+    /// not be the first. YAML has no word for it.
+    pub default_at: Vec<Word>,
     /// `names`.
     pub names: Option<List<Word>>,
     /// `routes`.

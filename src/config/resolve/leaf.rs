@@ -4,9 +4,9 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use crate::config::address::BadAddress;
-use crate::config::diagnostics::{Diagnostics, nearest, quote};
+use crate::config::diagnostics::{Diagnostic, Diagnostics, nearest, quote};
 use crate::config::raw::{List, Word};
-use crate::config::template::{Template, Variable};
+use crate::config::template::{Template, UnknownVariable, Variable};
 use crate::config::words::{self, BadWord};
 
 const TIME: &str = "expected a time such as `500ms`, `10s` or `1m30s`";
@@ -87,14 +87,7 @@ impl Diagnostics {
         let diagnostic = self
             .error(&word.place, unknown.to_string())
             .expected("a variable begins with `$`; `$$` is a dollar sign");
-        match nearest(&unknown.name, Variable::names()) {
-            Some(name) => diagnostic.help(format!("did you mean `${name}`?")),
-            None if !unknown.name.is_empty() => diagnostic.help(format!(
-                "there are {}, and `$http_NAME` for a header of the request",
-                Variable::names().map(|name| format!("${name}")).collect::<Vec<_>>().join(", ")
-            )),
-            None => diagnostic,
-        };
+        help_with_variable(&unknown, diagnostic);
         None
     }
 
@@ -128,4 +121,19 @@ impl Diagnostics {
         }
         ranges
     }
+}
+
+/// Says which variables there are, or the one that was meant.
+pub(in crate::config) fn help_with_variable(
+    unknown: &UnknownVariable,
+    diagnostic: &mut Diagnostic,
+) {
+    match nearest(&unknown.name, Variable::names()) {
+        Some(name) => diagnostic.help(format!("did you mean `${name}`?")),
+        None if !unknown.name.is_empty() => diagnostic.help(format!(
+            "there are {}, and `$http_NAME` for a header of the request",
+            Variable::names().map(|name| format!("${name}")).collect::<Vec<_>>().join(", ")
+        )),
+        None => diagnostic,
+    };
 }

@@ -4,9 +4,9 @@
 //! that the rest can still be checked. The model that comes out beside diagnostics must not be
 //! used.
 
-mod leaf;
+pub(super) mod leaf;
 mod routes;
-mod settings;
+pub(super) mod settings;
 mod upstreams;
 
 use std::num::NonZeroUsize;

@@ -38,10 +38,57 @@ pub(super) fn virtual_servers(
             .error(&list.place, "`virtual_servers` is empty")
             .expected("expected at least one entry with `listen` and `routes`");
     }
+    let ordered = defaults_first(&list.items, diags);
     let servers: Vec<VirtualServer> =
-        list.items.iter().map(|raw| virtual_server(raw, &outer, upstreams, diags)).collect();
-    refuse_same_names(&list.items, &servers, diags);
+        ordered.iter().map(|raw| virtual_server(raw, &outer, upstreams, diags)).collect();
+    refuse_same_names(&ordered, &servers, diags);
     servers
+}
+
+/// The same virtual servers, the default of an address before the others of that address: the
+/// model has no other mark for it.
+fn defaults_first<'a>(
+    raw: &'a [raw::VirtualServer],
+    diags: &mut Diagnostics,
+) -> Vec<&'a raw::VirtualServer> {
+    let mut defaults: HashMap<SocketAddr, (usize, &Word)> = HashMap::new();
+    for (index, server) in raw.iter().enumerate() {
+        for word in &server.default_at {
+            let Ok(address) = address::listen(&word.value) else { continue };
+            if let Some((_, first)) = defaults.get(&address) {
+                diags
+                    .error(&word.place, format!("a duplicate default server for {address}"))
+                    .expected("written again here")
+                    .also(&first.place, "first written here");
+            } else {
+                defaults.insert(address, (index, word));
+            }
+        }
+    }
+    let mut waiting: Vec<usize> = (0..raw.len()).collect();
+    let mut ordered = Vec::with_capacity(raw.len());
+    while !waiting.is_empty() {
+        let may_come = |index: &usize| {
+            let listen = raw[*index].listen.iter().flat_map(|list| &list.items);
+            let mut addresses = listen.filter_map(|word| address::listen(&word.value).ok());
+            addresses.all(|address| {
+                let default = defaults.get(&address).map(|(default, _)| default);
+                default.is_none_or(|default| default == index || !waiting.contains(default))
+            })
+        };
+        let next = waiting.iter().position(may_come).unwrap_or_else(|| {
+            // Each would have to come before the other.
+            if let Some(word) = waiting.iter().find_map(|index| raw[*index].default_at.first()) {
+                diags
+                    .error(&word.place, "these default servers cannot be had together yet")
+                    .expected("one is the default here, another where both listen as well")
+                    .help("let one `server` be the default of all addresses that both listen on");
+            }
+            0
+        });
+        ordered.push(&raw[waiting.remove(next)]);
+    }
+    ordered
 }
 
 fn virtual_server(
@@ -79,6 +126,7 @@ fn listen(raw: &raw::VirtualServer, diags: &mut Diagnostics) -> Vec<SocketAddr> 
         if let Some((_, first)) = listen.iter().find(|(known, _)| *known == address) {
             diags
                 .error(&word.place, format!("duplicate `listen` address {}", quote(&word.value)))
+                .in_nginx(format!("a duplicate listen {address}"))
                 .expected("written again here")
                 .also(&first.place, "first written here");
         } else {
@@ -110,7 +158,7 @@ fn names(list: Option<&List<Word>>, diags: &mut Diagnostics) -> Vec<String> {
 
 /// Two virtual servers of one address need different names: the second would never be asked.
 fn refuse_same_names(
-    raw: &[raw::VirtualServer],
+    raw: &[&raw::VirtualServer],
     servers: &[VirtualServer],
     diags: &mut Diagnostics,
 ) {
@@ -137,6 +185,7 @@ fn refuse_same_names(
             };
             diags
                 .error(&place(raw), message)
+                .in_nginx(format!("conflicting server name \"{name}\" on {address}"))
                 .expected("written again here")
                 .also(&place(first), "first written here");
         }
@@ -177,6 +226,7 @@ fn routes(
         if let Some(first) = path.as_ref().and_then(|path| seen.get(path)) {
             diags
                 .error(&raw.path.place, format!("duplicate route {}", quote(&raw.path.value)))
+                .in_nginx(format!("duplicate location \"{}\"", path_only(&raw.path.value)))
                 .expected("written again here")
                 .also(&first.place, "first written here");
         }
@@ -190,6 +240,11 @@ fn routes(
     routes
 }
 
+/// A route without its `=`, as nginx names it.
+fn path_only(route: &str) -> &str {
+    route.trim_start_matches(['=', ' '])
+}
+
 fn path(word: &Word, diags: &mut Diagnostics) -> Option<PathMatch> {
     let exact = word.value.strip_prefix('=').map(str::trim_start);
     let path = exact.unwrap_or(&word.value);
@@ -197,6 +252,7 @@ fn path(word: &Word, diags: &mut Diagnostics) -> Option<PathMatch> {
     if !path.starts_with('/') {
         let diagnostic = diags
             .error(&word.place, format!("a route begins with `/`, found {}", quote(&word.value)))
+            .in_nginx(format!("location \"{}\" would never match", path_only(&word.value)))
             .expected("expected `/path` or `= /path`");
         if path.starts_with(['~', '^']) {
             diagnostic.help("regular expressions are not supported");

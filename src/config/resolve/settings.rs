@@ -30,8 +30,11 @@ const OWN: [&str; 10] = [
     "http2-settings",
 ];
 
+/// In the place of a header's name, with `off`: what is set outside and by default is not set here.
+pub(in crate::config) const ALL: &str = "*";
+
 /// What holds where nothing is written.
-pub(super) fn defaults() -> RouteSettings {
+pub(in crate::config) fn defaults() -> RouteSettings {
     const NGINX: Duration = Duration::from_mins(1);
     let header = |written: &'static str, value: &str| SetHeader {
         name: written.parse().expect("it has letters and `-` only"),
@@ -122,6 +125,12 @@ impl Settings {
         let mut headers = outer.to_vec();
         let mut here: Vec<(HeaderName, &Word)> = Vec::new();
         for (name_word, value) in &self.headers {
+            if name_word.value == ALL {
+                if diags.switch(ALL, Some(value)) == Some(false) {
+                    headers.clear();
+                }
+                continue;
+            }
             let Some(name) = header_name(name_word, diags) else { continue };
             let written = Bytes::copy_from_slice(name_word.value.as_bytes());
             let value = header_value(&name, value, diags);

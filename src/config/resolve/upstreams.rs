@@ -39,6 +39,7 @@ impl Upstreams {
                 Some(first) => {
                     diags
                         .error(&raw.name.place, format!("duplicate upstream {}", quote(name)))
+                        .in_nginx(format!("duplicate upstream \"{name}\""))
                         .expected("written again here")
                         .also(&first.place, "first written here");
                 }
@@ -144,6 +145,7 @@ fn servers(raw: &raw::Upstream, diags: &mut Diagnostics) -> Vec<UpstreamServer> 
     if list.items.is_empty() && !list.broken {
         diags
             .error(&list.place, format!("upstream {name} has no servers"))
+            .in_nginx("no servers are inside upstream")
             .expected("expected at least one `host:port`");
     }
     let mut servers: Vec<(UpstreamServer, &Word)> = Vec::new();

@@ -260,6 +260,7 @@ impl Door<'_> {
     fn server(&mut self, mut fields: Fields<'_>, settings: Settings) -> VirtualServer {
         VirtualServer {
             listen: fields.words(self, "listen"),
+            default_at: Vec::new(),
             names: fields.words(self, "names"),
             routes: self.routes(&fields),
             settings,

@@ -104,7 +104,7 @@ pub(super) fn read(
     let mut door = Door { file, lookup, diags };
     if matches!(tree.root.shape, Shape::Null) {
         door.diags
-            .file_error(&source.name, "the configuration is empty")
+            .file_error(&source.name, source.syntax, "the configuration is empty")
             .help("it needs at least `listen` and `routes`");
         return None;
     }

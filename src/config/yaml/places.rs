@@ -101,11 +101,12 @@ fn flow(text: &str) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::diagnostics::Syntax;
 
     /// What would be underlined for each node of a text.
     fn marked(text: &str) -> Vec<String> {
         let tree = node::read(text).expect("the text is YAML");
-        let source = Arc::new(Source { name: "x.yaml".into(), text: text.into() });
+        let source = Arc::new(Source::new("x.yaml", text, Syntax::Yaml));
         let file = File { source, typed: tree.typed };
         let mark = |n| {
             let span = file.locate(n);

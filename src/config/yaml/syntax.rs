@@ -96,7 +96,7 @@ pub(super) fn report(source: &Arc<Source>, no_tree: &NoTree, diags: &mut Diagnos
     match no_tree {
         NoTree::TooLarge => {
             let message = "aliases make the configuration too large";
-            diags.file_error(&source.name, message).help("write the values out");
+            diags.file_error(&source.name, source.syntax, message).help("write the values out");
         }
         NoTree::Tag(error) => {
             let (start, text) = (place(error), &source.text);

@@ -1,0 +1,186 @@
+//! What the directives of one block have said.
+
+use std::collections::BTreeMap;
+
+use crate::config::raw::{
+    List, Place, Route, Settings, Upstream, UpstreamServer, VirtualServer, Word,
+};
+
+/// Which block a directive stands in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Context {
+    Main,
+    Events,
+    Http,
+    Server,
+    Location,
+    Upstream,
+}
+
+impl Context {
+    pub(super) const ALL: [Self; 6] =
+        [Self::Main, Self::Events, Self::Http, Self::Server, Self::Location, Self::Upstream];
+
+    /// The bit that stands for it in a table row.
+    pub(super) const fn bit(self) -> u8 {
+        1 << self as u8
+    }
+
+    /// Where that is, in words.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Main => "the top of the main file",
+            Self::Events => "`events`",
+            Self::Http => "`http`",
+            Self::Server => "`server`",
+            Self::Location => "`location`",
+            Self::Upstream => "`upstream`",
+        }
+    }
+}
+
+/// What one directive says of the whole process, though nginx lets each `server` and `location`
+/// say its own.
+#[derive(Clone, Debug)]
+pub(super) struct Said {
+    pub(super) words: Vec<Word>,
+    pub(super) place: Place,
+}
+
+impl Said {
+    pub(super) fn same(&self, other: &Self) -> bool {
+        self.words.iter().map(|w| &w.value).eq(other.words.iter().map(|w| &w.value))
+    }
+}
+
+/// What has been said of the whole process, by directive.
+pub(super) type Shared = BTreeMap<&'static str, Said>;
+
+/// What the directives of one block have said. Which parts can be filled depends on the context;
+/// the table sees to it.
+#[derive(Debug)]
+pub(super) struct Frame {
+    pub(super) context: Context,
+    pub(super) place: Place,
+    /// Whether part of it could not be read and was reported.
+    pub(super) broken: bool,
+    /// The directives that may be written only once, and where they were.
+    pub(super) seen: Vec<(&'static str, Place)>,
+    pub(super) shared: Shared,
+
+    /// `http`, `server`, `location`: what is inherited.
+    pub(super) settings: Settings,
+    pub(super) headers: Vec<(Word, Word)>,
+    /// `proxy_next_upstream off`, here or outside.
+    pub(super) never_next: Option<Word>,
+    /// `proxy_next_upstream_tries`, here or outside.
+    pub(super) tries: Option<Word>,
+
+    /// Main.
+    pub(super) threads: Option<Word>,
+    pub(super) user: Option<Word>,
+    pub(super) shutdown_timeout: Option<Word>,
+
+    /// `server`.
+    pub(super) listen: Vec<Word>,
+    pub(super) default_at: Vec<Word>,
+    pub(super) names: Option<List<Word>>,
+    pub(super) routes: Vec<Route>,
+
+    /// `location`.
+    pub(super) to: Option<Word>,
+
+    /// `upstream`.
+    pub(super) servers: Vec<UpstreamServer>,
+    pub(super) method: Option<Word>,
+    pub(super) hash_key: Option<Word>,
+    pub(super) hash_consistent: Option<Word>,
+    pub(super) keepalive: Option<Word>,
+    pub(super) keepalive_idle: Option<Word>,
+}
+
+impl Frame {
+    pub(super) fn new(context: Context, place: Place) -> Self {
+        Self {
+            context,
+            place,
+            broken: false,
+            seen: Vec::new(),
+            shared: Shared::new(),
+            settings: Settings::default(),
+            headers: Vec::new(),
+            never_next: None,
+            tries: None,
+            threads: None,
+            user: None,
+            shutdown_timeout: None,
+            listen: Vec::new(),
+            default_at: Vec::new(),
+            names: None,
+            routes: Vec::new(),
+            to: None,
+            servers: Vec::new(),
+            method: None,
+            hash_key: None,
+            hash_consistent: None,
+            keepalive: None,
+            keepalive_idle: None,
+        }
+    }
+
+    /// A block in this one, with what it inherits and the model cannot.
+    pub(super) fn inner(&self, context: Context, place: Place) -> Self {
+        Self {
+            never_next: self.never_next.clone(),
+            tries: self.tries.clone(),
+            ..Self::new(context, place)
+        }
+    }
+
+    /// A word that nobody typed, at the place of the block.
+    pub(super) fn word(&self, value: &str) -> Word {
+        Word { value: value.to_owned(), place: self.place.clone() }
+    }
+
+    fn list<T>(&self, items: Vec<T>) -> List<T> {
+        List { items, broken: self.broken, place: self.place.clone() }
+    }
+
+    pub(super) fn into_upstream(mut self, name: Word) -> Upstream {
+        let servers = std::mem::take(&mut self.servers);
+        Upstream {
+            name,
+            servers: Some(self.list(servers)),
+            method: self.method,
+            hash_key: self.hash_key,
+            hash_consistent: self.hash_consistent,
+            refresh: None,
+            health_check: None,
+            keepalive_idle: self.keepalive_idle,
+            keepalive: self.keepalive,
+            broken: self.broken,
+        }
+    }
+
+    pub(super) fn into_server(mut self) -> VirtualServer {
+        if self.listen.is_empty() && !self.broken {
+            // What nginx listens on as root.
+            self.listen.push(self.word("80"));
+        }
+        let listen = std::mem::take(&mut self.listen);
+        let routes = std::mem::take(&mut self.routes);
+        VirtualServer {
+            listen: Some(self.list(listen)),
+            routes: Some(self.list(routes)),
+            default_at: self.default_at,
+            names: self.names,
+            settings: self.settings,
+            place: self.place,
+            broken: self.broken,
+        }
+    }
+
+    pub(super) fn into_route(self, path: Word) -> Route {
+        Route { path, to: self.to, settings: self.settings }
+    }
+}

@@ -1,0 +1,195 @@
+//! The blocks: each is read into a frame of its own and becomes one entry of the raw tree.
+
+use crate::config::nginx::frame::{Context, Frame};
+use crate::config::nginx::parser::{Block, Directive};
+use crate::config::nginx::reader::Reader;
+use crate::config::raw::Word;
+
+impl Reader<'_> {
+    /// Reads the block of a directive.
+    fn inside(&mut self, directive: &Directive, frame: &mut Frame) {
+        if let Some(block) = &directive.block {
+            self.block(block, frame);
+        }
+    }
+}
+
+pub(in crate::config::nginx) fn events(
+    reader: &mut Reader<'_>,
+    directive: &Directive,
+    frame: &mut Frame,
+) {
+    let mut inner = frame.inner(Context::Events, directive.name.place.clone());
+    reader.inside(directive, &mut inner);
+}
+
+pub(in crate::config::nginx) fn http(
+    reader: &mut Reader<'_>,
+    directive: &Directive,
+    frame: &mut Frame,
+) {
+    let inner = frame.inner(Context::Http, directive.name.place.clone());
+    if let Some(block) = &directive.block {
+        read_http(reader, block, inner);
+    }
+}
+
+/// Reads what stands in `http`, with its braces or, in a file of `conf.d/`, without.
+pub(in crate::config::nginx) fn read_http(
+    reader: &mut Reader<'_>,
+    block: &Block,
+    mut frame: Frame,
+) {
+    reader.block(block, &mut frame);
+    reader.finish(&mut frame);
+    if reader.servers.is_empty() && !frame.broken {
+        reader
+            .diags
+            .error(&frame.place, "no \"server\" in \"http\"")
+            .expected("expected at least one `server { }` in it");
+        frame.broken = true;
+    }
+    reader.refuse_port_of_upstream();
+    reader.http = Some(frame);
+}
+
+pub(in crate::config::nginx) fn server(
+    reader: &mut Reader<'_>,
+    directive: &Directive,
+    frame: &mut Frame,
+) {
+    let mut inner = frame.inner(Context::Server, directive.name.place.clone());
+    reader.inside(directive, &mut inner);
+    if inner.routes.is_empty() && !inner.broken {
+        reader
+            .diags
+            .error(&inner.place, "\"server\" without \"location\" is not supported yet")
+            .expected("expected a `location / { }` with `proxy_pass` in it")
+            .help("no files are served yet");
+        inner.broken = true;
+    }
+    reader.finish(&mut inner);
+    reader.server_shared.push(std::mem::take(&mut inner.shared));
+    frame.broken |= inner.broken;
+    reader.servers.push(inner.into_server());
+}
+
+pub(in crate::config::nginx) fn location(
+    reader: &mut Reader<'_>,
+    directive: &Directive,
+    frame: &mut Frame,
+) {
+    let path = reader.path(directive);
+    if frame.context == Context::Location {
+        reader
+            .diags
+            .error(&directive.name.place, "\"location\" in \"location\" is not supported yet")
+            .expected("nginx has it, robin does not")
+            .help("write it in `server`, with its whole path");
+        frame.broken = true;
+    }
+    let mut inner = frame.inner(Context::Location, directive.name.place.clone());
+    reader.inside(directive, &mut inner);
+    let Some(path) = path else {
+        frame.broken = true;
+        return;
+    };
+    if inner.to.is_none() && !inner.broken {
+        let message = format!("location \"{}\" has no \"proxy_pass\"", path.value);
+        reader
+            .diags
+            .error(&path.place, message)
+            .expected("expected `proxy_pass http://host:port;` in it")
+            .help("no files are served yet");
+        inner.broken = true;
+    }
+    reader.finish(&mut inner);
+    reader.location_shared.push(std::mem::take(&mut inner.shared));
+    frame.broken |= inner.broken;
+    frame.routes.push(inner.into_route(path));
+}
+
+impl Reader<'_> {
+    /// Which paths a location matches, as a route says it.
+    fn path(&mut self, directive: &Directive) -> Option<Word> {
+        let (modifier, typed) = match &directive.args[..] {
+            [modifier, path] => (modifier.value.as_str(), path),
+            [path] => ("", path),
+            // The row asks for one or two.
+            _ => return None,
+        };
+        // nginx reads `location =/x` as `location = /x`.
+        let (modifier, path) = match modifier {
+            "" => {
+                let known = ["=", "^~", "~*", "~"];
+                let glued = known.into_iter().find(|m| typed.value.starts_with(m));
+                let glued = glued.unwrap_or("");
+                (glued, &typed.value[glued.len()..])
+            }
+            modifier => (modifier, typed.value.as_str()),
+        };
+        let instead = match modifier {
+            "" if path.starts_with('@') => "named locations are not supported yet",
+            // Without regular expressions, nothing could come before such a prefix.
+            "" | "^~" => return Some(Word { value: path.to_owned(), place: typed.place.clone() }),
+            "=" => {
+                return Some(Word { value: format!("= {path}"), place: typed.place.clone() });
+            }
+            "~" | "~*" => "regular expressions are not supported yet",
+            other => {
+                self.diags
+                    .error(
+                        &directive.args[0].place,
+                        format!("invalid location modifier \"{other}\""),
+                    )
+                    .expected("expected `=` or `^~`");
+                return None;
+            }
+        };
+        self.diags
+            .error(&typed.place, instead)
+            .expected("expected `location /path` or `location = /path`");
+        None
+    }
+}
+
+pub(in crate::config::nginx) fn upstream(
+    reader: &mut Reader<'_>,
+    directive: &Directive,
+    frame: &mut Frame,
+) {
+    let name = directive.args[0].clone();
+    // Where "no servers are inside upstream" points.
+    let mut inner = frame.inner(Context::Upstream, name.place.clone());
+    reader.inside(directive, &mut inner);
+    frame.broken |= inner.broken;
+    reader.upstreams.push(inner.into_upstream(name));
+}
+
+/// The one map that is understood: what `Connection` must say for a WebSocket.
+pub(in crate::config::nginx) fn map(
+    reader: &mut Reader<'_>,
+    directive: &Directive,
+    frame: &mut Frame,
+) {
+    let entries = directive.block.iter().flat_map(|block| &block.items);
+    let is_upgrade = |entry: &Directive| match (entry.name.value.as_str(), &entry.args[..]) {
+        ("default", [word]) => word.value.eq_ignore_ascii_case("upgrade"),
+        ("", [word]) => matches!(word.value.as_str(), "close" | ""),
+        _ => false,
+    };
+    let all = entries.clone().count() > 0 && entries.clone().all(is_upgrade);
+    match (directive.args[0].value.as_str(), directive.args[1].value.strip_prefix('$')) {
+        ("$http_upgrade", Some(variable)) if all => {
+            reader.upgrade_maps.push(variable.to_owned());
+        }
+        _ => {
+            frame.broken = true;
+            reader
+                .diags
+                .error(&directive.name.place, "\"map\" directive is not supported yet")
+                .expected("only the map for WebSockets is understood")
+                .help("`map $http_upgrade $connection_upgrade { default upgrade; '' close; }`");
+        }
+    }
+}

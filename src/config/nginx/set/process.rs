@@ -1,0 +1,130 @@
+//! What holds for the whole process, though nginx lets parts of it be said of a `location`.
+
+use super::Kind;
+use crate::config::address;
+use crate::config::nginx::frame::{Frame, Said};
+use crate::config::nginx::parser::Directive;
+use crate::config::nginx::reader::Reader;
+use crate::config::nginx::table;
+use crate::config::raw::Word;
+
+impl Frame {
+    /// Notes what a directive says of the whole process.
+    fn say(&mut self, name: &'static str, words: Vec<Word>, directive: &Directive) {
+        self.shared.insert(name, Said { words, place: directive.name.place.clone() });
+    }
+}
+
+pub(in crate::config::nginx) fn user(
+    reader: &mut Reader<'_>,
+    directive: &Directive,
+    frame: &mut Frame,
+) {
+    frame.user = directive.args.first().cloned();
+    if let [user, group] = &directive.args[..]
+        && user.value != group.value
+    {
+        reader
+            .diags
+            .error(&group.place, "a group of its own is not supported yet")
+            .expected("robin takes the user's group")
+            .help("leave the group out");
+    }
+}
+
+pub(in crate::config::nginx) fn shared_time(
+    reader: &mut Reader<'_>,
+    directive: &Directive,
+    frame: &mut Frame,
+) {
+    said_time(reader, Kind::Time, directive, frame);
+}
+
+pub(in crate::config::nginx) fn shared_time_or_zero(
+    reader: &mut Reader<'_>,
+    directive: &Directive,
+    frame: &mut Frame,
+) {
+    said_time(reader, Kind::TimeOrZero, directive, frame);
+}
+
+/// A time; `keepalive_timeout` may have a second one, which is only told to clients.
+fn said_time(reader: &mut Reader<'_>, kind: Kind, directive: &Directive, frame: &mut Frame) {
+    let mut all = true;
+    for word in &directive.args {
+        all &= reader.is(kind, directive, word);
+    }
+    if all && let Some(name) = table::names().find(|name| *name == directive.name.value) {
+        frame.say(name, directive.args[..1].to_vec(), directive);
+    }
+}
+
+pub(in crate::config::nginx) fn resolver(
+    reader: &mut Reader<'_>,
+    directive: &Directive,
+    frame: &mut Frame,
+) {
+    /// Names are looked up once a second whatever is valid for how long, and IPv6 addresses only
+    /// where there are no others.
+    const NO_EFFECT: [&str; 4] = ["valid=", "ipv6=", "ipv4=", "status_zone="];
+    let is_option = |word: &&Word| NO_EFFECT.iter().any(|option| word.value.starts_with(option));
+    let servers: Vec<Word> = directive.args.iter().filter(|w| !is_option(w)).cloned().collect();
+    if servers.is_empty() {
+        reader
+            .diags
+            .error(&directive.name.place, "no name servers defined")
+            .expected("expected an address, as in `127.0.0.11`");
+    }
+    for word in &servers {
+        if address::resolver(&word.value).is_none() {
+            reader
+                .diags
+                .error(&word.place, format!("host not found in resolver \"{}\"", word.value))
+                .expected("expected an address with or without a port, as in `127.0.0.11:53`");
+            return;
+        }
+    }
+    if !servers.is_empty() {
+        frame.say("resolver", servers, directive);
+    }
+}
+
+pub(in crate::config::nginx) fn access_log(
+    reader: &mut Reader<'_>,
+    directive: &Directive,
+    frame: &mut Frame,
+) {
+    let path = &directive.args[0];
+    if path.value == "off" {
+        match directive.args.get(1) {
+            Some(word) => reader.invalid_parameter(directive, word, "expected `;` after `off`"),
+            None => frame.say("access_log", vec![path.clone()], directive),
+        }
+        return;
+    }
+    if path.value.starts_with("syslog:") || path.value.contains('$') {
+        reader
+            .diags
+            .error(&path.place, "an access log that is not a file is not supported yet")
+            .expected("expected a path such as `/var/log/access.log`, `/dev/stdout` or `off`");
+        return;
+    }
+    for word in directive.args.iter().skip(2) {
+        let no_effect = ["buffer=", "flush="].iter().any(|option| word.value.starts_with(option));
+        if ["if=", "gzip"].iter().any(|option| word.value.starts_with(option)) {
+            reader
+                .diags
+                .error(&word.place, format!("\"{}\" is not supported yet", word.value))
+                .expected("robin logs every request, as text");
+        } else if !no_effect {
+            reader.invalid_parameter(directive, word, "expected `buffer=size` or `flush=time`");
+        }
+    }
+    let value = match path.value.as_str() {
+        "/dev/stdout" => "stdout".to_owned(),
+        // A word without a slash would be no path to `resolve`.
+        name if !name.contains('/') => format!("./{name}"),
+        name => name.to_owned(),
+    };
+    frame.say("access_log", vec![Word { value, place: path.place.clone() }], directive);
+}

@@ -1,0 +1,198 @@
+//! The proxy: where to, with which headers, and when the next server is tried.
+
+use super::upstream::bad_address;
+use crate::config::address::{self, BadAddress};
+use crate::config::nginx::frame::{Context, Frame};
+use crate::config::nginx::parser::Directive;
+use crate::config::nginx::reader::Reader;
+use crate::config::raw::{List, Word};
+use crate::config::resolve::leaf::help_with_variable;
+use crate::config::resolve::settings::ALL;
+use crate::config::template::{Template, UnknownVariable};
+
+pub(in crate::config::nginx) fn proxy_pass(
+    reader: &mut Reader<'_>,
+    directive: &Directive,
+    frame: &mut Frame,
+) {
+    let word = &directive.args[0];
+    let text = word.value.as_str();
+    let rest = text.strip_prefix("http://");
+    let problem = if text.contains('$') {
+        Some(("variables in \"proxy_pass\" are not supported yet".to_owned(), "expected a name"))
+    } else {
+        match (rest, address::target(text)) {
+            (Some(_), Ok(_)) => None,
+            (Some(rest), Err(_)) if rest.starts_with("unix:") => {
+                Some((BadAddress::Unix.to_string(), BadAddress::Unix.expected()))
+            }
+            (Some(rest), Err(error)) => {
+                let authority = rest.split('/').next().unwrap_or(rest);
+                Some((bad_address(authority, &error), error.expected()))
+            }
+            (None, Err(error @ BadAddress::Https)) => Some((error.to_string(), error.expected())),
+            (None, _) => {
+                Some(("invalid URL prefix".to_owned(), "expected `http://` before the host"))
+            }
+        }
+    };
+    match problem {
+        None => {
+            reader.targets.push(word.clone());
+            frame.to = Some(word.clone());
+        }
+        Some((message, expected)) => {
+            let diagnostic = reader.diags.error(&word.place, message).expected(expected);
+            if text.contains('$') {
+                diagnostic
+                    .help("a name in `proxy_pass` is looked up all the time, without a variable");
+            }
+            frame.broken = true;
+        }
+    }
+}
+
+pub(in crate::config::nginx) fn proxy_set_header(
+    reader: &mut Reader<'_>,
+    directive: &Directive,
+    frame: &mut Frame,
+) {
+    let [name, value] = &directive.args[..] else { return };
+    let connection = ["connection", "upgrade"].iter().any(|n| name.value.eq_ignore_ascii_case(n));
+    let problem = match Template::parse(&value.value) {
+        // nginx has no sign for a dollar, the template has.
+        _ if value.value.contains("$$") => Some(UnknownVariable { name: String::new(), at: 0 }),
+        // The values of these two are looked at once all maps are known.
+        _ if connection => None,
+        parsed => parsed.err(),
+    };
+    if let Some(unknown) = problem {
+        let message = match &unknown.name[..] {
+            "" => "invalid variable name".to_owned(),
+            name => format!("unknown \"{name}\" variable"),
+        };
+        let diagnostic = reader
+            .diags
+            .error(&value.place, message)
+            .expected("`$` begins the name of a variable, and nothing stands for a dollar sign");
+        help_with_variable(&unknown, diagnostic);
+        return;
+    }
+    frame.headers.push((name.clone(), value.clone()));
+}
+
+pub(in crate::config::nginx) fn proxy_next_upstream(
+    reader: &mut Reader<'_>,
+    directive: &Directive,
+    frame: &mut Frame,
+) {
+    /// All but the statuses.
+    const WORDS: [&str; 6] =
+        ["error", "timeout", "invalid_header", "non_idempotent", "updating", "off"];
+    const STATUSES: [&str; 7] =
+        ["http_403", "http_404", "http_429", "http_500", "http_502", "http_503", "http_504"];
+    let mut statuses = Vec::new();
+    for word in &directive.args {
+        let text = word.value.as_str();
+        if STATUSES.contains(&text) {
+            let value = text["http_".len()..].to_owned();
+            statuses.push(Word { value, place: word.place.clone() });
+        } else if !WORDS.contains(&text) {
+            reader.diags.error(&word.place, format!("invalid value \"{text}\"")).expected(format!(
+                "expected one of {}, {}",
+                WORDS.join(", "),
+                STATUSES.join(", ")
+            ));
+            return;
+        }
+    }
+    let said = |text: &str| directive.args.iter().find(|word| word.value == text);
+    let place = directive.name.place.clone();
+    frame.never_next = said("off").cloned();
+    if frame.never_next.is_none() && (said("error").is_none() || said("timeout").is_none()) {
+        reader
+            .diags
+            .error(
+                &place,
+                "\"proxy_next_upstream\" without \"error\" and \"timeout\" is not supported yet",
+            )
+            .expected("robin always tries the next server after these")
+            .help("write `error timeout` first, or `off`");
+    }
+    let non_idempotent = said("non_idempotent").map_or("off", |_| "on").to_owned();
+    frame.settings.retry_non_idempotent =
+        Some(Word { value: non_idempotent, place: place.clone() });
+    frame.settings.retry_statuses = Some(List { items: statuses, broken: false, place });
+}
+
+impl Reader<'_> {
+    /// Puts what is inherited in nginx's way into settings that are merged in ours.
+    pub(super) fn finish(&mut self, frame: &mut Frame) {
+        if let Some(off) = &frame.never_next {
+            frame.settings.retry_tries =
+                Some(Word { value: "1".to_owned(), place: off.place.clone() });
+        } else {
+            let all = frame.word("0");
+            frame.settings.retry_tries = Some(frame.tries.clone().unwrap_or(all));
+        }
+        if frame.context == Context::Http || !frame.headers.is_empty() {
+            self.finish_headers(frame);
+        }
+    }
+
+    /// A level that sets a header sets all of them: what an outer one said is gone, and nginx's own
+    /// is back, which is `Host`. Connections to upstreams are kept; `Connection` says only whether
+    /// they may become WebSockets.
+    fn finish_headers(&mut self, frame: &mut Frame) {
+        let typed = std::mem::take(&mut frame.headers);
+        let mut headers = vec![(frame.word(ALL), frame.word("off"))];
+        if !typed.iter().any(|(name, _)| name.value.eq_ignore_ascii_case("host")) {
+            headers.push((frame.word("Host"), frame.word("$proxy_host")));
+        }
+        let mut upgrade = false;
+        let mut connection = false;
+        for (name, value) in typed {
+            if name.value.eq_ignore_ascii_case("upgrade") {
+                upgrade = self.is_upgrade(&value);
+            } else if name.value.eq_ignore_ascii_case("connection") {
+                connection = self.is_connection_upgrade(&value);
+            } else {
+                headers.push((name, value));
+            }
+        }
+        let websocket = if upgrade && connection { "on" } else { "off" };
+        frame.settings.websocket = Some(frame.word(websocket));
+        frame.settings.headers = headers;
+    }
+
+    fn is_upgrade(&mut self, value: &Word) -> bool {
+        let passes = matches!(value.value.as_str(), "$http_upgrade" | "${http_upgrade}")
+            || value.value.eq_ignore_ascii_case("websocket");
+        if !passes && !value.value.is_empty() {
+            self.diags
+                .error(&value.place, "this value of \"Upgrade\" is not supported yet")
+                .expected("expected `$http_upgrade`");
+        }
+        passes
+    }
+
+    fn is_connection_upgrade(&mut self, value: &Word) -> bool {
+        let Some(variable) = value.value.strip_prefix('$') else {
+            if value.value.contains('$') {
+                self.diags
+                    .error(&value.place, "this value of \"Connection\" is not supported yet")
+                    .expected("expected `\"\"`, `upgrade` or the variable of a map");
+            }
+            return value.value.eq_ignore_ascii_case("upgrade");
+        };
+        let name = variable.strip_prefix('{').and_then(|v| v.strip_suffix('}')).unwrap_or(variable);
+        let known = name == "http_connection" || self.upgrade_maps.iter().any(|map| map == name);
+        if !known {
+            self.diags
+                .error(&value.place, format!("unknown \"{name}\" variable"))
+                .expected("expected the variable of a map for WebSockets")
+                .help("`map $http_upgrade $connection_upgrade { default upgrade; '' close; }`");
+        }
+        known
+    }
+}

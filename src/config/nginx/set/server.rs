@@ -1,0 +1,119 @@
+//! `listen` and `server_name`.
+
+use crate::config::address::{self, BadAddress, HTTP_PORT};
+use crate::config::model::Host;
+use crate::config::nginx::frame::Frame;
+use crate::config::nginx::parser::Directive;
+use crate::config::nginx::reader::Reader;
+use crate::config::raw::{List, Word};
+
+/// Parameters of a socket that the system or robin chooses well.
+const NO_EFFECT: [&str; 11] = [
+    "backlog=",
+    "rcvbuf=",
+    "sndbuf=",
+    "setfib=",
+    "fastopen=",
+    "accept_filter=",
+    "so_keepalive=",
+    "ipv6only=on",
+    "reuseport",
+    "deferred",
+    "bind",
+];
+/// What asks for more than plain HTTP/1.1.
+const LATER: [&str; 6] = ["ssl", "http2", "quic", "spdy", "proxy_protocol", "ipv6only=off"];
+
+pub(in crate::config::nginx) fn listen(
+    reader: &mut Reader<'_>,
+    directive: &Directive,
+    frame: &mut Frame,
+) {
+    let typed = &directive.args[0];
+    let value = match (typed.value.as_str(), address::host(&typed.value)) {
+        // An address without a port has nginx's.
+        (text @ "*", _) | (text, Ok(Host::Address(_))) => format!("{text}:{HTTP_PORT}"),
+        (text, _) => text.to_owned(),
+    };
+    let word = Word { value, place: typed.place.clone() };
+    match parameters(reader, directive) {
+        Some(true) => frame.default_at.push(word.clone()),
+        Some(false) => {}
+        None => frame.broken = true,
+    }
+    let Err(error) = address::listen(&word.value) else {
+        return frame.listen.push(word);
+    };
+    frame.broken = true;
+    let text = &typed.value;
+    let message = match &error {
+        BadAddress::Port(_) => format!("invalid port in \"{text}\" of the \"listen\" directive"),
+        BadAddress::Unix => error.to_string(),
+        _ => format!("host not found in \"{text}\" of the \"listen\" directive"),
+    };
+    reader
+        .diags
+        .error(&typed.place, message)
+        .expected("expected a port, `address:port` or `[address]:port`");
+}
+
+/// Whether `default_server` is among the parameters of `listen`; none when one is refused.
+fn parameters(reader: &mut Reader<'_>, directive: &Directive) -> Option<bool> {
+    let mut default = false;
+    let mut refused = false;
+    for word in &directive.args[1..] {
+        let text = word.value.as_str();
+        let has_no_effect =
+            |known: &&str| *known == text || (known.ends_with('=') && text.starts_with(*known));
+        if matches!(text, "default_server" | "default") {
+            default = true;
+        } else if LATER.contains(&text) {
+            reader
+                .diags
+                .error(&word.place, format!("\"{text}\" of \"listen\" is not supported yet"))
+                .expected("robin listens for plain HTTP/1.1")
+                .help("let something before it do so, and listen on port 80");
+            refused = true;
+        } else if !NO_EFFECT.iter().any(has_no_effect) {
+            // Behind a missing `;` each word would be another mistake: one tells enough.
+            reader.invalid_parameter(directive, word, "expected `default_server` or `;`");
+            return None;
+        }
+    }
+    (!refused).then_some(default)
+}
+
+pub(in crate::config::nginx) fn server_name(
+    reader: &mut Reader<'_>,
+    directive: &Directive,
+    frame: &mut Frame,
+) {
+    let place = directive.name.place.clone();
+    let mut list = frame.names.take().unwrap_or(List { items: Vec::new(), broken: false, place });
+    for word in &directive.args {
+        let named = |value: &str| Word { value: value.to_owned(), place: word.place.clone() };
+        let text = word.value.as_str();
+        let kind = match text {
+            // A request without a host goes to the default of its address.
+            "" => continue,
+            text if text.starts_with('~') => "a regular expression",
+            text if text.starts_with('$') => "a variable",
+            text if text.ends_with(".*") => "a wildcard at the end",
+            text if text.starts_with('.') => {
+                list.items.push(named(&text[1..]));
+                list.items.push(named(&format!("*{text}")));
+                continue;
+            }
+            text => {
+                list.items.push(named(text));
+                continue;
+            }
+        };
+        reader
+            .diags
+            .error(&word.place, format!("{kind} in \"server_name\" is not supported yet"))
+            .expected("expected a name such as `example.org` or `*.example.org`");
+        frame.broken = true;
+    }
+    frame.names = Some(list);
+}
