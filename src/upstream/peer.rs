@@ -5,11 +5,10 @@
 //! reads or counts is atomic; the rest is behind locks that only reports, probes and
 //! publications take.
 
-use std::any::Any;
 use std::net::SocketAddr;
 use std::ops::Deref;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -122,7 +121,6 @@ pub(super) struct Live {
     /// With the moment it began.
     presence: watch::Sender<(Presence, Tick)>,
     probe: Mutex<ProbeRecord>,
-    slot: OnceLock<Box<dyn Any + Send + Sync>>,
 }
 
 impl Live {
@@ -138,7 +136,6 @@ impl Live {
             requests: AtomicU64::new(0),
             presence: watch::Sender::new((presence, now)),
             probe: Mutex::new(ProbeRecord { verdict, since: now, passed: false, last: None }),
-            slot: OnceLock::new(),
         }
     }
 }
@@ -210,12 +207,6 @@ impl Peer {
     #[must_use]
     pub fn full(&self) -> bool {
         self.member.max_conns != 0 && self.in_flight() >= self.member.max_conns
-    }
-
-    /// What the plumbing builds once for each peer and finds again here.
-    #[must_use]
-    pub fn slot(&self) -> &OnceLock<Box<dyn Any + Send + Sync>> {
-        &self.live.slot
     }
 
     /// Whether it has left DNS and no connect has succeeded since.

@@ -387,15 +387,6 @@ async fn many_wishes_for_a_refresh_are_one() {
 }
 
 #[test]
-fn the_slot_belongs_to_the_peer_and_survives_a_publication() {
-    let u = upstream(&[member(1)]);
-    u.peers()[0].slot().get_or_init(|| Box::new(42_u32));
-    u.publish(&[Member { weight: 2, ..member(1) }], at(1));
-    let kept = u.peers()[0].slot().get().and_then(|any| any.downcast_ref::<u32>().copied());
-    assert_eq!(kept, Some(42));
-}
-
-#[test]
 fn the_snapshot_says_how_each_peer_stands_and_since_when() {
     let gone = Member { absent: true, ..member(4) };
     let backup = Member { tier: Tier::Backup, ..member(5) };
