@@ -3,10 +3,15 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use super::diagnostics::quote;
-use super::model::Host;
+use super::model::{Host, ListenAddress};
 
 /// The port of an address that has none.
 pub(crate) const HTTP_PORT: u16 = 80;
+/// The port of `https`.
+pub(crate) const HTTPS_PORT: u16 = 443;
+
+/// The longest path that a socket can have on Linux (unix(7)).
+const LONGEST_UNIX: usize = 107;
 
 /// Why a word is no address.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -71,6 +76,8 @@ impl BadAddress {
 /// Where a route leads when it is not the name of an upstream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Target {
+    /// Whether it begins with `https://`.
+    pub tls: bool,
     /// The host as written, with brackets where it has them.
     pub host_text: String,
     /// The host.
@@ -102,8 +109,11 @@ pub(crate) fn server(text: &str) -> Result<(Host, Option<u16>), BadAddress> {
 /// # Errors
 /// [`BadAddress`] says what is wrong with it.
 pub(crate) fn target(text: &str) -> Result<Target, BadAddress> {
-    refuse_scheme(text)?;
-    let rest = text.strip_prefix("http://").unwrap_or(text);
+    let https = text.strip_prefix("https://");
+    if https.is_none() {
+        refuse_scheme(text)?;
+    }
+    let rest = https.or_else(|| text.strip_prefix("http://")).unwrap_or(text);
     let (authority, uri) = match rest.find('/') {
         Some(slash) => (&rest[..slash], Some(&rest[slash..])),
         None => (rest, None),
@@ -113,28 +123,30 @@ pub(crate) fn target(text: &str) -> Result<Target, BadAddress> {
     }
     let (name, port) = split_port(authority)?;
     let host = host(name)?;
-    Ok(Target { host_text: name.to_owned(), host, port, uri: uri.map(str::to_owned) })
+    let uri = uri.map(str::to_owned);
+    Ok(Target { tls: https.is_some(), host_text: name.to_owned(), host, port, uri })
 }
 
 /// Reads an address to listen on: `80`, `127.0.0.1:80`, `*:80`, `[::]:80`.
 ///
 /// # Errors
 /// [`BadAddress`] says what is wrong with it.
-pub(crate) fn listen(text: &str) -> Result<SocketAddr, BadAddress> {
-    if text.starts_with("unix:") {
-        return Err(BadAddress::Unix);
+pub(crate) fn listen(text: &str) -> Result<ListenAddress, BadAddress> {
+    if let Some(path) = text.strip_prefix("unix:") {
+        let sound = path.starts_with('/') && path.len() <= LONGEST_UNIX;
+        return sound.then(|| ListenAddress::Unix(path.into())).ok_or(BadAddress::Unix);
     }
     if text.bytes().all(|b| b.is_ascii_digit()) {
-        return Ok((Ipv4Addr::UNSPECIFIED, port(text)?).into());
+        return Ok(ListenAddress::Tcp((Ipv4Addr::UNSPECIFIED, port(text)?).into()));
     }
     let not = || BadAddress::Listen(text.to_owned());
     let (name, port) = split_port(text)?;
     let port = port.ok_or_else(not)?;
     if name == "*" {
-        return Ok((Ipv4Addr::UNSPECIFIED, port).into());
+        return Ok(ListenAddress::Tcp((Ipv4Addr::UNSPECIFIED, port).into()));
     }
     match host(name) {
-        Ok(Host::Address(address)) => Ok((address, port).into()),
+        Ok(Host::Address(address)) => Ok(ListenAddress::Tcp((address, port).into())),
         Err(error @ (BadAddress::Ipv4(_) | BadAddress::Ipv6(_))) => Err(error),
         _ => Err(not()),
     }

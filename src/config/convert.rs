@@ -7,8 +7,8 @@ use serde_yaml::{Mapping, Value};
 
 use super::env::escape;
 use super::model::{
-    AccessLog, Config, HealthCheck, Host, Method, PathMatch, Probe, Route, RouteSettings,
-    ServerHeader, Tier, Upstream, UpstreamServer, VirtualServer,
+    AccessLog, Action, Config, HealthCheck, Host, Method, PathMatch, Probe, Proxy, ProxyTarget,
+    Route, RouteSettings, ServerHeader, Tier, Upstream, UpstreamServer, VirtualServer,
 };
 use super::resolve::settings::{ALL, defaults};
 use super::words::{PrintStatuses, print_duration, print_size};
@@ -162,9 +162,9 @@ fn shared<'a>(mut routes: impl Iterator<Item = &'a Route>) -> Option<&'a RouteSe
 
 fn virtual_server(server: &VirtualServer, config: &Config, said: bool) -> Value {
     let mut entries = Mapping::new();
-    let listen = list(server.listen.iter().map(|address| address.to_string().into()));
+    let listen = list(server.listen.iter().map(|listen| listen.address.to_string().into()));
     entries.insert("listen".into(), listen);
-    entries.insert("names".into(), list(server.names.iter().map(|name| name.as_str().into())));
+    entries.insert("names".into(), list(server.names.iter().map(|name| text(&name.to_string()))));
     let shared = shared(server.routes.iter()).filter(|_| !said);
     if let Some(shared) = shared {
         settings(shared, &mut entries);
@@ -179,13 +179,19 @@ fn virtual_server(server: &VirtualServer, config: &Config, said: bool) -> Value 
 fn path(path: &PathMatch) -> String {
     match path {
         PathMatch::Exact(path) => format!("= {path}"),
-        PathMatch::Prefix(path) => path.clone(),
+        PathMatch::Prefix(path) | PathMatch::Named(path) => path.clone(),
+        PathMatch::PrefixOnly(path) => format!("^~ {path}"),
+        PathMatch::Pattern(pattern) if pattern.is_caseless() => format!("~* {}", pattern.text()),
+        PathMatch::Pattern(pattern) => format!("~ {}", pattern.text()),
+        PathMatch::If => String::new(),
     }
 }
 
 fn route(route: &Route, config: &Config, said: bool) -> Value {
-    let upstream = &config.upstreams[route.upstream].name;
-    let to = format!("{upstream}{}", route.uri.as_deref().unwrap_or(""));
+    let to = match &route.action {
+        Action::Proxy(proxy) => target(proxy, config),
+        _ => String::new(),
+    };
     if said {
         return text(&to);
     }
@@ -193,6 +199,15 @@ fn route(route: &Route, config: &Config, said: bool) -> Value {
     entries.insert("to".into(), text(&to));
     settings(&route.settings, &mut entries);
     Value::Mapping(entries)
+}
+
+fn target(proxy: &Proxy, config: &Config) -> String {
+    let scheme = if proxy.tls { "https://" } else { "" };
+    let uri = proxy.uri.as_deref().unwrap_or("");
+    match &proxy.to {
+        ProxyTarget::Upstream(index) => format!("{scheme}{}{uri}", config.upstreams[*index].name),
+        ProxyTarget::Template(template) => template.to_string(),
+    }
 }
 
 /// Whether merging these headers into the defaults gives these headers.
@@ -232,6 +247,6 @@ fn settings(settings: &RouteSettings, entries: &mut Mapping) {
     );
     put("client_max_body_size", print_size(settings.client_max_body_bytes).into());
     put("websocket", settings.websocket.into());
-    put("server_header", (settings.server_header == ServerHeader::Robin).into());
+    put("server_header", (settings.server_header != ServerHeader::Off).into());
     put("error_details", settings.error_details.into());
 }

@@ -263,6 +263,8 @@ pub struct Diagnostics {
     list: Vec<Diagnostic>,
     /// How many are printed; none prints all.
     most: Option<usize>,
+    /// The variables that the configuration makes itself, known before any template is read.
+    pub(super) scope: super::template::Scope,
 }
 
 impl std::error::Error for Diagnostics {}

@@ -10,6 +10,7 @@ pub mod diagnostics;
 mod env;
 pub mod model;
 mod nginx;
+pub mod pattern;
 mod raw;
 mod resolve;
 pub mod template;

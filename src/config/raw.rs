@@ -61,9 +61,41 @@ pub(crate) struct List<T> {
     pub place: Place,
 }
 
+/// A name with its arguments and, in braces, what belongs to it: nginx's form of a setting, which
+/// YAML writes as a key with one text or a list of them.
+#[derive(Clone, Debug)]
+pub(crate) struct Statement {
+    /// Its name.
+    pub name: Word,
+    /// What follows the name.
+    pub args: Vec<Word>,
+    /// What stands in braces; none where a `;` ends it.
+    pub block: Option<Vec<Statement>>,
+}
+
+/// A step of the rewrite module, in the order of the file.
+#[derive(Clone, Debug)]
+pub(crate) enum Step {
+    /// `set`, `rewrite`, `return`, `break`.
+    Statement(Statement),
+    /// `if (…) { … }`.
+    If {
+        /// What stands in the brackets.
+        condition: Vec<Word>,
+        /// What stands in the braces, as a route without a path of its own.
+        route: Box<Route>,
+    },
+}
+
 /// A whole configuration.
 #[derive(Debug)]
 pub(crate) struct Config {
+    /// `map`, `geo`, `split_clients`, `log_format`: what all of it may refer to.
+    pub declarations: Vec<Statement>,
+    /// `pid`.
+    pub pid: Option<Word>,
+    /// `error_log`: the file, and the level.
+    pub error_log: Option<(Word, Option<Word>)>,
     /// `threads`.
     pub threads: Option<Word>,
     /// `user`.
@@ -187,12 +219,11 @@ pub(crate) struct HealthCheck {
 #[derive(Debug)]
 pub(crate) struct VirtualServer {
     /// `listen`.
-    pub listen: Option<List<Word>>,
-    /// nginx's `default_server`: those of `listen` at which this one is the default, though it may
-    /// not be the first. YAML has no word for it.
-    pub default_at: Vec<Word>,
+    pub listen: Option<List<Listen>>,
     /// `names`.
     pub names: Option<List<Word>>,
+    /// What runs before a route is looked for.
+    pub program: Vec<Step>,
     /// `routes`.
     pub routes: Option<List<Route>>,
     /// Settings for each of its routes; none in the short form, where the top's are the same.
@@ -203,19 +234,53 @@ pub(crate) struct VirtualServer {
     pub broken: bool,
 }
 
+/// An entry of `listen`.
+#[derive(Clone, Debug)]
+pub(crate) struct Listen {
+    /// The address.
+    pub address: Word,
+    /// nginx's `default_server`. YAML has no word for it: there the first in the file is the default.
+    pub default: Option<Word>,
+    /// `ssl`.
+    pub tls: Option<Word>,
+    /// `http2`.
+    pub http2: Option<Word>,
+}
+
+impl Listen {
+    /// An entry that says nothing but its address.
+    pub(crate) fn at(address: Word) -> Self {
+        Self { address, default: None, tls: None, http2: None }
+    }
+}
+
 /// An entry of `routes`.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Route {
-    /// Which paths, as typed: `/path` or `= /path`.
+    /// Which paths, as typed: `/path`, `= /path`, `^~ /path`, `~ pattern`, `~* pattern` or `@name`.
     pub path: Word,
-    /// Where to; none where that could not be read and was reported.
+    /// Whether it is internal.
+    pub internal: Option<Word>,
+    /// Where to; none for a route that serves files, and where it was reported.
     pub to: Option<Word>,
+    /// What runs once it is chosen.
+    pub program: Vec<Step>,
+    /// The routes inside of it.
+    pub routes: Vec<Route>,
     /// Its own settings.
     pub settings: Settings,
 }
 
+impl Route {
+    /// A route that says nothing but its path.
+    pub(crate) fn at(path: Word) -> Self {
+        let (program, routes) = (Vec::new(), Vec::new());
+        Self { path, internal: None, to: None, program, routes, settings: Settings::default() }
+    }
+}
+
 /// What may be set for everything, for a virtual server, for a route; the innermost wins.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Settings {
     /// `headers`: names with templates.
     pub headers: Vec<(Word, Word)>,
@@ -241,4 +306,24 @@ pub(crate) struct Settings {
     pub server_header: Option<Word>,
     /// `error_details`.
     pub error_details: Option<Word>,
+    /// Settings that both doors write in nginx's words: of one name, all of them replace what an
+    /// outer level says.
+    pub statements: Vec<Statement>,
+}
+
+impl Settings {
+    /// All statements of a name, in their order.
+    pub(crate) fn all(&self, name: &str) -> impl Iterator<Item = &Statement> {
+        self.statements.iter().filter(move |statement| statement.name.value == name)
+    }
+
+    /// The last statement of a name.
+    pub(crate) fn last(&self, name: &str) -> Option<&Statement> {
+        self.statements.iter().rfind(|statement| statement.name.value == name)
+    }
+
+    /// The only argument of a statement.
+    pub(crate) fn word(&self, name: &str) -> Option<&Word> {
+        self.last(name).and_then(|statement| statement.args.first())
+    }
 }

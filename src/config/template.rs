@@ -1,99 +1,355 @@
-//! Header values with `$variables`: which there are, and how a text with them is taken apart.
+//! Texts with `$variables`: which there are, and how a text with them is taken apart.
 //!
 //! What a variable stands for in one request is decided in `exchange`; this file knows names
 //! only, so that an unknown one is found before the start. Names and meanings are nginx's;
-//! `$forwarded_for`, `$forwarded_proto` and `$forwarded_host` are ours and heed `trust:`.
+//! `$forwarded_for`, `$forwarded_proto`, `$forwarded_host` and `$real_ip` are ours and heed `trust:`.
 
+use std::collections::HashMap;
 use std::fmt;
+use std::sync::Arc;
+
+use http::HeaderName;
+
+/// A variable with a fixed name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Known {
+    /// `$args`: the query without its question mark.
+    Args,
+    /// The client's address, 4 or 16 bytes.
+    BinaryRemoteAddr,
+    /// Bytes sent of the answer's body.
+    BodyBytesSent,
+    /// Bytes sent to the client for this request.
+    BytesSent,
+    /// The number of the client's connection.
+    Connection,
+    /// How many requests the connection has had, this one counted.
+    ConnectionRequests,
+    /// Seconds since the connection was made, with milliseconds.
+    ConnectionTime,
+    /// The request's `Content-Length`.
+    ContentLength,
+    /// The request's `Content-Type`.
+    ContentType,
+    /// The route's `root` or `alias`.
+    DocumentRoot,
+    /// The same as `$uri`.
+    DocumentUri,
+    /// As `$proxy_add_x_forwarded_for` for a trusted client, else `$remote_addr`.
+    ForwardedFor,
+    /// A trusted client's `X-Forwarded-Host`, else `$http_host`.
+    ForwardedHost,
+    /// A trusted client's `X-Forwarded-Proto`, else `$scheme`.
+    ForwardedProto,
+    /// Length before packing by length after it.
+    GzipRatio,
+    /// The host asked for, lower case, without a port; without one `$server_name`.
+    Host,
+    /// The machine's name.
+    Hostname,
+    /// `on` over TLS, else empty.
+    Https,
+    /// `?` where there is a query, else empty.
+    IsArgs,
+    /// Always `0`: no rate is limited.
+    LimitRate,
+    /// The time in seconds, with milliseconds.
+    Msec,
+    /// robin's version.
+    NginxVersion,
+    /// The process id.
+    Pid,
+    /// `p` for a pipelined request, else `.`.
+    Pipe,
+    /// The client's `X-Forwarded-For` with `$remote_addr` appended.
+    ProxyAddXForwardedFor,
+    /// Host and port of the route's target as written.
+    ProxyHost,
+    /// The port of the route's target, or its scheme's.
+    ProxyPort,
+    /// The same as `$args`.
+    QueryString,
+    /// A trusted client's `X-Real-IP`, else `$remote_addr`.
+    RealIp,
+    /// The address of the client's end of the connection.
+    RealipRemoteAddr,
+    /// Its port.
+    RealipRemotePort,
+    /// The route's root with its symbolic links resolved.
+    RealpathRoot,
+    /// The address of the client's end of the connection.
+    RemoteAddr,
+    /// Its port.
+    RemotePort,
+    /// The user name of Basic authentication.
+    RemoteUser,
+    /// The request line as the client sent it.
+    Request,
+    /// The request's body, if it was read into memory.
+    RequestBody,
+    /// The file that holds the request's body.
+    RequestBodyFile,
+    /// `OK` if the request was completed, else empty.
+    RequestCompletion,
+    /// The path of the file that the request asks for.
+    RequestFilename,
+    /// 32 hexadecimal digits, random for each request.
+    RequestId,
+    /// Bytes of the request: line, headers and body.
+    RequestLength,
+    /// The method.
+    RequestMethod,
+    /// The port that the client asked for.
+    RequestPort,
+    /// Seconds since the request's first byte, with milliseconds.
+    RequestTime,
+    /// Path and query as the client sent them.
+    RequestUri,
+    /// `http` or `https`.
+    Scheme,
+    /// Our end of the connection.
+    ServerAddr,
+    /// The first name of the virtual server.
+    ServerName,
+    /// The port of our end of the connection.
+    ServerPort,
+    /// `HTTP/1.1` and so on.
+    ServerProtocol,
+    /// The cipher suite of the connection.
+    SslCipher,
+    /// `TLSv1.2` or `TLSv1.3`.
+    SslProtocol,
+    /// The name that the client asked for by SNI.
+    SslServerName,
+    /// `r` where the TLS session was resumed, else `.`.
+    SslSessionReused,
+    /// The answer's status.
+    Status,
+    /// Local time as in ISO 8601.
+    TimeIso8601,
+    /// Local time as in the combined log format.
+    TimeLocal,
+    /// The peers that were tried.
+    UpstreamAddr,
+    /// Bytes read from each peer.
+    UpstreamBytesReceived,
+    /// Bytes sent to each peer.
+    UpstreamBytesSent,
+    /// Always empty: there is no cache.
+    UpstreamCacheStatus,
+    /// Seconds to connect to each peer.
+    UpstreamConnectTime,
+    /// Seconds until each peer's head of an answer.
+    UpstreamHeaderTime,
+    /// Bytes of each peer's body.
+    UpstreamResponseLength,
+    /// Seconds until the end of each peer's answer.
+    UpstreamResponseTime,
+    /// The status of each peer.
+    UpstreamStatus,
+    /// The normalized path, as rewritten.
+    Uri,
+}
+
+const KNOWN: &[(&str, Known)] = &[
+    ("args", Known::Args),
+    ("binary_remote_addr", Known::BinaryRemoteAddr),
+    ("body_bytes_sent", Known::BodyBytesSent),
+    ("bytes_sent", Known::BytesSent),
+    ("connection", Known::Connection),
+    ("connection_requests", Known::ConnectionRequests),
+    ("connection_time", Known::ConnectionTime),
+    ("content_length", Known::ContentLength),
+    ("content_type", Known::ContentType),
+    ("document_root", Known::DocumentRoot),
+    ("document_uri", Known::DocumentUri),
+    ("forwarded_for", Known::ForwardedFor),
+    ("forwarded_host", Known::ForwardedHost),
+    ("forwarded_proto", Known::ForwardedProto),
+    ("gzip_ratio", Known::GzipRatio),
+    ("host", Known::Host),
+    ("hostname", Known::Hostname),
+    ("https", Known::Https),
+    ("is_args", Known::IsArgs),
+    ("limit_rate", Known::LimitRate),
+    ("msec", Known::Msec),
+    ("nginx_version", Known::NginxVersion),
+    ("pid", Known::Pid),
+    ("pipe", Known::Pipe),
+    ("proxy_add_x_forwarded_for", Known::ProxyAddXForwardedFor),
+    ("proxy_host", Known::ProxyHost),
+    ("proxy_port", Known::ProxyPort),
+    ("query_string", Known::QueryString),
+    ("real_ip", Known::RealIp),
+    ("realip_remote_addr", Known::RealipRemoteAddr),
+    ("realip_remote_port", Known::RealipRemotePort),
+    ("realpath_root", Known::RealpathRoot),
+    ("remote_addr", Known::RemoteAddr),
+    ("remote_port", Known::RemotePort),
+    ("remote_user", Known::RemoteUser),
+    ("request", Known::Request),
+    ("request_body", Known::RequestBody),
+    ("request_body_file", Known::RequestBodyFile),
+    ("request_completion", Known::RequestCompletion),
+    ("request_filename", Known::RequestFilename),
+    ("request_id", Known::RequestId),
+    ("request_length", Known::RequestLength),
+    ("request_method", Known::RequestMethod),
+    ("request_port", Known::RequestPort),
+    ("request_time", Known::RequestTime),
+    ("request_uri", Known::RequestUri),
+    ("scheme", Known::Scheme),
+    ("server_addr", Known::ServerAddr),
+    ("server_name", Known::ServerName),
+    ("server_port", Known::ServerPort),
+    ("server_protocol", Known::ServerProtocol),
+    ("ssl_cipher", Known::SslCipher),
+    ("ssl_protocol", Known::SslProtocol),
+    ("ssl_server_name", Known::SslServerName),
+    ("ssl_session_reused", Known::SslSessionReused),
+    ("status", Known::Status),
+    ("time_iso8601", Known::TimeIso8601),
+    ("time_local", Known::TimeLocal),
+    ("upstream_addr", Known::UpstreamAddr),
+    ("upstream_bytes_received", Known::UpstreamBytesReceived),
+    ("upstream_bytes_sent", Known::UpstreamBytesSent),
+    ("upstream_cache_status", Known::UpstreamCacheStatus),
+    ("upstream_connect_time", Known::UpstreamConnectTime),
+    ("upstream_header_time", Known::UpstreamHeaderTime),
+    ("upstream_response_length", Known::UpstreamResponseLength),
+    ("upstream_response_time", Known::UpstreamResponseTime),
+    ("upstream_status", Known::UpstreamStatus),
+    ("uri", Known::Uri),
+];
 
 /// What a variable stands for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Variable {
-    /// `$host`: the host asked for, lower case, without a port.
-    Host,
-    /// `$remote_addr`: the address of the client's end of the connection.
-    RemoteAddr,
-    /// `$remote_port`.
-    RemotePort,
-    /// `$server_addr`: our end of the connection.
-    ServerAddr,
-    /// `$server_port`.
-    ServerPort,
-    /// `$server_name`: the first name of the virtual server.
-    ServerName,
-    /// `$scheme`: `http` or `https`.
-    Scheme,
-    /// `$request_method`.
-    RequestMethod,
-    /// `$request_uri`: the path and query as the client sent them.
-    RequestUri,
-    /// `$uri`: the normalized path.
-    Uri,
-    /// `$args`: the query without its question mark.
-    Args,
-    /// `$server_protocol`: `HTTP/1.1` and so on.
-    ServerProtocol,
-    /// `$request_id`: 32 hexadecimal digits, random for each request.
-    RequestId,
-    /// `$proxy_host`: host and port of the route's target as written.
-    ProxyHost,
-    /// `$proxy_add_x_forwarded_for`: the client's `X-Forwarded-For` with `$remote_addr` appended.
-    ProxyAddXForwardedFor,
-    /// `$forwarded_for`: as `$proxy_add_x_forwarded_for` for a trusted client, else `$remote_addr`.
-    ForwardedFor,
-    /// `$forwarded_proto`: a trusted client's `X-Forwarded-Proto`, else `$scheme`.
-    ForwardedProto,
-    /// `$forwarded_host`: a trusted client's `X-Forwarded-Host`, else `$http_host`.
-    ForwardedHost,
-    /// `$real_ip`: a trusted client's `X-Real-IP`, else `$remote_addr`.
-    RealIp,
+    /// One with a fixed name.
+    Known(Known),
     /// `$http_NAME`: the request header `NAME`, lower case, with `_` for `-`.
-    Header(http::HeaderName),
+    Header(HeaderName),
+    /// `$sent_http_NAME`: a header of the answer.
+    SentHeader(HeaderName),
+    /// `$sent_trailer_NAME`.
+    SentTrailer(HeaderName),
+    /// `$upstream_http_NAME`: a header of the last peer's answer.
+    UpstreamHeader(HeaderName),
+    /// `$upstream_trailer_NAME`.
+    UpstreamTrailer(HeaderName),
+    /// `$upstream_cookie_NAME`: a cookie that the last peer set.
+    UpstreamCookie(String),
+    /// `$arg_NAME`: an argument of the query.
+    Arg(String),
+    /// `$cookie_NAME`.
+    Cookie(String),
+    /// `$1` to `$9`: a group of the last pattern that matched.
+    Capture(u8),
+    /// One that the configuration makes, by its slot.
+    Own {
+        /// Its name.
+        name: Arc<str>,
+        /// Its position in the configuration's list.
+        slot: usize,
+    },
 }
 
-const NAMED: [(&str, Variable); 19] = [
-    ("args", Variable::Args),
-    ("forwarded_for", Variable::ForwardedFor),
-    ("forwarded_host", Variable::ForwardedHost),
-    ("forwarded_proto", Variable::ForwardedProto),
-    ("host", Variable::Host),
-    ("proxy_add_x_forwarded_for", Variable::ProxyAddXForwardedFor),
-    ("proxy_host", Variable::ProxyHost),
-    ("real_ip", Variable::RealIp),
-    ("remote_addr", Variable::RemoteAddr),
-    ("remote_port", Variable::RemotePort),
-    ("request_id", Variable::RequestId),
-    ("request_method", Variable::RequestMethod),
-    ("request_uri", Variable::RequestUri),
-    ("scheme", Variable::Scheme),
-    ("server_addr", Variable::ServerAddr),
-    ("server_name", Variable::ServerName),
-    ("server_port", Variable::ServerPort),
-    ("server_protocol", Variable::ServerProtocol),
-    ("uri", Variable::Uri),
-];
+/// Which variables a text may name beside nginx's.
+#[derive(Clone, Debug, Default)]
+pub struct Scope {
+    own: HashMap<String, usize>,
+}
 
-impl Variable {
-    /// Every name without `http_NAME`, for "did you mean".
-    pub fn names() -> impl Iterator<Item = &'static str> {
-        NAMED.iter().map(|(name, _)| *name)
+impl Scope {
+    /// The slot of a name, made if it is new.
+    pub fn declare(&mut self, name: &str) -> usize {
+        let next = self.own.len();
+        *self.own.entry(name.to_ascii_lowercase()).or_insert(next)
     }
 
-    fn parse(name: &str) -> Option<Self> {
-        if let Some((_, variable)) = NAMED.iter().find(|(n, _)| *n == name) {
-            return Some(variable.clone());
+    /// The slot of a name.
+    #[must_use]
+    pub fn slot(&self, name: &str) -> Option<usize> {
+        self.own.get(&name.to_ascii_lowercase()).copied()
+    }
+
+    /// The names of the configuration's own variables.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.own.keys().map(String::as_str)
+    }
+}
+
+/// Whether nginx has a variable of this name, other than by a prefix such as `http_`.
+#[must_use]
+pub fn is_known(name: &str) -> bool {
+    KNOWN.iter().any(|(known, _)| known.eq_ignore_ascii_case(name))
+}
+
+impl Variable {
+    /// Every fixed name, for "did you mean".
+    pub fn names() -> impl Iterator<Item = &'static str> {
+        KNOWN.iter().map(|(name, _)| *name)
+    }
+
+    /// The variable of a name in a scope.
+    #[must_use]
+    pub fn parse(name: &str, scope: &Scope) -> Option<Self> {
+        // As in nginx, capitals do not matter.
+        let name = &name.to_ascii_lowercase()[..];
+        if let Some(slot) = scope.slot(name) {
+            return Some(Self::Own { name: name.into(), slot });
         }
-        let header = name.strip_prefix("http_").filter(|n| !n.is_empty())?;
-        header.replace('_', "-").parse().ok().map(Self::Header)
+        if let Ok(group @ 1..=9) = name.parse() {
+            return Some(Self::Capture(group));
+        }
+        if let Some((_, known)) = KNOWN.iter().find(|(n, _)| *n == name) {
+            return Some(Self::Known(*known));
+        }
+        let after = |prefix| name.strip_prefix(prefix).filter(|rest: &&str| !rest.is_empty());
+        let header = |name: &str| name.replace('_', "-").parse().ok();
+        if let Some(name) = after("http_") {
+            return header(name).map(Self::Header);
+        }
+        if let Some(name) = after("sent_http_") {
+            return header(name).map(Self::SentHeader);
+        }
+        if let Some(name) = after("sent_trailer_") {
+            return header(name).map(Self::SentTrailer);
+        }
+        if let Some(name) = after("upstream_http_") {
+            return header(name).map(Self::UpstreamHeader);
+        }
+        if let Some(name) = after("upstream_trailer_") {
+            return header(name).map(Self::UpstreamTrailer);
+        }
+        if let Some(name) = after("upstream_cookie_") {
+            return Some(Self::UpstreamCookie(name.to_owned()));
+        }
+        if let Some(name) = after("cookie_") {
+            return Some(Self::Cookie(name.to_owned()));
+        }
+        after("arg_").map(|name| Self::Arg(name.to_owned()))
     }
 }
 
 impl fmt::Display for Variable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut header = |prefix: &str, name: &HeaderName| {
+            write!(f, "{prefix}{}", name.as_str().replace('-', "_"))
+        };
         match self {
-            Self::Header(name) => write!(f, "http_{}", name.as_str().replace('-', "_")),
-            named => {
-                let entry = NAMED.iter().find(|(_, variable)| variable == named);
+            Self::Header(name) => header("http_", name),
+            Self::SentHeader(name) => header("sent_http_", name),
+            Self::SentTrailer(name) => header("sent_trailer_", name),
+            Self::UpstreamHeader(name) => header("upstream_http_", name),
+            Self::UpstreamTrailer(name) => header("upstream_trailer_", name),
+            Self::UpstreamCookie(name) => write!(f, "upstream_cookie_{name}"),
+            Self::Arg(name) => write!(f, "arg_{name}"),
+            Self::Cookie(name) => write!(f, "cookie_{name}"),
+            Self::Capture(group) => write!(f, "{group}"),
+            Self::Own { name, .. } => f.write_str(name),
+            Self::Known(known) => {
+                let entry = KNOWN.iter().find(|(_, k)| k == known);
                 f.write_str(entry.map_or("", |(name, _)| name))
             }
         }
@@ -109,7 +365,7 @@ pub enum Part {
     Variable(Variable),
 }
 
-/// A text with `$name` and `${name}` in it; `$$` stands for a dollar sign.
+/// A text with `$name` and `${name}` in it; `$$` stands for a dollar sign, which nginx has no sign for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Template(Vec<Part>);
 
@@ -123,12 +379,36 @@ pub struct UnknownVariable {
     pub at: usize,
 }
 
+/// What `$$` is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dollar {
+    /// A dollar sign, as in YAML.
+    Escaped,
+    /// A mistake, as in nginx.
+    Bare,
+}
+
 impl Template {
-    /// Takes a text apart.
+    /// A text that stands for itself.
+    #[must_use]
+    pub fn literal(text: impl Into<String>) -> Self {
+        let text = text.into();
+        Self(if text.is_empty() { Vec::new() } else { vec![Part::Literal(text)] })
+    }
+
+    /// Takes a text apart that names no variable of the configuration's own.
     ///
     /// # Errors
     /// [`UnknownVariable`] for the first name that is not in the list, also for a lone `$`.
     pub fn parse(text: &str) -> Result<Self, UnknownVariable> {
+        Self::parse_in(text, &Scope::default(), Dollar::Escaped)
+    }
+
+    /// Takes a text apart.
+    ///
+    /// # Errors
+    /// [`UnknownVariable`] for the first name that is not in the list, also for a lone `$`.
+    pub fn parse_in(text: &str, scope: &Scope, dollars: Dollar) -> Result<Self, UnknownVariable> {
         let mut parts = Vec::new();
         let mut literal = String::new();
         let mut rest = text;
@@ -136,19 +416,15 @@ impl Template {
             let at = text.len() - rest.len() + dollar;
             literal.push_str(&rest[..dollar]);
             rest = &rest[dollar + 1..];
-            if let Some(after) = rest.strip_prefix('$') {
+            if dollars == Dollar::Escaped
+                && let Some(after) = rest.strip_prefix('$')
+            {
                 literal.push('$');
                 rest = after;
                 continue;
             }
-            let (name, after) = match rest.strip_prefix('{').and_then(|r| r.split_once('}')) {
-                Some(braced) => braced,
-                None => {
-                    let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
-                    rest.split_at(rest.find(|c| !is_name(c)).unwrap_or(rest.len()))
-                }
-            };
-            let variable = Variable::parse(name)
+            let (name, after) = name_at(rest);
+            let variable = Variable::parse(name, scope)
                 .ok_or_else(|| UnknownVariable { name: name.to_owned(), at })?;
             if !literal.is_empty() {
                 parts.push(Part::Literal(std::mem::take(&mut literal)));
@@ -168,6 +444,30 @@ impl Template {
     pub fn parts(&self) -> &[Part] {
         &self.0
     }
+
+    /// The text, where it names no variable.
+    #[must_use]
+    pub fn as_literal(&self) -> Option<&str> {
+        match &self.0[..] {
+            [] => Some(""),
+            [Part::Literal(text)] => Some(text),
+            _ => None,
+        }
+    }
+}
+
+/// The name behind a dollar sign, and what follows it.
+fn name_at(rest: &str) -> (&str, &str) {
+    if let Some(braced) = rest.strip_prefix('{').and_then(|r| r.split_once('}')) {
+        return braced;
+    }
+    // `$1a` is the first group and an `a`.
+    let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    let end = match rest.as_bytes().first() {
+        Some(b'1'..=b'9') => 1,
+        _ => rest.find(|c| !is_name(c)).unwrap_or(rest.len()),
+    };
+    rest.split_at(end)
 }
 
 impl fmt::Display for Template {
@@ -197,7 +497,7 @@ mod tests {
             panic!("five parts, found {template:?}");
         };
         assert_eq!((a.as_str(), dash.as_str(), end.as_str()), ("a ", "-", "$1"));
-        assert_eq!(*host, Variable::Host);
+        assert_eq!(*host, Variable::Known(Known::Host));
         assert_eq!(header.to_string(), "http_x_id");
     }
 

@@ -18,6 +18,15 @@ pub enum Failure {
     /// The head is not one we forward.
     #[error("{0}")]
     Malformed(#[from] Malformed),
+    /// The request was rewritten or redirected too often.
+    #[error("{0}")]
+    Cycle(#[from] super::Cycle),
+    /// What is asked for must not be had.
+    #[error("{0}")]
+    Forbidden(&'static str),
+    /// A status that the configuration asks for (`return 404`, `try_files … =404`).
+    #[error("status {0}, as configured")]
+    Configured(u16),
     /// No route matches.
     #[error("no route matches the path")]
     NoRoute,
@@ -92,11 +101,13 @@ impl Failure {
         match self {
             Self::Malformed(malformed) => malformed.status(),
             Self::InvalidBody(_) => 400,
+            Self::Forbidden(_) => 403,
             Self::NoRoute => 404,
+            Self::Configured(status) => *status,
             Self::ClientTimeout => 408,
             Self::BodyTooLarge { .. } => 413,
             Self::ClientGone => 499,
-            Self::Internal(_) => 500,
+            Self::Internal(_) | Self::Cycle(_) => 500,
             Self::Connect { timeout: true, .. } | Self::Broken { timeout: true, .. } => 504,
             Self::NoPeer { .. } | Self::Connect { .. } | Self::Broken { .. } => 502,
             Self::Status { status, .. } => *status,

@@ -2,10 +2,18 @@
 //!
 //! Whatever plumbs a request asks here: is this head sound ([`head`]), what does this header say
 //! ([`variables`]), which target goes upstream ([`path`]), which status is this and may the next
-//! peer be tried ([`failure`]), what does the client see ([`page`]).
+//! peer be tried ([`failure`]), what does the client see ([`page`]), where does the request go
+//! ([`flow`], which keeps its place in [`Course`]).
 
+mod course;
 pub mod failure;
+mod files;
+pub mod flow;
 pub mod head;
 pub mod page;
 pub mod path;
+mod program;
+pub mod reply;
 pub mod variables;
+
+pub use course::{Course, Cycle};

@@ -1,17 +1,29 @@
-//! What the variables of a header template stand for in one request.
+//! What variables stand for in one request.
+//!
+//! A [`Scene`] holds what stays the same as long as a request is on its way, a [`Course`] what
+//! changes; together they are the [`Facts`] that a template asks. A variable that says nothing,
+//! or that nobody has set, is empty.
 
+use std::borrow::Cow;
 use std::net::SocketAddr;
 
 use http::HeaderValue;
 use ipnet::IpNet;
 
+use super::Course;
 use super::head::{Asked, Head};
 use super::path;
-use crate::config::template::{Part, Template, Variable};
+use crate::config::model::{Action, Config, VirtualServer};
+use crate::config::template::{Known, Part, Template, Variable};
+use crate::route::Router;
 
-/// All that a template can ask for.
+/// What stays the same while a request is on its way.
 #[derive(Clone, Copy, Debug)]
-pub struct Facts<'a> {
+pub struct Scene<'a> {
+    /// The configuration.
+    pub config: &'a Config,
+    /// Which route a path belongs to.
+    pub router: &'a Router,
     /// The request's head as it came.
     pub head: Head<'a>,
     /// What it asks for.
@@ -20,16 +32,21 @@ pub struct Facts<'a> {
     pub client: SocketAddr,
     /// Our end of it.
     pub local: SocketAddr,
-    /// The first name of the virtual server.
-    pub server_name: &'a str,
     /// `http` or `https`.
     pub scheme: &'static str,
     /// 32 hexadecimal digits.
     pub request_id: &'a str,
-    /// Host and port of the route's target as written.
-    pub proxy_host: &'a str,
     /// Whether the client's `X-Forwarded-*` headers are believed.
     pub trusted: bool,
+}
+
+/// All that a template can ask for.
+#[derive(Clone, Copy, Debug)]
+pub struct Facts<'a> {
+    /// What stays the same.
+    pub scene: &'a Scene<'a>,
+    /// Where the request stands.
+    pub course: &'a Course,
 }
 
 /// Whether `trust` holds the client's address.
@@ -62,52 +79,89 @@ impl Facts<'_> {
         value
     }
 
+    fn server(&self) -> Option<&VirtualServer> {
+        self.course.virtual_server(self.scene.config)
+    }
+
+    /// The first name of the virtual server.
+    #[must_use]
+    pub fn server_name(&self) -> Cow<'_, str> {
+        let name = self.server().and_then(|server| server.names.first());
+        name.map_or(Cow::Borrowed(""), |name| Cow::Owned(name.to_string()))
+    }
+
     fn append(&self, variable: &Variable, value: &mut Vec<u8>) {
-        let (path, query) = path::split(self.head.target);
         match variable {
-            Variable::Host if self.asked.host.is_empty() => {
-                value.extend_from_slice(self.server_name.as_bytes());
+            Variable::Known(known) => self.append_known(*known, value),
+            Variable::Header(name) => self.append_header(name.as_str(), value),
+            Variable::Own { slot, .. } => {
+                value.extend_from_slice(self.course.value(*slot).unwrap_or_default());
             }
-            Variable::Host => value.extend_from_slice(self.asked.host.as_bytes()),
-            Variable::RemoteAddr => append_display(self.client.ip().to_canonical(), value),
-            Variable::RemotePort => append_display(self.client.port(), value),
-            Variable::ServerAddr => append_display(self.local.ip().to_canonical(), value),
-            Variable::ServerPort => append_display(self.local.port(), value),
-            Variable::ServerName => value.extend_from_slice(self.server_name.as_bytes()),
-            Variable::Scheme => value.extend_from_slice(self.scheme.as_bytes()),
-            Variable::RequestMethod => {
-                value.extend_from_slice(self.head.method.as_str().as_bytes());
+            Variable::Capture(group) => {
+                let group = self.course.captures.get(usize::from(*group));
+                value.extend_from_slice(group.and_then(Option::as_deref).unwrap_or_default());
             }
-            Variable::RequestUri => {
+            _ => {}
+        }
+    }
+
+    fn append_known(&self, known: Known, value: &mut Vec<u8>) {
+        let scene = self.scene;
+        match known {
+            Known::Host if scene.asked.host.is_empty() => {
+                value.extend_from_slice(self.server_name().as_bytes());
+            }
+            Known::Host => value.extend_from_slice(scene.asked.host.as_bytes()),
+            Known::RemoteAddr => append_display(scene.client.ip().to_canonical(), value),
+            Known::RemotePort => append_display(scene.client.port(), value),
+            Known::ServerAddr => append_display(scene.local.ip().to_canonical(), value),
+            Known::ServerPort => append_display(scene.local.port(), value),
+            Known::ServerName => value.extend_from_slice(self.server_name().as_bytes()),
+            Known::Scheme => value.extend_from_slice(scene.scheme.as_bytes()),
+            Known::RequestMethod => {
+                value.extend_from_slice(scene.head.method.as_str().as_bytes());
+            }
+            Known::RequestUri => {
+                let (path, query) = path::split(scene.head.target);
                 value.extend_from_slice(path);
                 if let Some(query) = query {
                     value.push(b'?');
                     value.extend_from_slice(query);
                 }
             }
-            Variable::Uri => value.extend_from_slice(&self.asked.path),
-            Variable::Args => value.extend_from_slice(query.unwrap_or_default()),
-            Variable::ServerProtocol => append_debug(self.head.version, value),
-            Variable::RequestId => value.extend_from_slice(self.request_id.as_bytes()),
-            Variable::ProxyHost => value.extend_from_slice(self.proxy_host.as_bytes()),
-            Variable::Header(name) => self.append_header(name.as_str(), value),
-            Variable::ProxyAddXForwardedFor => self.append_forwarded_for(value),
-            Variable::ForwardedFor if self.trusted => self.append_forwarded_for(value),
-            Variable::ForwardedFor => append_display(self.client.ip().to_canonical(), value),
-            Variable::RealIp => self.append_believed("x-real-ip", &Variable::RemoteAddr, value),
-            Variable::ForwardedProto => {
-                self.append_believed("x-forwarded-proto", &Variable::Scheme, value);
+            Known::Uri | Known::DocumentUri => value.extend_from_slice(&self.course.uri),
+            Known::Args | Known::QueryString => value.extend_from_slice(&self.course.args),
+            Known::IsArgs if self.course.args.is_empty() => {}
+            Known::IsArgs => value.push(b'?'),
+            Known::ServerProtocol => append_debug(scene.head.version, value),
+            Known::RequestId => value.extend_from_slice(scene.request_id.as_bytes()),
+            Known::ProxyHost => {
+                if let Some(Action::Proxy(proxy)) =
+                    self.course.route(scene.config).map(|route| &route.action)
+                {
+                    value.extend_from_slice(proxy.host.as_bytes());
+                }
             }
-            Variable::ForwardedHost => {
+            Known::ProxyAddXForwardedFor => self.append_forwarded_for(value),
+            Known::ForwardedFor if scene.trusted => self.append_forwarded_for(value),
+            Known::ForwardedFor => append_display(scene.client.ip().to_canonical(), value),
+            Known::RealIp => {
+                self.append_believed("x-real-ip", &known_var(Known::RemoteAddr), value)
+            }
+            Known::ForwardedProto => {
+                self.append_believed("x-forwarded-proto", &known_var(Known::Scheme), value);
+            }
+            Known::ForwardedHost => {
                 let host = Variable::Header(http::header::HOST);
                 self.append_believed("x-forwarded-host", &host, value);
             }
+            _ => {}
         }
     }
 
     /// What a trusted client sent under `name`; without it, or from another client, `otherwise`.
     fn append_believed(&self, name: &str, otherwise: &Variable, value: &mut Vec<u8>) {
-        if self.trusted && self.head.headers.contains_key(name) {
+        if self.scene.trusted && self.scene.head.headers.contains_key(name) {
             self.append_header(name, value);
         } else {
             self.append(otherwise, value);
@@ -116,7 +170,7 @@ impl Facts<'_> {
 
     /// All values of a header, as one list (RFC 9110, section 5.3).
     fn append_header(&self, name: &str, value: &mut Vec<u8>) {
-        for (index, line) in self.head.headers.get_all(name).iter().enumerate() {
+        for (index, line) in self.scene.head.headers.get_all(name).iter().enumerate() {
             if index > 0 {
                 value.extend_from_slice(b", ");
             }
@@ -129,8 +183,12 @@ impl Facts<'_> {
         if !value.is_empty() {
             value.extend_from_slice(b", ");
         }
-        append_display(self.client.ip().to_canonical(), value);
+        append_display(self.scene.client.ip().to_canonical(), value);
     }
+}
+
+fn known_var(known: Known) -> Variable {
+    Variable::Known(known)
 }
 
 fn append_display(shown: impl std::fmt::Display, value: &mut Vec<u8>) {
@@ -153,8 +211,16 @@ mod tests {
         for (name, value) in headers {
             map.append(*name, value.parse().expect("a header value"));
         }
+        let conf = "server { listen 80; server_name site; \
+                    location / { proxy_pass http://back-end:5252; } }";
+        let config = crate::config::parse_nginx("test.conf".as_ref(), conf).expect("it is sound");
+        let router = Router::new(&config);
         let asked = Asked { host: "example.com".into(), path: b"/a b".to_vec() };
-        let facts = Facts {
+        let mut course = Course::new(0, asked.path.clone(), b"x=1".to_vec(), &[]);
+        course.find_route(&router);
+        let scene = Scene {
+            config: &config,
+            router: &router,
             head: Head {
                 method: &Method::GET,
                 target: b"/a%20b?x=1",
@@ -164,12 +230,11 @@ mod tests {
             asked: &asked,
             client: ([10, 0, 0, 9], 4711).into(),
             local: ([10, 0, 0, 1], 80).into(),
-            server_name: "site",
             scheme: "http",
             request_id: "0123",
-            proxy_host: "back-end:5252",
             trusted,
         };
+        let facts = scene.with(&course);
         let template = Template::parse(template).expect("every name is known");
         facts.value(&template).map(|v| v.to_str().expect("ASCII").to_owned())
     }

@@ -6,6 +6,7 @@
 
 mod classify;
 mod dial;
+mod disk;
 mod downstream;
 mod refused;
 mod request;
@@ -86,7 +87,7 @@ impl ProxyHttp for Robin {
     }
 
     async fn request_filter(&self, session: &mut Session, ctx: &mut Exchange) -> Result<bool> {
-        ctx.find_route(session).map(|()| false)
+        ctx.find_route(session).await
     }
 
     async fn upstream_peer(
@@ -94,7 +95,7 @@ impl ProxyHttp for Robin {
         session: &mut Session,
         ctx: &mut Exchange,
     ) -> Result<Box<HttpPeer>> {
-        ctx.begin_attempt(session)
+        ctx.begin_attempt(session).await
     }
 
     async fn upstream_request_filter(

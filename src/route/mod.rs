@@ -1,46 +1,70 @@
 //! Which virtual server and which route a request belongs to.
 //!
-//! Precedence is nginx's: the virtual server by exact name, then by the longest wildcard, then the
-//! first one of the listener; the route by exact path, then by the longest prefix. Paths come
-//! normalized (`exchange` does that), names come lower case.
+//! Precedence is nginx's. The virtual server: by exact name, by the longest wildcard at the
+//! beginning, by the longest at the end, by the first pattern, then the default of the listener.
+//! The route: by exact path, else by the longest prefix and the routes inside of it, else by the
+//! first pattern, unless the prefix says that no pattern is asked. Paths come normalized
+//! (`exchange` does that), names come lower case.
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
 
-use crate::config::model::{Config, PathMatch, VirtualServer};
+use crate::config::model::{
+    Action, Config, ListenAddress, PathMatch, Route, ServerName, VirtualServer,
+};
+use crate::config::pattern::Pattern;
 
-/// Where a route stands in the configuration.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct RouteId {
-    /// The index of the virtual server.
-    pub server: usize,
-    /// The index of the route in it.
-    pub route: usize,
+/// What a pattern's groups have matched, the whole match first.
+pub type Captures = Vec<Option<Vec<u8>>>;
+
+/// The route that was found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Found {
+    /// Its index in its virtual server; none where no route matches.
+    pub route: Option<usize>,
+    /// What its pattern has matched, and those that it stands in.
+    pub captures: Option<Captures>,
+    /// Whether the path lacks a slash at its end: the client is told to come back with it
+    /// (`location /dir/` with `proxy_pass`, asked for as `/dir`).
+    pub wants_slash: bool,
 }
 
 /// Finds the route of a request; made once from a configuration.
 #[derive(Debug)]
 pub struct Router {
     listeners: Vec<Listener>,
-    servers: Vec<Paths>,
+    servers: Vec<Vec<Level>>,
 }
 
 /// The virtual servers behind one address.
 #[derive(Debug)]
 struct Listener {
-    address: SocketAddr,
+    address: ListenAddress,
     exact: HashMap<String, usize>,
     /// What follows the `*` of a wildcard, with its dot, longest first.
     suffixes: Vec<(String, usize)>,
+    /// What comes before the `*`, with its dot, longest first.
+    prefixes: Vec<(String, usize)>,
+    patterns: Vec<(Pattern, usize)>,
     default: usize,
 }
 
-/// The routes of one virtual server.
+/// The routes of one level of one virtual server: its own, or those inside of a route.
 #[derive(Debug, Default)]
-struct Paths {
+struct Level {
     exact: HashMap<Vec<u8>, usize>,
     /// Longest first, so that the first match is the longest.
-    prefixes: Vec<(Vec<u8>, usize)>,
+    prefixes: Vec<Prefix>,
+    patterns: Vec<(Pattern, usize)>,
+}
+
+#[derive(Debug)]
+struct Prefix {
+    path: Vec<u8>,
+    route: usize,
+    /// Whether no pattern is asked where it matches.
+    alone: bool,
+    /// Whether its path without the slash at the end is answered with a redirect.
+    redirects: bool,
 }
 
 impl Router {
@@ -49,132 +73,157 @@ impl Router {
     pub fn new(config: &Config) -> Self {
         let mut listeners: Vec<Listener> = Vec::new();
         for (index, server) in config.virtual_servers.iter().enumerate() {
-            for address in &server.listen {
-                let known = listeners.iter_mut().find(|l| l.address == *address);
-                match known {
-                    Some(listener) => listener.add(server, index),
-                    None => {
-                        let mut listener = Listener::new(*address, index);
-                        listener.add(server, index);
-                        listeners.push(listener);
-                    }
+            for listen in &server.listen {
+                let known = listeners.iter().position(|l| l.address == listen.address);
+                let known = known.unwrap_or_else(|| {
+                    listeners.push(Listener::new(listen.address.clone(), index));
+                    listeners.len() - 1
+                });
+                listeners[known].add(server, index);
+                if listen.default {
+                    listeners[known].default = index;
                 }
             }
         }
         for listener in &mut listeners {
             listener.suffixes.sort_by_key(|(suffix, _)| std::cmp::Reverse(suffix.len()));
+            listener.prefixes.sort_by_key(|(prefix, _)| std::cmp::Reverse(prefix.len()));
         }
-        Self {
-            listeners,
-            servers: config
-                .virtual_servers
-                .iter()
-                .map(|s| Paths::new(s.routes.iter().map(|r| &r.path)))
-                .collect(),
-        }
+        let servers = config.virtual_servers.iter().map(|s| levels(&s.routes)).collect();
+        Self { listeners, servers }
     }
 
     /// The addresses to listen on, in the order of the file; an index into them names a listener.
-    pub fn listeners(&self) -> impl ExactSizeIterator<Item = SocketAddr> {
-        self.listeners.iter().map(|l| l.address)
+    pub fn listeners(&self) -> impl ExactSizeIterator<Item = &ListenAddress> {
+        self.listeners.iter().map(|l| &l.address)
     }
 
-    /// The virtual server for a host name at a listener.
+    /// The virtual server for a host name at a listener, and what its pattern has matched.
     #[must_use]
-    pub fn server(&self, listener: usize, host: &str) -> Option<usize> {
+    pub fn server(&self, listener: usize, host: &str) -> Option<(usize, Option<Captures>)> {
         self.listeners.get(listener).map(|l| l.server(host))
     }
 
-    /// The route for a normalized path in a virtual server; none means 404.
+    /// The route for a normalized path in a virtual server.
     #[must_use]
-    pub fn route(&self, server: usize, path: &[u8]) -> Option<RouteId> {
-        let paths = self.servers.get(server)?;
-        let exact = paths.exact.get(path);
-        let prefix = || paths.prefixes.iter().find(|(p, _)| path.starts_with(p)).map(|(_, i)| i);
-        exact.or_else(prefix).map(|route| RouteId { server, route: *route })
+    pub fn route(&self, server: usize, path: &[u8]) -> Found {
+        let mut found = Found::default();
+        if let Some(levels) = self.servers.get(server) {
+            find(levels, 0, path, &mut found);
+        }
+        found
     }
 }
 
+/// The levels of a virtual server: its own first, then one for each of its routes.
+fn levels(routes: &[Route]) -> Vec<Level> {
+    let mut levels: Vec<Level> = Vec::new();
+    levels.resize_with(routes.len() + 1, Level::default);
+    for (index, route) in routes.iter().enumerate() {
+        let level = &mut levels[route.parent.map_or(0, |parent| parent + 1)];
+        let (path, alone) = match &route.path {
+            PathMatch::Exact(path) => {
+                level.exact.entry(path.clone().into()).or_insert(index);
+                continue;
+            }
+            PathMatch::Pattern(pattern) => {
+                level.patterns.push((pattern.clone(), index));
+                continue;
+            }
+            PathMatch::Named(_) | PathMatch::If => continue,
+            PathMatch::Prefix(path) => (path, false),
+            PathMatch::PrefixOnly(path) => (path, true),
+        };
+        let redirects = path.ends_with('/') && matches!(route.action, Action::Proxy(_));
+        level.prefixes.push(Prefix { path: path.clone().into(), route: index, alone, redirects });
+    }
+    for level in &mut levels {
+        level.prefixes.sort_by_key(|prefix| std::cmp::Reverse(prefix.path.len()));
+    }
+    levels
+}
+
+/// Looks in a level and below; true when the search is over (`ngx_http_core_find_location`).
+fn find(levels: &[Level], level: usize, path: &[u8], found: &mut Found) -> bool {
+    let Some(here) = levels.get(level) else { return false };
+    if let Some(route) = here.exact.get(path) {
+        found.route = Some(*route);
+        return true;
+    }
+    let lacks_slash =
+        |p: &&Prefix| p.redirects && p.path.len() == path.len() + 1 && p.path.starts_with(path);
+    let prefix = here.prefixes.iter().find(|prefix| path.starts_with(&prefix.path));
+    let whole = prefix.is_some_and(|prefix| prefix.path.len() == path.len());
+    if !whole && let Some(directory) = here.prefixes.iter().find(lacks_slash) {
+        (found.route, found.wants_slash) = (Some(directory.route), true);
+        return true;
+    }
+    if let Some(prefix) = prefix {
+        found.route = Some(prefix.route);
+        if find(levels, prefix.route + 1, path, found) {
+            return true;
+        }
+        if prefix.alone {
+            return false;
+        }
+    }
+    for (pattern, route) in &here.patterns {
+        if let Some(captures) = pattern.captures(path) {
+            (found.route, found.captures) = (Some(*route), Some(captures));
+            find(levels, route + 1, path, found);
+            return true;
+        }
+    }
+    false
+}
+
 impl Listener {
-    fn new(address: SocketAddr, default: usize) -> Self {
-        Self { address, exact: HashMap::new(), suffixes: Vec::new(), default }
+    fn new(address: ListenAddress, default: usize) -> Self {
+        Self {
+            address,
+            exact: HashMap::new(),
+            suffixes: Vec::new(),
+            prefixes: Vec::new(),
+            patterns: Vec::new(),
+            default,
+        }
     }
 
     /// The first virtual server with a name keeps it; `resolve` refuses a second one.
     fn add(&mut self, server: &VirtualServer, index: usize) {
         for name in &server.names {
-            match name.strip_prefix('*') {
-                Some(suffix) => self.suffixes.push((suffix.to_owned(), index)),
-                None => {
+            match name {
+                ServerName::Exact(name) => {
                     self.exact.entry(name.clone()).or_insert(index);
                 }
+                ServerName::Suffix(suffix) => self.suffixes.push((suffix.clone(), index)),
+                ServerName::Prefix(prefix) => self.prefixes.push((prefix.clone(), index)),
+                ServerName::Pattern(pattern) => self.patterns.push((pattern.clone(), index)),
             }
         }
     }
 
-    fn server(&self, host: &str) -> usize {
-        let wildcard = |(suffix, index): &(String, usize)| {
-            (host.len() > suffix.len() && host.ends_with(suffix.as_str())).then_some(*index)
+    fn server(&self, host: &str) -> (usize, Option<Captures>) {
+        let longer = |part: &str| host.len() > part.len();
+        let suffix = || {
+            let mut suffixes = self.suffixes.iter();
+            suffixes.find(|(suffix, _)| longer(suffix) && host.ends_with(suffix.as_str()))
         };
-        let exact = self.exact.get(host).copied();
-        exact.or_else(|| self.suffixes.iter().find_map(wildcard)).unwrap_or(self.default)
-    }
-}
-
-impl Paths {
-    fn new<'a>(matches: impl Iterator<Item = &'a PathMatch>) -> Self {
-        let mut paths = Self::default();
-        for (index, path) in matches.enumerate() {
-            match path {
-                PathMatch::Exact(path) => drop(paths.exact.insert(path.clone().into(), index)),
-                PathMatch::Prefix(prefix) => paths.prefixes.push((prefix.clone().into(), index)),
-            }
+        let prefix = || {
+            let mut prefixes = self.prefixes.iter();
+            prefixes.find(|(prefix, _)| longer(prefix) && host.starts_with(prefix.as_str()))
+        };
+        let named = self.exact.get(host).copied();
+        let named = named.or_else(|| suffix().or_else(prefix).map(|(_, index)| *index));
+        if let Some(index) = named {
+            return (index, None);
         }
-        paths.prefixes.sort_by_key(|(prefix, _)| std::cmp::Reverse(prefix.len()));
-        paths
+        let pattern = self.patterns.iter().find_map(|(pattern, index)| {
+            pattern.captures(host.as_bytes()).map(|captures| (*index, Some(captures)))
+        });
+        pattern.unwrap_or((self.default, None))
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn paths(routes: &[PathMatch]) -> Router {
-        Router { listeners: Vec::new(), servers: vec![Paths::new(routes.iter())] }
-    }
-
-    fn route(router: &Router, path: &str) -> Option<usize> {
-        router.route(0, path.as_bytes()).map(|id| id.route)
-    }
-
-    #[test]
-    fn the_longest_prefix_wins_and_an_exact_path_before_it() {
-        let prefix = |p: &str| PathMatch::Prefix(p.into());
-        let router = paths(&[prefix("/"), prefix("/api"), PathMatch::Exact("/api/x".into())]);
-        assert_eq!(route(&router, "/"), Some(0));
-        assert_eq!(route(&router, "/index.html"), Some(0));
-        assert_eq!(route(&router, "/api"), Some(1));
-        assert_eq!(route(&router, "/apix"), Some(1), "a prefix is no path segment, as in nginx");
-        assert_eq!(route(&router, "/api/x"), Some(2));
-        assert_eq!(route(&router, "/api/xy"), Some(1));
-    }
-
-    #[test]
-    fn without_a_match_there_is_no_route() {
-        let router = paths(&[PathMatch::Prefix("/api".into())]);
-        assert_eq!(route(&router, "/"), None);
-    }
-
-    #[test]
-    fn a_name_wins_over_a_wildcard_and_the_first_server_is_the_default() {
-        let mut listener = Listener::new(([0, 0, 0, 0], 80).into(), 0);
-        for (index, names) in [["a.example"], ["*.example"], ["b.example"]].iter().enumerate() {
-            let names = names.iter().map(|n| (*n).to_owned()).collect();
-            listener.add(&VirtualServer { listen: vec![], names, routes: vec![] }, index);
-        }
-        assert_eq!(listener.server("b.example"), 2);
-        assert_eq!(listener.server("c.example"), 1);
-        assert_eq!(listener.server(".example"), 0);
-        assert_eq!(listener.server("elsewhere"), 0);
-    }
-}
+mod tests;

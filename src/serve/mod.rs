@@ -24,7 +24,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 
-use crate::config::model::Config;
+use crate::config::model::{Config, ListenAddress};
 use crate::observe::access::AccessLog;
 use crate::observe::event::Line;
 use crate::proxy::Runtime;
@@ -75,7 +75,13 @@ pub fn run(config: Config, path: &Path, started: impl FnOnce()) -> Result<(), Se
     let signals = main.block_on(async { Signals::new() })?;
     let threads = config.threads.map_or_else(cores, usize::from);
     let router = Router::new(&config);
-    let addresses: Vec<_> = router.listeners().collect();
+    let addresses: Vec<_> = router
+        .listeners()
+        .filter_map(|listen| match listen {
+            ListenAddress::Tcp(address) => Some(*address),
+            ListenAddress::Unix(_) => None,
+        })
+        .collect();
     listen::raise_open_files();
     // Before the listeners: who sees one of them and asks for health is to wait, not be turned away.
     let control = control::bind(path);

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::config::raw::{
-    List, Place, Route, Settings, Upstream, UpstreamServer, VirtualServer, Word,
+    List, Listen, Place, Route, Settings, Step, Upstream, UpstreamServer, VirtualServer, Word,
 };
 
 /// Which block a directive stands in.
@@ -82,13 +82,16 @@ pub(super) struct Frame {
     pub(super) shutdown_timeout: Option<Word>,
 
     /// `server`.
-    pub(super) listen: Vec<Word>,
-    pub(super) default_at: Vec<Word>,
+    pub(super) listen: Vec<Listen>,
     pub(super) names: Option<List<Word>>,
     pub(super) routes: Vec<Route>,
 
+    /// `server`, `location`: the rewrite module.
+    pub(super) program: Vec<Step>,
+
     /// `location`.
     pub(super) to: Option<Word>,
+    pub(super) internal: Option<Word>,
 
     /// `upstream`.
     pub(super) servers: Vec<UpstreamServer>,
@@ -115,10 +118,11 @@ impl Frame {
             user: None,
             shutdown_timeout: None,
             listen: Vec::new(),
-            default_at: Vec::new(),
             names: None,
             routes: Vec::new(),
+            program: Vec::new(),
             to: None,
+            internal: None,
             servers: Vec::new(),
             method: None,
             hash_key: None,
@@ -165,14 +169,14 @@ impl Frame {
     pub(super) fn into_server(mut self) -> VirtualServer {
         if self.listen.is_empty() && !self.broken {
             // What nginx listens on as root.
-            self.listen.push(self.word("80"));
+            self.listen.push(Listen::at(self.word("80")));
         }
         let listen = std::mem::take(&mut self.listen);
         let routes = std::mem::take(&mut self.routes);
         VirtualServer {
             listen: Some(self.list(listen)),
             routes: Some(self.list(routes)),
-            default_at: self.default_at,
+            program: self.program,
             names: self.names,
             settings: self.settings,
             place: self.place,
@@ -181,6 +185,13 @@ impl Frame {
     }
 
     pub(super) fn into_route(self, path: Word) -> Route {
-        Route { path, to: self.to, settings: self.settings }
+        Route {
+            to: self.to,
+            internal: self.internal,
+            program: self.program,
+            routes: self.routes,
+            settings: self.settings,
+            ..Route::at(path)
+        }
     }
 }

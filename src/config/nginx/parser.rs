@@ -7,10 +7,10 @@
 use std::sync::Arc;
 
 use super::include::Files;
-use super::lexer::{BadSyntax, End, Lexeme, Lexer, Statement, end_of_word};
+use super::lexer::{self, BadSyntax, End, Lexeme, Lexer, end_of_word};
 use super::reader::YAML;
 use crate::config::diagnostics::{Diagnostics, Source, Span};
-use crate::config::raw::{Locate, Place, Word};
+use crate::config::raw::{Locate, Place, Statement, Word};
 
 /// Blocks in blocks: nginx's own need six.
 const DEEPEST: usize = 50;
@@ -24,6 +24,18 @@ pub(super) struct Directive {
     pub(super) block: Option<Block>,
     /// The `;` or `{`.
     pub(super) end: Place,
+}
+
+impl Directive {
+    /// The same for `resolve`, with all that stands in its braces.
+    pub(super) fn statement(&self) -> Statement {
+        let block = self.block.as_ref();
+        Statement {
+            name: self.name.clone(),
+            args: self.args.clone(),
+            block: block.map(|block| block.items.iter().map(Self::statement).collect()),
+        }
+    }
 }
 
 /// The directives between two braces, or of a file.
@@ -136,8 +148,8 @@ impl Parser<'_> {
     }
 
     /// Takes a statement in; false when nothing can follow it.
-    fn statement(&mut self, statement: Statement, reading: &mut Reading) -> bool {
-        let Statement { words, end } = statement;
+    fn statement(&mut self, statement: lexer::Statement, reading: &mut Reading) -> bool {
+        let lexer::Statement { words, end } = statement;
         match end {
             End::Semicolon(at) => match reading.directive(words, at) {
                 Some(directive) => self.simple(directive, reading),

@@ -70,6 +70,9 @@ impl<'d> Reader<'d> {
         let place = http.place;
         let list = |items| List { items, broken: http.broken, place: place.clone() };
         Some(Config {
+            declarations: Vec::new(),
+            pid: None,
+            error_log: None,
             threads: main.threads,
             user: main.user,
             resolver: resolver(&shared),
@@ -87,7 +90,7 @@ impl<'d> Reader<'d> {
             settings: http.settings,
             server: VirtualServer {
                 listen: None,
-                default_at: Vec::new(),
+                program: Vec::new(),
                 names: None,
                 routes: None,
                 settings: Settings::default(),
@@ -226,6 +229,7 @@ impl<'d> Reader<'d> {
     fn set(&mut self, setter: Setter, directive: &Directive, frame: &mut Frame) {
         match setter {
             Setter::Call(call) => call(self, directive, frame),
+            Setter::Statement => frame.settings.statements.push(directive.statement()),
             Setter::Value(kind, slot) => {
                 let word = &directive.args[0];
                 if self.is(kind, directive, word) {

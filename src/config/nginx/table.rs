@@ -43,6 +43,8 @@ pub(super) type Slot = fn(&mut Frame) -> &mut Option<Word>;
 pub(super) enum Setter {
     /// Its only argument, of this kind, goes there.
     Value(Kind, Slot),
+    /// It goes into the settings as written, for `resolve` to read.
+    Statement,
     /// It is done by a function.
     Call(fn(&mut Reader<'_>, &Directive, &mut Frame)),
     /// It does what robin does anyway if its argument is one of these; else the text says what to
@@ -102,6 +104,10 @@ const fn row(name: &'static str, contexts: u8, args: (usize, usize), class: Clas
 
 const fn value(name: &'static str, contexts: u8, kind: Kind, slot: Slot) -> Row {
     row(name, contexts, (1, 1), Class::Works(Setter::Value(kind, slot)))
+}
+
+const fn statement(name: &'static str, contexts: u8, args: (usize, usize)) -> Row {
+    row(name, contexts, args, Class::Works(Setter::Statement))
 }
 
 const fn call(
@@ -164,6 +170,7 @@ const ROWS: &[Row] = &[
     // HTTP core.
     call("http", MAIN, (0, 0), set::http).body(Body::Block),
     call("server", HTTP, (0, 0), set::server).body(Body::Block).often(),
+    call("internal", LOCATION, (0, 0), set::internal),
     call("location", SERVER | LOCATION, (1, 2), set::location).body(Body::Block).often(),
     call("listen", SERVER, (1, MANY), set::listen).often(),
     call("server_name", SERVER, (1, MANY), set::server_name).often(),
@@ -172,7 +179,7 @@ const ROWS: &[Row] = &[
     call("keepalive_timeout", HTTP_ALL, (1, 2), set::shared_time_or_zero),
     call("client_header_timeout", HTTP_SERVER, (1, 1), set::shared_time),
     value("client_max_body_size", HTTP_ALL, Kind::Size, |f| &mut f.settings.client_max_body_size),
-    none("server_tokens", HTTP_ALL, (1, 1), "`Server: robin` never says a version"),
+    statement("server_tokens", HTTP_ALL, (1, 1)),
     none("sendfile", HTTP_ALL, (1, 1), FILES),
     none("sendfile_max_chunk", HTTP_ALL, (1, 1), FILES),
     none("aio", HTTP_ALL, (1, 1), FILES),

@@ -40,7 +40,7 @@ const GROUPS: &[Group] = &[
         "mp4_limit_rate_after", "mp4_start_key_frame", "slice",
     ]),
     later("answers are robin's or the upstream's own so far: leave it out", &[
-        "error_page", "recursive_error_pages", "add_header", "add_trailer", "return", "internal",
+        "error_page", "recursive_error_pages", "add_header", "add_trailer", "return",
         "msie_padding", "msie_refresh", "chunked_transfer_encoding",
     ]),
     later("choose by `location /path` and `location = /path`, and let the upstream do the rest", &[

@@ -4,9 +4,9 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use crate::config::address::BadAddress;
-use crate::config::diagnostics::{Diagnostic, Diagnostics, nearest, quote};
+use crate::config::diagnostics::{Diagnostic, Diagnostics, Span, Syntax, nearest, quote};
 use crate::config::raw::{List, Word};
-use crate::config::template::{Template, UnknownVariable, Variable};
+use crate::config::template::{Dollar, Template, UnknownVariable, Variable};
 use crate::config::words::{self, BadWord};
 
 const TIME: &str = "expected a time such as `500ms`, `10s` or `1m30s`";
@@ -79,15 +79,27 @@ impl Diagnostics {
         number
     }
 
-    pub(super) fn template(&mut self, word: &Word) -> Option<Template> {
-        let unknown = match Template::parse(&word.value) {
+    pub(in crate::config) fn template(&mut self, word: &Word) -> Option<Template> {
+        let in_nginx = Span::from(&word.place).source.syntax == Syntax::Nginx;
+        let dollars = if in_nginx { Dollar::Bare } else { Dollar::Escaped };
+        let unknown = match Template::parse_in(&word.value, &self.scope, dollars) {
             Ok(template) => return Some(template),
             Err(unknown) => unknown,
         };
-        let diagnostic = self
-            .error(&word.place, unknown.to_string())
-            .expected("a variable begins with `$`; `$$` is a dollar sign");
-        help_with_variable(&unknown, diagnostic);
+        let own: Vec<String> = self.scope.names().map(str::to_owned).collect();
+        let message = match &unknown.name[..] {
+            "" => "invalid variable name".to_owned(),
+            name => format!("unknown \"{name}\" variable"),
+        };
+        let diagnostic = self.error(&word.place, unknown.to_string());
+        if in_nginx {
+            diagnostic.in_nginx(message).expected(
+                "`$` begins the name of a variable, and nothing stands for a dollar sign",
+            );
+        } else {
+            diagnostic.expected("a variable begins with `$`; `$$` is a dollar sign");
+        }
+        help_with_variable(&unknown, &own, diagnostic);
         None
     }
 
@@ -126,14 +138,16 @@ impl Diagnostics {
 /// Says which variables there are, or the one that was meant.
 pub(in crate::config) fn help_with_variable(
     unknown: &UnknownVariable,
+    own: &[String],
     diagnostic: &mut Diagnostic,
 ) {
-    match nearest(&unknown.name, Variable::names()) {
+    let own = nearest(&unknown.name, own.iter().map(String::as_str));
+    match own.or_else(|| nearest(&unknown.name, Variable::names())) {
         Some(name) => diagnostic.help(format!("did you mean `${name}`?")),
-        None if !unknown.name.is_empty() => diagnostic.help(format!(
-            "there are {}, and `$http_NAME` for a header of the request",
-            Variable::names().map(|name| format!("${name}")).collect::<Vec<_>>().join(", ")
-        )),
+        None if !unknown.name.is_empty() => diagnostic.help(
+            "there are nginx's variables, `$http_NAME` for a header of the request, and those that \
+             `set`, `map`, `geo`, `split_clients` and groups of patterns make",
+        ),
         None => diagnostic,
     };
 }

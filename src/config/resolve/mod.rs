@@ -5,9 +5,15 @@
 //! used.
 
 pub(super) mod leaf;
+mod passing;
+mod program;
+mod requests;
 mod routes;
 pub(super) mod settings;
+mod site;
+mod tls;
 mod upstreams;
+mod variables;
 
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -19,12 +25,13 @@ use self::leaf::Zero;
 use self::upstreams::Upstreams;
 use super::address;
 use super::diagnostics::{Diagnostics, quote};
-use super::model::{AccessLog, Config, Dashboard, Resolver};
+use super::model::{AccessLog, Config, Dashboard, ErrorLog, Resolver};
 use super::raw::{self, List, Word};
 use super::words;
 
 /// Checks what was written and fills in what was not.
 pub(super) fn resolve(raw: &raw::Config, diags: &mut Diagnostics) -> Config {
+    variables::declare(raw, diags);
     let mut upstreams = Upstreams::resolve(raw.upstreams.as_ref(), diags);
     let virtual_servers = routes::virtual_servers(raw, &mut upstreams, diags);
     let mut time = |key, word: &Option<Word>, zero, default| {
@@ -45,6 +52,9 @@ pub(super) fn resolve(raw: &raw::Config, diags: &mut Diagnostics) -> Config {
         resolver: resolver(raw.resolver.as_ref(), diags),
         trust: trust(raw.trust.as_ref(), diags),
         access_log: access_log(raw.access_log.as_ref(), diags),
+        pid: raw.pid.as_ref().map(|word| PathBuf::from(&word.value)),
+        error_log: raw.error_log.as_ref().map(error_log),
+        variables: variables::variables(raw, diags),
         dashboard: dashboard(&raw.dashboard, diags),
         upstreams: upstreams.into_list(),
         virtual_servers,
@@ -123,6 +133,13 @@ fn access_log(word: Option<&Word>, diags: &mut Diagnostics) -> AccessLog {
                 .nearest(other, ["on", "off", "stdout"]);
             AccessLog::Stdout
         }
+    }
+}
+
+fn error_log((path, level): &(Word, Option<Word>)) -> ErrorLog {
+    ErrorLog {
+        path: (path.value != "stderr").then(|| PathBuf::from(&path.value)),
+        level: level.as_ref().map_or("error", |level| &level.value).to_owned(),
     }
 }
 

@@ -1,13 +1,17 @@
 //! Virtual servers and their routes: where to listen, which paths, whereto.
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
 
+use super::program;
 use super::settings;
 use super::upstreams::Upstreams;
-use crate::config::address::{self, HTTP_PORT, Target};
+use crate::config::address::{self, HTTP_PORT, HTTPS_PORT, Target};
 use crate::config::diagnostics::{Diagnostics, quote};
-use crate::config::model::{PathMatch, Route, RouteSettings, VirtualServer};
+use crate::config::model::{
+    Action, Listen, ListenAddress, PathMatch, Proxy, ProxyTarget, Requests, Route, RouteSettings,
+    ServerName, VirtualServer,
+};
+use crate::config::pattern::Pattern;
 use crate::config::raw::{self, List, Word};
 
 /// All virtual servers; the short form at the top is one.
@@ -38,57 +42,31 @@ pub(super) fn virtual_servers(
             .error(&list.place, "`virtual_servers` is empty")
             .expected("expected at least one entry with `listen` and `routes`");
     }
-    let ordered = defaults_first(&list.items, diags);
     let servers: Vec<VirtualServer> =
-        ordered.iter().map(|raw| virtual_server(raw, &outer, upstreams, diags)).collect();
-    refuse_same_names(&ordered, &servers, diags);
+        list.items.iter().map(|raw| virtual_server(raw, &outer, upstreams, diags)).collect();
+    refuse_same_defaults(&list.items, diags);
+    refuse_same_names(&list.items, &servers, diags);
     servers
 }
 
-/// The same virtual servers, the default of an address before the others of that address: the
-/// model has no other mark for it.
-fn defaults_first<'a>(
-    raw: &'a [raw::VirtualServer],
-    diags: &mut Diagnostics,
-) -> Vec<&'a raw::VirtualServer> {
-    let mut defaults: HashMap<SocketAddr, (usize, &Word)> = HashMap::new();
-    for (index, server) in raw.iter().enumerate() {
-        for word in &server.default_at {
-            let Ok(address) = address::listen(&word.value) else { continue };
-            if let Some((_, first)) = defaults.get(&address) {
-                diags
-                    .error(&word.place, format!("a duplicate default server for {address}"))
-                    .expected("written again here")
-                    .also(&first.place, "first written here");
-            } else {
-                defaults.insert(address, (index, word));
-            }
+/// An address has one default virtual server.
+fn refuse_same_defaults(raw: &[raw::VirtualServer], diags: &mut Diagnostics) {
+    let mut defaults: HashMap<ListenAddress, &Word> = HashMap::new();
+    for listen in raw.iter().flat_map(|server| server.listen.iter().flat_map(|l| &l.items)) {
+        if listen.default.is_none() {
+            continue;
+        }
+        let word = &listen.address;
+        let Ok(address) = address::listen(&word.value) else { continue };
+        if let Some(first) = defaults.get(&address) {
+            diags
+                .error(&word.place, format!("a duplicate default server for {address}"))
+                .expected("written again here")
+                .also(&first.place, "first written here");
+        } else {
+            defaults.insert(address, word);
         }
     }
-    let mut waiting: Vec<usize> = (0..raw.len()).collect();
-    let mut ordered = Vec::with_capacity(raw.len());
-    while !waiting.is_empty() {
-        let may_come = |index: &usize| {
-            let listen = raw[*index].listen.iter().flat_map(|list| &list.items);
-            let mut addresses = listen.filter_map(|word| address::listen(&word.value).ok());
-            addresses.all(|address| {
-                let default = defaults.get(&address).map(|(default, _)| default);
-                default.is_none_or(|default| default == index || !waiting.contains(default))
-            })
-        };
-        let next = waiting.iter().position(may_come).unwrap_or_else(|| {
-            // Each would have to come before the other.
-            if let Some(word) = waiting.iter().find_map(|index| raw[*index].default_at.first()) {
-                diags
-                    .error(&word.place, "these default servers cannot be had together yet")
-                    .expected("one is the default here, another where both listen as well")
-                    .help("let one `server` be the default of all addresses that both listen on");
-            }
-            0
-        });
-        ordered.push(&raw[waiting.remove(next)]);
-    }
-    ordered
 }
 
 fn virtual_server(
@@ -98,14 +76,23 @@ fn virtual_server(
     diags: &mut Diagnostics,
 ) -> VirtualServer {
     let settings = raw.settings.resolve(outer, diags);
+    let mut routes = Routes { list: Vec::new(), upstreams };
+    routes.server(raw, &settings, diags);
+    let program = program::program(&raw.program, None, &settings, &mut routes, diags);
+    let mut list = routes.list;
+    program::link_named(&mut list, diags);
     VirtualServer {
         listen: listen(raw, diags),
         names: names(raw.names.as_ref(), diags),
-        routes: routes(raw, &settings, upstreams, diags),
+        program,
+        routes: list,
+        settings,
+        requests: Requests::resolve(&raw.settings, diags),
+        tls: super::tls::server(&raw.settings, diags),
     }
 }
 
-fn listen(raw: &raw::VirtualServer, diags: &mut Diagnostics) -> Vec<SocketAddr> {
+fn listen(raw: &raw::VirtualServer, diags: &mut Diagnostics) -> Vec<Listen> {
     let Some(list) = &raw.listen else {
         if !raw.broken {
             diags
@@ -119,32 +106,32 @@ fn listen(raw: &raw::VirtualServer, diags: &mut Diagnostics) -> Vec<SocketAddr> 
             .error(&list.place, "`listen` is empty")
             .expected("expected at least one port or address");
     }
-    let mut listen: Vec<(SocketAddr, &Word)> = Vec::new();
-    for word in &list.items {
+    let mut listen: Vec<(Listen, &Word)> = Vec::new();
+    for entry in &list.items {
+        let word = &entry.address;
         let read = address::listen(&word.value);
         let Some(address) = diags.address(word, read) else { continue };
-        if let Some((_, first)) = listen.iter().find(|(known, _)| *known == address) {
+        if let Some((_, first)) = listen.iter().find(|(known, _)| known.address == address) {
             diags
                 .error(&word.place, format!("duplicate `listen` address {}", quote(&word.value)))
                 .in_nginx(format!("a duplicate listen {address}"))
                 .expected("written again here")
                 .also(&first.place, "first written here");
-        } else {
-            listen.push((address, word));
+            continue;
         }
+        let default = entry.default.is_some();
+        let tls = diags.switch("tls", entry.tls.as_ref()).unwrap_or(false);
+        let http2 = diags.switch("http2", entry.http2.as_ref()).unwrap_or(false);
+        listen.push((Listen { address, default, tls, http2 }, word));
     }
-    listen.into_iter().map(|(address, _)| address).collect()
+    listen.into_iter().map(|(listen, _)| listen).collect()
 }
 
-fn names(list: Option<&List<Word>>, diags: &mut Diagnostics) -> Vec<String> {
-    let mut names: Vec<(String, &Word)> = Vec::new();
+fn names(list: Option<&List<Word>>, diags: &mut Diagnostics) -> Vec<ServerName> {
+    let mut names: Vec<(ServerName, &Word)> = Vec::new();
     for word in list.iter().flat_map(|list| &list.items) {
-        let name = word.value.to_ascii_lowercase();
-        if !address::is_name(name.strip_prefix("*.").unwrap_or(&name)) {
-            diags
-                .error(&word.place, format!("{} is not a host name", quote(&word.value)))
-                .expected("expected a name such as `example.org` or `*.example.org`");
-        } else if let Some((_, first)) = names.iter().find(|(known, _)| *known == name) {
+        let Some(name) = name(word, diags) else { continue };
+        if let Some((_, first)) = names.iter().find(|(known, _)| *known == name) {
             diags
                 .error(&word.place, format!("duplicate name {}", quote(&word.value)))
                 .expected("written again here")
@@ -156,29 +143,75 @@ fn names(list: Option<&List<Word>>, diags: &mut Diagnostics) -> Vec<String> {
     names.into_iter().map(|(name, _)| name).collect()
 }
 
+fn name(word: &Word, diags: &mut Diagnostics) -> Option<ServerName> {
+    if let Some(pattern) = word.value.strip_prefix('~') {
+        // As in nginx, names are compared in lower case.
+        return pattern_of(word, pattern, true, diags).map(ServerName::Pattern);
+    }
+    let name = word.value.to_ascii_lowercase();
+    let read = if name.is_empty() {
+        return Some(ServerName::Exact(name));
+    } else if let Some(suffix) = name.strip_prefix('*').filter(|s| s.starts_with('.')) {
+        address::is_name(&suffix[1..]).then(|| ServerName::Suffix(suffix.to_owned()))
+    } else if let Some(prefix) = name.strip_suffix('*').filter(|p| p.ends_with('.')) {
+        let bare = &prefix[..prefix.len() - 1];
+        address::is_name(bare).then(|| ServerName::Prefix(prefix.to_owned()))
+    } else {
+        address::is_name(&name).then(|| ServerName::Exact(name.clone()))
+    };
+    if read.is_none() {
+        diags
+            .error(&word.place, format!("{} is not a host name", quote(&word.value)))
+            .in_nginx(format!("invalid server name or wildcard \"{}\"", word.value))
+            .expected("expected a name such as `example.org`, `*.example.org` or `~pattern`");
+    }
+    read
+}
+
+/// A regular expression; `text` stands somewhere in `word`.
+pub(super) fn pattern_of(
+    word: &Word,
+    text: &str,
+    caseless: bool,
+    diags: &mut Diagnostics,
+) -> Option<Pattern> {
+    match Pattern::new(text, caseless) {
+        Ok(pattern) => Some(pattern),
+        Err(bad) => {
+            diags
+                .error(&word.place, format!("{} is no regular expression", quote(text)))
+                .in_nginx(format!("pcre2_compile() failed: {bad} in \"{text}\""))
+                .expected(bad.to_string());
+            None
+        }
+    }
+}
+
 /// Two virtual servers of one address need different names: the second would never be asked.
 fn refuse_same_names(
-    raw: &[&raw::VirtualServer],
+    raw: &[raw::VirtualServer],
     servers: &[VirtualServer],
     diags: &mut Diagnostics,
 ) {
-    let mut seen: HashMap<(SocketAddr, &str), &raw::VirtualServer> = HashMap::new();
+    let mut seen: HashMap<(&ListenAddress, String), &raw::VirtualServer> = HashMap::new();
     for (raw, server) in raw.iter().zip(servers) {
-        let nameless = [String::new()];
-        let names = if server.names.is_empty() { &nameless[..] } else { &server.names[..] };
-        for name in names {
-            let Some((address, first)) = server.listen.iter().find_map(|address| {
-                let known = seen.iter().find(|((a, n), _)| a == address && n == name);
-                known.map(|((address, _), first)| (*address, *first))
-            }) else {
-                continue;
-            };
+        let mut names: Vec<String> = server.names.iter().map(ToString::to_string).collect();
+        let nameless = names.is_empty();
+        if nameless {
+            names.push(String::new());
+        }
+        for name in &names {
+            let known = server.listen.iter().find_map(|listen| {
+                let first = seen.get(&(&listen.address, name.clone()))?;
+                Some((&listen.address, *first))
+            });
+            let Some((address, first)) = known else { continue };
             let place = |raw: &raw::VirtualServer| {
                 let words = raw.names.as_ref().map(|list| &list.items[..]).unwrap_or_default();
                 let word = words.iter().find(|word| word.value.eq_ignore_ascii_case(name));
                 word.map_or_else(|| raw.place.clone(), |word| word.place.clone())
             };
-            let message = if name.is_empty() {
+            let message = if nameless {
                 format!("a second virtual server without names on `{address}`")
             } else {
                 format!("duplicate name `{name}` on `{address}`")
@@ -189,112 +222,193 @@ fn refuse_same_names(
                 .expected("written again here")
                 .also(&place(first), "first written here");
         }
-        for address in &server.listen {
-            if server.names.is_empty() {
-                seen.entry((*address, "")).or_insert(raw);
-            }
-            for name in &server.names {
-                seen.entry((*address, name)).or_insert(raw);
+        for listen in &server.listen {
+            for name in &names {
+                seen.entry((&listen.address, name.clone())).or_insert(raw);
             }
         }
     }
 }
 
-fn routes(
-    raw: &raw::VirtualServer,
-    settings: &RouteSettings,
-    upstreams: &mut Upstreams,
-    diags: &mut Diagnostics,
-) -> Vec<Route> {
-    let Some(list) = &raw.routes else {
-        if !raw.broken {
-            diags
-                .error(&raw.place, "`routes` is missing")
-                .help("add `routes:` with an entry such as `/: host:port`");
-        }
-        return Vec::new();
-    };
-    if list.items.is_empty() && !list.broken {
-        diags
-            .error(&list.place, "`routes` is empty")
-            .expected("expected at least one entry such as `/: host:port`");
+/// The routes of a virtual server on their way into one list.
+pub(super) struct Routes<'u> {
+    pub(super) list: Vec<Route>,
+    pub(super) upstreams: &'u mut Upstreams,
+}
+
+impl Routes<'_> {
+    fn server(
+        &mut self,
+        raw: &raw::VirtualServer,
+        settings: &RouteSettings,
+        diags: &mut Diagnostics,
+    ) {
+        let Some(list) = &raw.routes else {
+            if !raw.broken {
+                diags
+                    .error(&raw.place, "`routes` is missing")
+                    .help("add `routes:` with an entry such as `/: host:port`");
+            }
+            return;
+        };
+        self.level(&list.items, None, settings, diags);
     }
-    let mut seen: HashMap<PathMatch, &Word> = HashMap::new();
-    let mut routes = Vec::new();
-    for raw in &list.items {
-        let path = path(&raw.path, diags);
-        if let Some(first) = path.as_ref().and_then(|path| seen.get(path)) {
-            diags
-                .error(&raw.path.place, format!("duplicate route {}", quote(&raw.path.value)))
-                .in_nginx(format!("duplicate location \"{}\"", path_only(&raw.path.value)))
-                .expected("written again here")
-                .also(&first.place, "first written here");
-        }
-        let settings = raw.settings.resolve(settings, diags);
-        let to = raw.to.as_ref().and_then(|to| target(to, upstreams, diags));
-        if let (Some(path), Some((upstream, uri, proxy_host))) = (path, to) {
-            seen.entry(path.clone()).or_insert(&raw.path);
-            routes.push(Route { path, upstream, uri, proxy_host, settings });
+
+    /// The routes of one level, below `parent`.
+    fn level(
+        &mut self,
+        raw: &[raw::Route],
+        parent: Option<usize>,
+        outer: &RouteSettings,
+        diags: &mut Diagnostics,
+    ) {
+        let mut seen: HashMap<PathMatch, &Word> = HashMap::new();
+        for raw in raw {
+            let Some(path) = path(&raw.path, diags) else { continue };
+            // Each pattern has its turn, the same one too.
+            let unique = match &path {
+                PathMatch::PrefixOnly(path) => PathMatch::Prefix(path.clone()),
+                other => other.clone(),
+            };
+            if !matches!(path, PathMatch::Pattern(_))
+                && let Some(first) = seen.insert(unique, &raw.path)
+            {
+                diags
+                    .error(&raw.path.place, format!("duplicate route {}", quote(&raw.path.value)))
+                    .in_nginx(format!("duplicate location \"{}\"", path_only(&raw.path.value)))
+                    .expected("written again here")
+                    .also(&first.place, "first written here");
+            }
+            self.route(path, raw, parent, outer, diags);
         }
     }
-    routes
+
+    /// Adds a route with all that is inside of it; returns its index.
+    pub(super) fn route(
+        &mut self,
+        path: PathMatch,
+        raw: &raw::Route,
+        parent: Option<usize>,
+        outer: &RouteSettings,
+        diags: &mut Diagnostics,
+    ) -> usize {
+        let settings = raw.settings.resolve(outer, diags);
+        let action = self.action(raw, parent, &path, diags);
+        let internal = diags.switch("internal", raw.internal.as_ref()).unwrap_or(false);
+        let index = self.list.len();
+        self.list.push(Route {
+            path,
+            parent,
+            internal,
+            program: Vec::new(),
+            action,
+            settings: settings.clone(),
+        });
+        self.list[index].program =
+            program::program(&raw.program, Some(index), &settings, self, diags);
+        self.level(&raw.routes, Some(index), &settings, diags);
+        index
+    }
+
+    /// What a route does; the block of an `if` does what its route does unless it says otherwise.
+    fn action(
+        &mut self,
+        raw: &raw::Route,
+        parent: Option<usize>,
+        path: &PathMatch,
+        diags: &mut Diagnostics,
+    ) -> Action {
+        if raw.settings.last("stub_status").is_some() {
+            return Action::StubStatus;
+        }
+        if raw.settings.last("empty_gif").is_some() {
+            return Action::EmptyGif;
+        }
+        if let Some(to) = &raw.to {
+            let proxy = proxy(to, self.upstreams, diags);
+            return proxy.map_or(Action::Files, |proxy| Action::Proxy(Box::new(proxy)));
+        }
+        match (path, parent) {
+            (PathMatch::If, Some(parent)) => self.list[parent].action.clone(),
+            _ => Action::Files,
+        }
+    }
 }
 
 /// A route without its `=`, as nginx names it.
 fn path_only(route: &str) -> &str {
-    route.trim_start_matches(['=', ' '])
+    route.trim_start_matches(['=', '^', '~', ' '])
 }
 
 fn path(word: &Word, diags: &mut Diagnostics) -> Option<PathMatch> {
-    let exact = word.value.strip_prefix('=').map(str::trim_start);
-    let path = exact.unwrap_or(&word.value);
+    let text = word.value.as_str();
+    if text.starts_with('@') {
+        return Some(PathMatch::Named(text.to_owned()));
+    }
+    if let Some(pattern) = text.strip_prefix("~*") {
+        return pattern_of(word, pattern.trim_start(), true, diags).map(PathMatch::Pattern);
+    }
+    if let Some(pattern) = text.strip_prefix('~') {
+        return pattern_of(word, pattern.trim_start(), false, diags).map(PathMatch::Pattern);
+    }
+    let (kind, path): (fn(String) -> PathMatch, &str) = if let Some(path) = text.strip_prefix("^~")
+    {
+        (PathMatch::PrefixOnly, path.trim_start())
+    } else if let Some(path) = text.strip_prefix('=') {
+        (PathMatch::Exact, path.trim_start())
+    } else {
+        (PathMatch::Prefix, text)
+    };
     let bad = |c: char| c.is_control() || c == '?' || c == '#';
     if !path.starts_with('/') {
-        let diagnostic = diags
-            .error(&word.place, format!("a route begins with `/`, found {}", quote(&word.value)))
-            .in_nginx(format!("location \"{}\" would never match", path_only(&word.value)))
-            .expected("expected `/path` or `= /path`");
-        if path.starts_with(['~', '^']) {
-            diagnostic.help("regular expressions are not supported");
-        }
+        diags
+            .error(&word.place, format!("a route begins with `/`, found {}", quote(text)))
+            .in_nginx(format!("location \"{}\" would never match", path_only(text)))
+            .expected("expected `/path`, `= /path`, `^~ /path`, `~ pattern` or `@name`");
         return None;
     }
     if path.contains(bad) {
         diags
-            .error(&word.place, format!("{} matches no path", quote(&word.value)))
+            .error(&word.place, format!("{} matches no path", quote(text)))
             .expected("expected a path without a query");
         return None;
     }
-    let path = path.to_owned();
-    Some(if exact.is_some() { PathMatch::Exact(path) } else { PathMatch::Prefix(path) })
+    Some(kind(path.to_owned()))
 }
 
-/// The upstream, what replaces the matched part of the path, and nginx's `$proxy_host`.
-fn target(
-    word: &Word,
-    upstreams: &mut Upstreams,
-    diags: &mut Diagnostics,
-) -> Option<(usize, Option<String>, String)> {
+/// Where a route hands its requests to.
+fn proxy(word: &Word, upstreams: &mut Upstreams, diags: &mut Diagnostics) -> Option<Proxy> {
     let text = &word.value;
+    if text.contains('$') {
+        let template = diags.template(word)?;
+        return Some(Proxy {
+            to: ProxyTarget::Template(template),
+            tls: false,
+            uri: None,
+            host: String::new(),
+        });
+    }
     if !text.contains([':', '/']) {
         let found = upstreams.find(text);
         if found.is_none() && !upstreams.broken() {
             undefined(word, upstreams, diags);
         }
-        return found.map(|upstream| (upstream, None, text.clone()));
+        let to = found.map(ProxyTarget::Upstream)?;
+        return Some(Proxy { to, tls: false, uri: None, host: text.clone() });
     }
     let read = address::target(text);
-    let Target { host_text, host, port, uri } = diags.address(word, read)?;
+    let Target { tls, host_text, host, port, uri } = diags.address(word, read)?;
     if port.is_none()
         && let Some(upstream) = upstreams.find(&host_text)
     {
-        return Some((upstream, uri, host_text));
+        return Some(Proxy { to: ProxyTarget::Upstream(upstream), tls, uri, host: host_text });
     }
-    let port = port.unwrap_or(HTTP_PORT);
+    let default = if tls { HTTPS_PORT } else { HTTP_PORT };
+    let port = port.unwrap_or(default);
     let upstream = upstreams.implicit(&host_text, host, port);
     // As in ngx_http_proxy_set_vars, the scheme's own port is not shown.
-    let proxy_host = if port == HTTP_PORT { host_text } else { format!("{host_text}:{port}") };
-    Some((upstream, uri, proxy_host))
+    let host = if port == default { host_text } else { format!("{host_text}:{port}") };
+    Some(Proxy { to: ProxyTarget::Upstream(upstream), tls, uri, host })
 }
 
 fn undefined(word: &Word, upstreams: &Upstreams, diags: &mut Diagnostics) {

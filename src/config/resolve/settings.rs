@@ -8,6 +8,8 @@ use http::header;
 
 use super::leaf::Zero;
 use crate::config::diagnostics::{Diagnostics, quote};
+use crate::config::model::passing::Passing;
+use crate::config::model::site::{Answers, Clients, Files};
 use crate::config::model::{Retry, RouteSettings, ServerHeader, SetHeader, Timeouts};
 use crate::config::raw::{Settings, Word};
 use crate::config::template::Template;
@@ -60,6 +62,11 @@ pub(in crate::config) fn defaults() -> RouteSettings {
         websocket: false,
         server_header: ServerHeader::Robin,
         error_details: false,
+        files: Files::defaults(),
+        answers: Answers::defaults(),
+        clients: Clients::defaults(),
+        passing: Passing::defaults(),
+        access_logs: None,
     }
 }
 
@@ -78,11 +85,17 @@ impl Settings {
                 .size("client_max_body_size", self.client_max_body_size.as_ref())
                 .unwrap_or(outer.client_max_body_bytes),
             websocket: switch(diags, "websocket", &self.websocket, outer.websocket),
-            server_header: match server_header {
-                Some(true) => ServerHeader::Robin,
-                Some(false) => ServerHeader::Off,
-                None => outer.server_header,
+            server_header: match (server_header, self.word("server_tokens")) {
+                (Some(false), _) => ServerHeader::Off,
+                (_, Some(word)) if word.value == "on" => ServerHeader::Version,
+                (Some(true), _) | (_, Some(_)) => ServerHeader::Robin,
+                (None, None) => outer.server_header,
             },
+            files: Files::resolve(self, &outer.files, diags),
+            answers: Answers::resolve(self, &outer.answers, diags),
+            clients: Clients::resolve(self, &outer.clients, diags),
+            passing: Passing::resolve(self, &outer.passing, diags),
+            access_logs: outer.access_logs.clone(),
             error_details: switch(diags, "error_details", &self.error_details, outer.error_details),
         }
     }

@@ -9,14 +9,17 @@ use super::{
 use crate::config::diagnostics::quote;
 use crate::config::env::Kind;
 use crate::config::raw::{
-    Config, Dashboard, HealthCheck, List, Resolver, Route, Settings, Upstream, UpstreamServer,
-    VirtualServer, Word,
+    Config, Dashboard, HealthCheck, List, Listen, Resolver, Route, Settings, Upstream,
+    UpstreamServer, VirtualServer, Word,
 };
 
 impl Door<'_> {
     pub(super) fn config(&mut self, node: &Node) -> Option<Config> {
         let mut f = self.fields("the configuration", node, &[SERVER, TOP, SETTINGS])?;
         Some(Config {
+            declarations: Vec::new(),
+            pid: None,
+            error_log: None,
             threads: f.word(self, "threads"),
             user: f.word(self, "user"),
             resolver: self.resolver(&f),
@@ -258,9 +261,14 @@ impl Door<'_> {
     }
 
     fn server(&mut self, mut fields: Fields<'_>, settings: Settings) -> VirtualServer {
+        let listen = fields.words(self, "listen").map(|list| List {
+            items: list.items.into_iter().map(Listen::at).collect(),
+            broken: list.broken,
+            place: list.place,
+        });
         VirtualServer {
-            listen: fields.words(self, "listen"),
-            default_at: Vec::new(),
+            listen,
+            program: Vec::new(),
             names: fields.words(self, "names"),
             routes: self.routes(&fields),
             settings,
@@ -274,7 +282,7 @@ impl Door<'_> {
             let path = door.key(key);
             if !matches!(node.shape, Shape::Map(_)) {
                 let to = door.word(key, node, Kind::Word);
-                return Some(Route { path, to, settings: Settings::default() });
+                return Some(Route { to, ..Route::at(path) });
             }
             let called = quote(&path.value);
             let mut f = door.fields(&called, node, &[ROUTE, SETTINGS])?;
@@ -285,7 +293,7 @@ impl Door<'_> {
                     .expected("expected `to:` with an upstream or an address");
             }
             let settings = door.settings(&mut f);
-            Some(Route { path, to, settings })
+            Some(Route { to, settings, ..Route::at(path) })
         })
     }
 

@@ -12,6 +12,7 @@ use pingora_proxy::{FailToProxy, Session};
 use super::{Exchange, SERVER, connection, is_answered, is_interim};
 use crate::config::model::ServerHeader;
 use crate::exchange::failure::{self, Failure};
+use crate::exchange::flow::Next;
 use crate::exchange::{head, page};
 use crate::health::{Outcome, Tick};
 use crate::observe::access::{Record, RequestLine};
@@ -118,6 +119,12 @@ impl Exchange {
         session: &mut Session,
         error: &Error,
     ) -> FailToProxy {
+        if let Some(next) = self.pending.take()
+            && !is_answered(session)
+            && let Some(answered) = self.answer_instead(session, next).await
+        {
+            return answered;
+        }
         let failure = self.failure.get_or_insert_with(|| classify::early(error));
         let status = failure.status();
         if is_answered(session) || status == 499 {
@@ -125,7 +132,7 @@ impl Exchange {
             return FailToProxy { error_code: status, can_reuse_downstream: false };
         }
         // Only Pingora's early errors leave the connection usable; the answer has to say so.
-        let reusable = self.route.is_none() && status == 404 && session.is_body_done();
+        let reusable = self.course.route.is_none() && status == 404 && session.is_body_done();
         if !reusable {
             session.set_keepalive(None);
         }
@@ -136,6 +143,20 @@ impl Exchange {
         }
         let can_reuse_downstream = self.write_page(session, status).await.is_ok() && reusable;
         FailToProxy { error_code: status, can_reuse_downstream }
+    }
+
+    /// Answers with what an error page has come to; none where the error's own page is due.
+    async fn answer_instead(&mut self, session: &mut Session, next: Next) -> Option<FailToProxy> {
+        let failure = self.failure.take();
+        match self.act(session, next).await {
+            Ok(true) => {
+                let status = session.response_written().map_or(500, |r| r.status.as_u16());
+                self.failure = failure;
+                let can_reuse_downstream = session.is_body_done();
+                Some(FailToProxy { error_code: status, can_reuse_downstream })
+            }
+            _ => None,
+        }
     }
 
     async fn write_page(&self, session: &mut Session, status: u16) -> Result<()> {

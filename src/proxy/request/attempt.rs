@@ -9,24 +9,70 @@ use tokio::time::Instant;
 
 use super::{Exchange, connection, is_answered};
 use crate::exchange::failure::{self, Failure};
+use crate::exchange::flow::{ErrorNext, Next};
 use crate::health::{Outcome, Tick};
 use crate::observe::access::Attempt;
 use crate::observe::event;
 use crate::proxy::classify::Attempted;
 use crate::proxy::dial::{self, Pooled};
 use crate::proxy::told;
-use crate::upstream::{Key, Method};
+use crate::upstream::{Key, Method, Tried};
 
 impl Exchange {
     /// Picks a peer and says how to connect to it.
-    pub(in crate::proxy) fn begin_attempt(&mut self, session: &Session) -> Result<Box<HttpPeer>> {
+    ///
+    /// An error page that is due is looked for first: it may lead to another upstream, or to an
+    /// answer of our own, which waits in `pending` for [`Exchange::answer_failure`].
+    pub(in crate::proxy) async fn begin_attempt(
+        &mut self,
+        session: &Session,
+    ) -> Result<Box<HttpPeer>> {
+        loop {
+            if let Some(status) = self.detour.take() {
+                self.take_detour(session, status).await?;
+            }
+            let picked = self.pick_peer(session);
+            let status = self.failure.as_ref().map(Failure::status);
+            match (picked, status) {
+                (Err(_), Some(status)) if self.has_error_page(status) => self.detour = Some(status),
+                (picked, _) => return picked,
+            }
+        }
+    }
+
+    /// Turns to the error page for a status.
+    async fn take_detour(&mut self, session: &Session, status: u16) -> Result<()> {
+        let next = match self.error_page(session, status) {
+            ErrorNext::Page(_) => return Err(told(status)),
+            ErrorNext::Reply(reply) => Next::Reply(reply),
+            ErrorNext::Go(start) => self.advance(session, start).await,
+        };
+        self.tried = Tried::default();
+        self.hash_key = None;
+        if next == Next::Proxy {
+            return Ok(());
+        }
+        self.pending = Some(next);
+        Err(told(status))
+    }
+
+    /// Whether an error page answers this status here.
+    pub(super) fn has_error_page(&self, status: u16) -> bool {
+        self.settings().is_some_and(|settings| {
+            let answers = &settings.answers;
+            (!self.course.in_error_page || answers.recursive_error_pages)
+                && answers.error_pages.iter().any(|page| page.statuses.contains(&status))
+        })
+    }
+
+    fn pick_peer(&mut self, session: &Session) -> Result<Box<HttpPeer>> {
         self.lease = None;
         self.reused = false;
         self.attempt_began = Instant::now();
         let now = Tick::now();
         let next = self.next.take();
         self.hash_key = self.hash_key.take().or_else(|| self.make_hash_key(session));
-        let Some((route, (served, spec))) = self.route().zip(self.served()) else {
+        let Some((settings, (served, spec))) = self.settings().zip(self.served()) else {
             return self.refuse(Failure::Internal("no upstream".into()));
         };
         let picked =
@@ -52,7 +98,7 @@ impl Exchange {
             (false, true) => Pooled::Any,
             (false, false) => Pooled::Fresh,
         };
-        let peer = dial::http_peer(&served.upstream, spec, &lease, &route.settings, pooled);
+        let peer = dial::http_peer(&served.upstream, spec, &lease, settings, pooled);
         self.lease = Some(lease);
         Ok(peer)
     }
@@ -67,7 +113,7 @@ impl Exchange {
     fn make_hash_key(&self, session: &Session) -> Option<Vec<u8>> {
         let (_, spec) = self.served()?;
         let Method::Hash { key, .. } = &spec.method else { return None };
-        Some(self.facts(session)?.text(key))
+        Some(self.scene(session)?.with(&self.course).text(key))
     }
 
     /// Takes note of an attempt that failed and tells Pingora whether to make another.
@@ -114,8 +160,13 @@ impl Exchange {
             failure::may_retry(&failure, &self.attempted(session), &settings.retry)
         });
         self.lease = None;
+        let status = failure.status();
+        let page = !retry && !is_answered(session) && status != 499 && self.has_error_page(status);
+        if page {
+            self.detour = Some(status);
+        }
         self.failure = Some(failure);
-        error.set_retry(retry);
+        error.set_retry(retry || page);
         error
     }
 

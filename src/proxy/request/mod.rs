@@ -2,23 +2,26 @@
 
 mod answer;
 mod attempt;
+mod own;
 
 use std::sync::Arc;
 
-use http::{StatusCode, header};
+use http::StatusCode;
 use pingora::Result;
 use pingora::http::RequestHeader;
 use pingora_proxy::Session;
 use tokio::time::Instant;
 
+use super::disk::FileSystem;
 use super::downstream::{Connection, Downstream};
 use super::{Runtime, Served, told};
-use crate::config::model::{Route, RouteSettings, Upstream as Spec, VirtualServer};
+use crate::config::model::{Action, Proxy, ProxyTarget, Route, RouteSettings, Upstream as Spec};
 use crate::exchange::failure::Failure;
+use crate::exchange::flow::{self, ErrorNext, Next, Start};
 use crate::exchange::head::{self, Asked, Head};
-use crate::exchange::{path, variables};
+use crate::exchange::variables::Scene;
+use crate::exchange::{Course, path, variables};
 use crate::observe::access::Attempt;
-use crate::route::RouteId;
 use crate::upstream::{Lease, Tried};
 
 /// The value of our own `Server` header.
@@ -37,8 +40,11 @@ pub struct Exchange {
     began: Instant,
     id: String,
     asked: Option<Asked>,
-    server: usize,
-    route: Option<RouteId>,
+    course: Course,
+    /// What an error page has come to, to be sent in the place of an upstream's answer.
+    pending: Option<Next>,
+    /// An error whose page is to be looked for before the next attempt.
+    detour: Option<u16>,
     /// What `hash` makes of the request; none before the first attempt and for other methods.
     hash_key: Option<Vec<u8>>,
     tried: Tried,
@@ -63,8 +69,9 @@ impl Exchange {
             began: now,
             id: String::new(),
             asked: None,
-            server: 0,
-            route: None,
+            course: Course::default(),
+            pending: None,
+            detour: None,
             hash_key: None,
             tried: Tried::default(),
             lease: None,
@@ -77,21 +84,26 @@ impl Exchange {
         }
     }
 
-    fn virtual_server(&self) -> Option<&VirtualServer> {
-        self.runtime.config.virtual_servers.get(self.server)
+    fn route(&self) -> Option<&Route> {
+        self.course.route(&self.runtime.config)
     }
 
-    fn route(&self) -> Option<&Route> {
-        let id = self.route?;
-        self.runtime.config.virtual_servers.get(id.server)?.routes.get(id.route)
+    fn proxy(&self) -> Option<&Proxy> {
+        match &self.route()?.action {
+            Action::Proxy(proxy) => Some(proxy),
+            _ => None,
+        }
     }
 
     fn settings(&self) -> Option<&RouteSettings> {
-        self.route().map(|route| &route.settings)
+        self.course.settings(&self.runtime.config)
     }
 
     fn served(&self) -> Option<(&Served, &Spec)> {
-        self.runtime.served(self.route()?.upstream)
+        match self.proxy()?.to {
+            ProxyTarget::Upstream(index) => self.runtime.served(index),
+            ProxyTarget::Template(_) => None,
+        }
     }
 
     /// Remembers why the request fails and makes Pingora end it.
@@ -125,20 +137,69 @@ impl Exchange {
         Ok(())
     }
 
-    /// Finds virtual server and route, and refuses a body that says it is too large.
-    pub(in crate::proxy) fn find_route(&mut self, session: &mut Session) -> Result<()> {
+    /// Finds virtual server and route. Returns whether the request is answered.
+    pub(in crate::proxy) async fn find_route(&mut self, session: &mut Session) -> Result<bool> {
         let listener = connection(session).map_or(0, |c| c.listener);
-        let router = &self.runtime.router;
-        if let Some(asked) = &self.asked {
-            self.server = router.server(listener, &asked.host).unwrap_or_default();
-            self.route = router.route(self.server, &asked.path);
+        let Some(asked) = &self.asked else { return self.refuse(Failure::NoRoute) };
+        let (server, captures) =
+            self.runtime.router.server(listener, &asked.host).unwrap_or_default();
+        let target = head::absolute(session.req_header().raw_path());
+        let target = target.as_ref().map_or(session.req_header().raw_path(), |(_, path)| path);
+        let args = path::split(target).1.unwrap_or_default().to_vec();
+        let variables = &self.runtime.config.variables;
+        self.course = Course::new(server, asked.path.clone(), args, variables);
+        let _ = captures;
+        let next = self.advance(session, Start::Server).await;
+        self.act(session, next).await
+    }
+
+    /// Goes on until the request has come to something.
+    async fn advance(&mut self, session: &Session, start: Start) -> Next {
+        let mut course = std::mem::take(&mut self.course);
+        let next = match self.scene(session) {
+            Some(scene) => flow::run(&mut course, &scene, &FileSystem, start).await,
+            None => Next::Fail(Failure::Internal("no connection".into())),
+        };
+        self.course = course;
+        next
+    }
+
+    /// Answers what needs no upstream, error pages included. Returns whether the request is
+    /// answered.
+    async fn act(&mut self, session: &mut Session, mut next: Next) -> Result<bool> {
+        loop {
+            let failure = match next {
+                Next::Proxy => return Ok(false),
+                Next::Fail(failure) => failure,
+                Next::Close => {
+                    session.set_keepalive(None);
+                    return Ok(true);
+                }
+                own => match self.send(session, own).await? {
+                    None => return Ok(true),
+                    Some(failure) => failure,
+                },
+            };
+            match self.error_page(session, failure.status()) {
+                ErrorNext::Page(_) => return self.refuse(failure),
+                ErrorNext::Reply(reply) => next = Next::Reply(reply),
+                ErrorNext::Go(start) => {
+                    self.failure = Some(failure);
+                    next = self.advance(session, start).await;
+                }
+            }
         }
-        if self.route.is_none() {
-            return self.refuse(Failure::NoRoute);
-        }
-        let length = session.req_header().headers.get(header::CONTENT_LENGTH);
-        let length = length.and_then(|l| l.to_str().ok()?.trim().parse().ok());
-        self.check_body_size(length.unwrap_or(0))
+    }
+
+    /// What follows from an error.
+    fn error_page(&mut self, session: &Session, status: u16) -> ErrorNext {
+        let mut course = std::mem::take(&mut self.course);
+        let next = match self.scene(session) {
+            Some(scene) => flow::error_page(&mut course, &scene, status),
+            None => ErrorNext::Page(status),
+        };
+        self.course = course;
+        next
     }
 
     /// Refuses a body that has become too large. What follows an upgrade is no body.
@@ -159,19 +220,18 @@ impl Exchange {
         }
     }
 
-    /// What the variables of templates stand for.
-    fn facts<'a>(&'a self, session: &'a Session) -> Option<variables::Facts<'a>> {
+    /// What stays the same while the request is on its way.
+    fn scene<'a>(&'a self, session: &'a Session) -> Option<Scene<'a>> {
         let connection = connection(session)?;
-        let names = self.virtual_server().map_or(&[][..], |s| &s.names);
-        Some(variables::Facts {
+        Some(Scene {
+            config: &self.runtime.config,
+            router: &self.runtime.router,
             head: head_of(session.req_header()),
             asked: self.asked.as_ref()?,
             client: connection.client,
             local: connection.local,
-            server_name: names.first().map_or("", String::as_str),
             scheme: "http",
             request_id: &self.id,
-            proxy_host: &self.route()?.proxy_host,
             trusted: variables::is_trusted(&self.runtime.config.trust, connection.client),
         })
     }
@@ -182,19 +242,22 @@ impl Exchange {
         session: &Session,
         request: &mut RequestHeader,
     ) -> Result<()> {
-        let Some((route, facts)) = self.route().zip(self.facts(session)) else { return Ok(()) };
-        let variables::Facts { head, asked, .. } = facts;
-        if let Some(uri) = &route.uri {
-            let matched = match &route.path {
-                crate::config::model::PathMatch::Exact(path)
-                | crate::config::model::PathMatch::Prefix(path) => path.len(),
-            };
-            let (_, query) = path::split(head.target);
-            request.set_raw_path(&path::rewrite(&asked.path, matched, uri, query))?;
-        } else if let Some((_, target)) = head::absolute(head.target) {
+        let Some((proxy, scene)) = self.proxy().zip(self.scene(session)) else { return Ok(()) };
+        let facts = scene.with(&self.course);
+        let query = (!self.course.args.is_empty()).then_some(&self.course.args[..]);
+        if let Some(uri) = &proxy.uri {
+            let matched = self.course.matched(&self.runtime.config).unwrap_or_default();
+            let (_, query) = path::split(scene.head.target);
+            request.set_raw_path(&path::rewrite(&self.course.uri, matched, uri, query))?;
+        } else if self.course.rewritten {
+            request.set_raw_path(&path::rewrite(&self.course.uri, 0, "", query))?;
+        } else if let Some((_, target)) = head::absolute(scene.head.target) {
             request.set_raw_path(&target)?;
         }
-        for header in &route.settings.headers {
+        if let Some(method) = &self.course.method {
+            request.set_method(method.clone());
+        }
+        for header in self.settings().map_or(&[][..], |s| &s.headers) {
             match facts.value(&header.value) {
                 Some(value) => request.insert_header(header.written.clone(), value)?,
                 None => drop(request.remove_header(&header.name)),

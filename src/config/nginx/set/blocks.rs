@@ -60,14 +60,6 @@ pub(in crate::config::nginx) fn server(
 ) {
     let mut inner = frame.inner(Context::Server, directive.name.place.clone());
     reader.inside(directive, &mut inner);
-    if inner.routes.is_empty() && !inner.broken {
-        reader
-            .diags
-            .error(&inner.place, "\"server\" without \"location\" is not supported yet")
-            .expected("expected a `location / { }` with `proxy_pass` in it")
-            .help("no files are served yet");
-        inner.broken = true;
-    }
     reader.finish(&mut inner);
     reader.server_shared.push(std::mem::take(&mut inner.shared));
     frame.broken |= inner.broken;
@@ -79,77 +71,59 @@ pub(in crate::config::nginx) fn location(
     directive: &Directive,
     frame: &mut Frame,
 ) {
-    let path = reader.path(directive);
-    if frame.context == Context::Location {
-        reader
-            .diags
-            .error(&directive.name.place, "\"location\" in \"location\" is not supported yet")
-            .expected("nginx has it, robin does not")
-            .help("write it in `server`, with its whole path");
-        frame.broken = true;
-    }
+    let path = reader.path(directive, frame);
     let mut inner = frame.inner(Context::Location, directive.name.place.clone());
     reader.inside(directive, &mut inner);
     let Some(path) = path else {
         frame.broken = true;
         return;
     };
-    if inner.to.is_none() && !inner.broken {
-        let message = format!("location \"{}\" has no \"proxy_pass\"", path.value);
-        reader
-            .diags
-            .error(&path.place, message)
-            .expected("expected `proxy_pass http://host:port;` in it")
-            .help("no files are served yet");
-        inner.broken = true;
-    }
     reader.finish(&mut inner);
     reader.location_shared.push(std::mem::take(&mut inner.shared));
     frame.broken |= inner.broken;
     frame.routes.push(inner.into_route(path));
 }
 
+pub(in crate::config::nginx) fn internal(
+    _: &mut Reader<'_>,
+    directive: &Directive,
+    frame: &mut Frame,
+) {
+    let place = directive.name.place.clone();
+    frame.internal = Some(Word { value: "on".to_owned(), place });
+}
+
 impl Reader<'_> {
     /// Which paths a location matches, as a route says it.
-    fn path(&mut self, directive: &Directive) -> Option<Word> {
+    fn path(&mut self, directive: &Directive, frame: &Frame) -> Option<Word> {
         let (modifier, typed) = match &directive.args[..] {
             [modifier, path] => (modifier.value.as_str(), path),
             [path] => ("", path),
             // The row asks for one or two.
             _ => return None,
         };
-        // nginx reads `location =/x` as `location = /x`.
-        let (modifier, path) = match modifier {
-            "" => {
-                let known = ["=", "^~", "~*", "~"];
-                let glued = known.into_iter().find(|m| typed.value.starts_with(m));
-                let glued = glued.unwrap_or("");
-                (glued, &typed.value[glued.len()..])
-            }
-            modifier => (modifier, typed.value.as_str()),
-        };
-        let instead = match modifier {
-            "" if path.starts_with('@') => "named locations are not supported yet",
-            // Without regular expressions, nothing could come before such a prefix.
-            "" | "^~" => return Some(Word { value: path.to_owned(), place: typed.place.clone() }),
-            "=" => {
-                return Some(Word { value: format!("= {path}"), place: typed.place.clone() });
-            }
-            "~" | "~*" => "regular expressions are not supported yet",
+        let word = |value: String| Word { value, place: typed.place.clone() };
+        let path = match modifier {
+            // nginx reads `location =/x` as `location = /x`.
+            "" => word(typed.value.clone()),
+            "=" | "^~" | "~" | "~*" => word(format!("{modifier} {}", typed.value)),
             other => {
                 self.diags
                     .error(
                         &directive.args[0].place,
                         format!("invalid location modifier \"{other}\""),
                     )
-                    .expected("expected `=` or `^~`");
+                    .expected("expected one of =, ^~, ~, ~*");
                 return None;
             }
         };
-        self.diags
-            .error(&typed.place, instead)
-            .expected("expected `location /path` or `location = /path`");
-        None
+        if frame.context == Context::Location && path.value.starts_with('@') {
+            let message =
+                format!("named location \"{}\" can be on the server level only", path.value);
+            self.diags.error(&typed.place, message).expected("expected a path or a pattern");
+            return None;
+        }
+        Some(path)
     }
 }
 

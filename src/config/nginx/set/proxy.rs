@@ -6,9 +6,7 @@ use crate::config::nginx::frame::{Context, Frame};
 use crate::config::nginx::parser::Directive;
 use crate::config::nginx::reader::Reader;
 use crate::config::raw::{List, Word};
-use crate::config::resolve::leaf::help_with_variable;
 use crate::config::resolve::settings::ALL;
-use crate::config::template::{Template, UnknownVariable};
 
 pub(in crate::config::nginx) fn proxy_pass(
     reader: &mut Reader<'_>,
@@ -19,7 +17,7 @@ pub(in crate::config::nginx) fn proxy_pass(
     let text = word.value.as_str();
     let rest = text.strip_prefix("http://");
     let problem = if text.contains('$') {
-        Some(("variables in \"proxy_pass\" are not supported yet".to_owned(), "expected a name"))
+        None
     } else {
         match (rest, address::target(text)) {
             (Some(_), Ok(_)) => None,
@@ -53,31 +51,11 @@ pub(in crate::config::nginx) fn proxy_pass(
 }
 
 pub(in crate::config::nginx) fn proxy_set_header(
-    reader: &mut Reader<'_>,
+    _: &mut Reader<'_>,
     directive: &Directive,
     frame: &mut Frame,
 ) {
     let [name, value] = &directive.args[..] else { return };
-    let connection = ["connection", "upgrade"].iter().any(|n| name.value.eq_ignore_ascii_case(n));
-    let problem = match Template::parse(&value.value) {
-        // nginx has no sign for a dollar, the template has.
-        _ if value.value.contains("$$") => Some(UnknownVariable { name: String::new(), at: 0 }),
-        // The values of these two are looked at once all maps are known.
-        _ if connection => None,
-        parsed => parsed.err(),
-    };
-    if let Some(unknown) = problem {
-        let message = match &unknown.name[..] {
-            "" => "invalid variable name".to_owned(),
-            name => format!("unknown \"{name}\" variable"),
-        };
-        let diagnostic = reader
-            .diags
-            .error(&value.place, message)
-            .expected("`$` begins the name of a variable, and nothing stands for a dollar sign");
-        help_with_variable(&unknown, diagnostic);
-        return;
-    }
     frame.headers.push((name.clone(), value.clone()));
 }
 

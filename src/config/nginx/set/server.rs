@@ -5,7 +5,7 @@ use crate::config::model::Host;
 use crate::config::nginx::frame::Frame;
 use crate::config::nginx::parser::Directive;
 use crate::config::nginx::reader::Reader;
-use crate::config::raw::{List, Word};
+use crate::config::raw::{List, Listen, Word};
 
 /// Parameters of a socket that the system or robin chooses well.
 const NO_EFFECT: [&str; 11] = [
@@ -36,13 +36,15 @@ pub(in crate::config::nginx) fn listen(
         (text, _) => text.to_owned(),
     };
     let word = Word { value, place: typed.place.clone() };
-    match parameters(reader, directive) {
-        Some(true) => frame.default_at.push(word.clone()),
-        Some(false) => {}
-        None => frame.broken = true,
-    }
+    let default = match parameters(reader, directive) {
+        Some(default) => default.then(|| word.clone()),
+        None => {
+            frame.broken = true;
+            None
+        }
+    };
     let Err(error) = address::listen(&word.value) else {
-        return frame.listen.push(word);
+        return frame.listen.push(Listen { default, ..Listen::at(word) });
     };
     frame.broken = true;
     let text = &typed.value;

@@ -4,6 +4,10 @@
 //! to ask whether a value is legal. What is happening (peers, health, counters) is state and
 //! lives elsewhere.
 
+pub mod passing;
+pub mod program;
+pub mod site;
+
 use std::net::{IpAddr, SocketAddr};
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
@@ -13,7 +17,11 @@ use bytes::Bytes;
 use http::HeaderName;
 use ipnet::IpNet;
 
+use super::pattern::Pattern;
 use super::template::Template;
+use passing::Passing;
+use program::{Program, UserVariable};
+use site::{Answers, Clients, Files};
 
 /// A whole configuration.
 #[derive(Clone, Debug, PartialEq)]
@@ -28,6 +36,10 @@ pub struct Config {
     pub trust: Vec<IpNet>,
     /// Where the access log goes. Default: stdout.
     pub access_log: AccessLog,
+    /// The file with the process id. Default: none.
+    pub pid: Option<PathBuf>,
+    /// Where event lines go. Default: none written, stderr in robin's own format.
+    pub error_log: Option<ErrorLog>,
     /// The health dashboard in the logs.
     pub dashboard: Dashboard,
     /// How long requests in flight may take after SIGTERM, SIGINT or SIGQUIT. Default 8 s.
@@ -36,6 +48,8 @@ pub struct Config {
     pub keepalive_timeout: Duration,
     /// How long a client may take to send its request's head. Default 60 s (nginx `client_header_timeout`).
     pub client_header_timeout: Duration,
+    /// Variables that the configuration makes itself; a position is a slot.
+    pub variables: Vec<UserVariable>,
     /// Every group of peers that a route can point at, the implicit ones (`/: front-end:9000`) too.
     pub upstreams: Vec<Upstream>,
     /// The virtual servers in the order of the file; for each address the first is the default.
@@ -60,6 +74,15 @@ pub enum AccessLog {
     Stdout,
     /// A file, appended to.
     File(PathBuf),
+}
+
+/// Where event lines go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ErrorLog {
+    /// The file; none is stderr.
+    pub path: Option<PathBuf>,
+    /// The least severe lines that are written. Default `error`.
+    pub level: String,
 }
 
 /// The health dashboard in the logs.
@@ -191,12 +214,113 @@ pub enum Probe {
 /// A `server {}` chosen by host name.
 #[derive(Clone, Debug, PartialEq)]
 pub struct VirtualServer {
-    /// The addresses it listens on, at least one.
-    pub listen: Vec<SocketAddr>,
-    /// Its names, lower case; exact or with a leading `*.`. Empty: only the default of its address reaches it.
-    pub names: Vec<String>,
-    /// Its routes, at least one, in the order of the file.
+    /// Where it listens, at least one.
+    pub listen: Vec<Listen>,
+    /// Its names. Empty: only the default of its address reaches it.
+    pub names: Vec<ServerName>,
+    /// What runs before a route is looked for.
+    pub program: Program,
+    /// Its routes in the order of the file, those inside of others and of `if` too.
     pub routes: Vec<Route>,
+    /// What holds where no route does.
+    pub settings: RouteSettings,
+    /// How its requests are read.
+    pub requests: Requests,
+    /// Its certificates. Default: none.
+    pub tls: Option<Tls>,
+}
+
+/// One address of a virtual server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listen {
+    /// The address.
+    pub address: ListenAddress,
+    /// Whether the virtual server is the default there. Without one it is the first in the file.
+    pub default: bool,
+    /// `ssl`. Default false.
+    pub tls: bool,
+    /// `http2`. Default false.
+    pub http2: bool,
+}
+
+/// What is listened on.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum ListenAddress {
+    /// An address and port.
+    Tcp(SocketAddr),
+    /// `unix:/path`.
+    Unix(PathBuf),
+}
+
+impl std::fmt::Display for ListenAddress {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Tcp(address) => address.fmt(f),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+/// A name of a virtual server, lower case.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ServerName {
+    /// This name.
+    Exact(String),
+    /// `*.example.org`: what follows the star, with its dot.
+    Suffix(String),
+    /// `www.example.*`: what comes before the star, with its dot.
+    Prefix(String),
+    /// `~pattern`.
+    Pattern(Pattern),
+}
+
+impl std::fmt::Display for ServerName {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Exact(name) => f.write_str(name),
+            Self::Suffix(suffix) => write!(f, "*{suffix}"),
+            Self::Prefix(prefix) => write!(f, "{prefix}*"),
+            Self::Pattern(pattern) => write!(f, "~{}", pattern.text()),
+        }
+    }
+}
+
+/// How the requests of a virtual server are read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Requests {
+    /// `merge_slashes`. Default true.
+    pub merge_slashes: bool,
+    /// `ignore_invalid_headers`: whether these are dropped. Default true.
+    pub ignore_invalid_headers: bool,
+    /// `underscores_in_headers`: whether names may hold `_`. Default false in nginx's door, true in YAML.
+    pub underscores_in_headers: bool,
+    /// `large_client_header_buffers`: how many lines of the longest kind.
+    pub header_buffers: u32,
+    /// The longest line of a head, in bytes. Default 8 KiB.
+    pub header_buffer_bytes: u64,
+}
+
+impl Default for Requests {
+    fn default() -> Self {
+        Self {
+            merge_slashes: true,
+            ignore_invalid_headers: true,
+            underscores_in_headers: true,
+            header_buffers: 4,
+            header_buffer_bytes: 8 << 10,
+        }
+    }
+}
+
+/// What a virtual server shows who connects with TLS.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tls {
+    /// Certificate chains with their keys.
+    pub certificates: Vec<(PathBuf, PathBuf)>,
+    /// `TLSv1.2`, `TLSv1.3`.
+    pub protocols: Vec<String>,
+    /// OpenSSL's names. Default: empty, the library's choice.
+    pub ciphers: Vec<String>,
 }
 
 /// A match and what to do with it.
@@ -204,14 +328,51 @@ pub struct VirtualServer {
 pub struct Route {
     /// Which paths.
     pub path: PathMatch,
-    /// The upstream, as an index into [`Config::upstreams`].
-    pub upstream: usize,
+    /// The route that it stands in, by its index.
+    pub parent: Option<usize>,
+    /// Whether only robin itself may choose it (nginx `internal`). Default false.
+    pub internal: bool,
+    /// What runs once it is chosen.
+    pub program: Program,
+    /// What it does.
+    pub action: Action,
+    /// Everything else.
+    pub settings: RouteSettings,
+}
+
+/// What a route does.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Action {
+    /// Hands the request to an upstream.
+    Proxy(Box<Proxy>),
+    /// Serves files.
+    Files,
+    /// `stub_status`: a page of counters.
+    StubStatus,
+    /// `empty_gif`.
+    EmptyGif,
+}
+
+/// Where requests are handed to.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Proxy {
+    /// The upstream.
+    pub to: ProxyTarget,
+    /// Whether with TLS.
+    pub tls: bool,
     /// Replaces the matched part of the path, as the URI part of nginx's `proxy_pass`. Default: none, the path stays.
     pub uri: Option<String>,
     /// The host and port as written in the target, nginx's `$proxy_host`.
-    pub proxy_host: String,
-    /// Everything else.
-    pub settings: RouteSettings,
+    pub host: String,
+}
+
+/// Which upstream a request goes to.
+#[derive(Clone, Debug, PartialEq)]
+pub enum ProxyTarget {
+    /// The one with this index in [`Config::upstreams`].
+    Upstream(usize),
+    /// What a text with variables says, a whole URL.
+    Template(Template),
 }
 
 /// Which paths a route matches.
@@ -221,6 +382,14 @@ pub enum PathMatch {
     Exact(String),
     /// `/path`: every path that begins so, as nginx's prefix location (`/api` matches `/apix`). The longest wins.
     Prefix(String),
+    /// `^~ /path`: the same, and no pattern is asked.
+    PrefixOnly(String),
+    /// `~ pattern` and `~* pattern`: the first of the file that matches.
+    Pattern(Pattern),
+    /// `@name`: no path; error pages and `try_files` lead here.
+    Named(String),
+    /// The block of an `if`: no path; its condition leads here.
+    If,
 }
 
 /// What a route may set for itself and a virtual server for all of its routes.
@@ -240,6 +409,80 @@ pub struct RouteSettings {
     pub server_header: ServerHeader,
     /// Whether an error page says the honest reason. Default false.
     pub error_details: bool,
+    /// Files.
+    pub files: Files,
+    /// Answers.
+    pub answers: Answers,
+    /// Clients.
+    pub clients: Clients,
+    /// Between client and upstream.
+    pub passing: Passing,
+    /// Its own access logs; none where the process's is meant.
+    pub access_logs: Option<Vec<RequestLog>>,
+}
+
+/// An access log of a route.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RequestLog {
+    /// Where lines go; a path may hold variables.
+    pub path: LogPath,
+    /// The format; none is robin's own.
+    pub format: Option<std::sync::Arc<LogFormat>>,
+    /// Lines are written where this is neither empty nor `0`.
+    pub condition: Option<Template>,
+}
+
+/// Where the lines of an access log go.
+#[derive(Clone, Debug, PartialEq)]
+pub enum LogPath {
+    /// Standard output.
+    Stdout,
+    /// Standard error.
+    Stderr,
+    /// A file, appended to.
+    File(PathBuf),
+    /// A file whose path a request decides.
+    Template(Template),
+    /// `syslog:server=…`.
+    Syslog(Syslog),
+}
+
+/// A syslog server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Syslog {
+    /// `server=`.
+    pub server: ListenAddress,
+    /// `facility=`, 0 to 23. Default 23, `local7`.
+    pub facility: u8,
+    /// `severity=`, 0 to 7. Default 6, `info`.
+    pub severity: u8,
+    /// `tag=`. Default `nginx`.
+    pub tag: String,
+    /// `nohostname`. Default false.
+    pub nohostname: bool,
+}
+
+/// `log_format`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LogFormat {
+    /// Its name.
+    pub name: String,
+    /// How what variables say is written.
+    pub escape: LogEscape,
+    /// The line.
+    pub line: Template,
+}
+
+/// How what variables say is written in a log line.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LogEscape {
+    /// `"`, `\\` and bytes below 32 or from 127 on as `\\xXX`.
+    #[default]
+    Default,
+    /// As in a JSON string.
+    Json,
+    /// As it is.
+    None,
 }
 
 /// A header of the request to the upstream.
@@ -259,6 +502,8 @@ pub enum ServerHeader {
     /// `Server: robin` in place of the upstream's.
     #[default]
     Robin,
+    /// `Server: robin/VERSION` (nginx `server_tokens on`).
+    Version,
     /// The upstream's own is passed on; our own answers have none.
     Off,
 }

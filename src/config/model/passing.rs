@@ -1,0 +1,128 @@
+//! How a route hands requests to an upstream and answers back.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use bytes::Bytes;
+use http::HeaderName;
+
+use crate::config::pattern::Pattern;
+use crate::config::template::Template;
+
+/// How requests and answers are passed on.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Passing {
+    /// Headers of answers that are not passed on, beyond those of nginx (`proxy_hide_header`).
+    pub hide: Vec<HeaderName>,
+    /// Headers of answers that are passed on though nginx would not (`proxy_pass_header`).
+    pub pass: Vec<HeaderName>,
+    /// `proxy_http_version 1.0`: no connection is kept. Default false.
+    pub http10: bool,
+    /// `proxy_method`. Default: the client's.
+    pub method: Option<Template>,
+    /// `proxy_set_body`. Default: the client's.
+    pub body: Option<Template>,
+    /// `proxy_pass_request_headers`. Default true.
+    pub request_headers: bool,
+    /// `proxy_pass_request_body`. Default true.
+    pub request_body: bool,
+    /// `proxy_redirect`, in order; empty leaves `Location` and `Refresh` alone.
+    pub redirects: Vec<Redirect>,
+    /// `proxy_cookie_domain`.
+    pub cookie_domains: Vec<CookieChange>,
+    /// `proxy_cookie_path`.
+    pub cookie_paths: Vec<CookieChange>,
+    /// `proxy_cookie_flags`.
+    pub cookie_flags: Vec<CookieFlags>,
+    /// `proxy_intercept_errors`. Default false.
+    pub intercept_errors: bool,
+    /// `proxy_ignore_headers`: fields of an answer that robin would act on.
+    pub ignore: Vec<HeaderName>,
+    /// `proxy_request_buffering`: the body is read before a peer is picked. Default true.
+    pub request_buffering: bool,
+    /// `proxy_buffering`: a slow client holds no peer. Default true.
+    pub buffering: bool,
+    /// `proxy_buffers`: bytes of an answer in memory for a slow client. Default 64 KiB.
+    pub buffer_bytes: u64,
+    /// `proxy_buffer_size`: the largest head of an answer, in bytes. Default: Pingora's.
+    pub head_bytes: Option<u64>,
+    /// `proxy_max_temp_file_size`: bytes beyond these in a file; 0 uses none. Default 1 GiB.
+    pub temp_file_bytes: u64,
+    /// `proxy_temp_path`. Default: the system's directory for such files.
+    pub temp_path: Option<PathBuf>,
+    /// `proxy_ignore_client_abort`. Default false.
+    pub ignore_client_abort: bool,
+    /// `proxy_socket_keepalive`. Default false.
+    pub socket_keepalive: bool,
+    /// `proxy_bind`. Default: the system chooses.
+    pub bind: Option<IpAddr>,
+    /// `proxy_ssl_*`.
+    pub tls: UpstreamTls,
+}
+
+/// One rule of `proxy_redirect`.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Redirect {
+    /// `default`: the target of the route becomes its path.
+    Default,
+    /// A text at the beginning.
+    Prefix {
+        /// What it is.
+        from: Template,
+        /// What takes its place.
+        to: Template,
+    },
+    /// A pattern.
+    Pattern {
+        /// What it is.
+        from: Pattern,
+        /// What takes its place, with `$1`.
+        to: Template,
+    },
+}
+
+/// One rule of `proxy_cookie_domain` or `proxy_cookie_path`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CookieChange {
+    /// What is replaced.
+    pub from: CookieMatch,
+    /// What takes its place.
+    pub to: Template,
+}
+
+/// Which cookies a rule is for, or which values.
+#[derive(Clone, Debug, PartialEq)]
+pub enum CookieMatch {
+    /// A text.
+    Text(Template),
+    /// A pattern.
+    Pattern(Pattern),
+}
+
+/// One rule of `proxy_cookie_flags`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CookieFlags {
+    /// Which cookies.
+    pub cookie: CookieMatch,
+    /// `secure` or `nosecure`.
+    pub secure: Option<bool>,
+    /// `httponly` or `nohttponly`.
+    pub http_only: Option<bool>,
+    /// `samesite=…`, or empty for `nosamesite`.
+    pub same_site: Option<String>,
+}
+
+/// TLS to an upstream (`proxy_ssl_*`).
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct UpstreamTls {
+    /// `proxy_ssl_verify`. Default false in nginx's door, true in YAML.
+    pub verify: bool,
+    /// `proxy_ssl_server_name`: whether the name is sent. Default false in nginx's door, true in YAML.
+    pub server_name: bool,
+    /// `proxy_ssl_name`. Default: the host of the target.
+    pub name: Option<Template>,
+    /// `proxy_ssl_trusted_certificate`, as read. Default: the system's.
+    pub trusted: Option<Bytes>,
+    /// `proxy_ssl_certificate` and its key, as read.
+    pub certificate: Option<(Bytes, Bytes)>,
+}

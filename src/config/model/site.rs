@@ -1,0 +1,254 @@
+//! Files, and what is done to the head and body of every answer.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::HeaderName;
+
+use super::program::{Otherwise, Root, TryFiles};
+use crate::config::template::Template;
+
+/// How a route serves files.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Files {
+    /// Where they are. Default `html` below the prefix (nginx `root`, `alias`).
+    pub root: Root,
+    /// What stands for a directory, in order; one that begins with `/` is another path. Default `index.html`.
+    pub index: Vec<Template>,
+    /// Which files are tried before the route's action. Default: none.
+    pub try_files: Option<TryFiles>,
+    /// MIME types by extension, lower case.
+    pub types: Arc<HashMap<String, String>>,
+    /// The type of all others. Default `text/plain`.
+    pub default_type: String,
+    /// Lists of what is in a directory. Default: none.
+    pub autoindex: Option<Autoindex>,
+    /// Whether answers have an `ETag`. Default true.
+    pub etag: bool,
+    /// Whether `If-Modified-Since` is heeded. Default [`IfModifiedSince::Exact`].
+    pub if_modified_since: IfModifiedSince,
+    /// The most ranges in one request; 0 serves none. Default: no limit.
+    pub max_ranges: Option<u32>,
+    /// Whether a file that is not there is told in the error log. Default true.
+    pub log_not_found: bool,
+    /// Which symbolic links are followed. Default [`Symlinks::Followed`].
+    pub symlinks: Symlinks,
+    /// Whether a `.gz` beside a file is served in its place. Default [`GzipStatic::Off`].
+    pub gzip_static: GzipStatic,
+}
+
+/// `if_modified_since`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum IfModifiedSince {
+    /// Ignored.
+    Off,
+    /// The times are the same.
+    #[default]
+    Exact,
+    /// The file is not younger.
+    Before,
+}
+
+/// `disable_symlinks`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Symlinks {
+    /// All.
+    #[default]
+    Followed,
+    /// None.
+    Refused,
+    /// Those whose owner owns what they lead to.
+    SameOwner,
+}
+
+/// `gzip_static`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum GzipStatic {
+    /// Never.
+    #[default]
+    Off,
+    /// For clients that accept it.
+    On,
+    /// For all clients.
+    Always,
+}
+
+/// `autoindex on`, and how.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Autoindex {
+    /// `autoindex_format`. Default HTML.
+    pub format: AutoindexFormat,
+    /// Bytes, or rounded to KiB, MiB, GiB. Default true.
+    pub exact_size: bool,
+    /// Local time, or UTC. Default false.
+    pub local_time: bool,
+}
+
+/// How a directory is listed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum AutoindexFormat {
+    /// A page with links.
+    #[default]
+    Html,
+    /// XML.
+    Xml,
+    /// JSON.
+    Json,
+    /// JSON in a callback that the query names.
+    Jsonp,
+}
+
+/// What is done to the answers of a route, files and upstreams' alike.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Answers {
+    /// `add_header`.
+    pub headers: Vec<AddHeader>,
+    /// `add_trailer`.
+    pub trailers: Vec<AddHeader>,
+    /// `expires`.
+    pub expires: Expires,
+    /// `charset`. Default: none.
+    pub charset: Option<Template>,
+    /// Types that get it (`charset_types`), with `*` for all.
+    pub charset_types: Vec<String>,
+    /// `gzip`.
+    pub gzip: Gzip,
+    /// `error_page`.
+    pub error_pages: Vec<ErrorPage>,
+    /// `recursive_error_pages`. Default false.
+    pub recursive_error_pages: bool,
+    /// `absolute_redirect`. Default true.
+    pub absolute_redirect: bool,
+    /// `port_in_redirect`. Default true.
+    pub port_in_redirect: bool,
+    /// `server_name_in_redirect`. Default false.
+    pub server_name_in_redirect: bool,
+    /// `chunked_transfer_encoding`. Default true.
+    pub chunked: bool,
+}
+
+/// A header that is added to answers.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AddHeader {
+    /// Its name as written.
+    pub name: HeaderName,
+    /// What it says; nothing is added where that is empty.
+    pub value: Template,
+    /// Whether errors get it as well.
+    pub always: bool,
+}
+
+/// `expires`.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub enum Expires {
+    /// The headers stay as they are.
+    #[default]
+    Off,
+    /// `epoch`.
+    Epoch,
+    /// `max`.
+    Max,
+    /// So long from now; less than 0 means never to be cached.
+    In(i64),
+    /// So long from the file's change.
+    Modified(i64),
+    /// `@15h30m`: at this time of the day, in seconds.
+    At(u32),
+    /// What a variable says of the above.
+    Variable(Template),
+}
+
+/// `gzip` and what goes with it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Gzip {
+    /// Whether answers are packed. Default false.
+    pub enabled: bool,
+    /// `gzip_comp_level`. Default 1.
+    pub level: u8,
+    /// `gzip_min_length`, in bytes. Default 20.
+    pub min_length: u64,
+    /// `gzip_types`, with `*` for all. Default `text/html`.
+    pub types: Vec<String>,
+    /// `gzip_http_version`: whether HTTP/1.0 clients get packed answers. Default false.
+    pub http10: bool,
+    /// `gzip_proxied`: for requests with `Via`.
+    pub proxied: GzipProxied,
+    /// `gzip_vary`. Default false.
+    pub vary: bool,
+    /// `gzip_disable`: user agents that get nothing packed.
+    pub disable: Vec<crate::config::pattern::Pattern>,
+}
+
+/// `gzip_proxied`, a switch for each word.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "nginx has a word for each")]
+pub struct GzipProxied {
+    /// `expired`.
+    pub expired: bool,
+    /// `no-cache`.
+    pub no_cache: bool,
+    /// `no-store`.
+    pub no_store: bool,
+    /// `private`.
+    pub private: bool,
+    /// `no_last_modified`.
+    pub no_last_modified: bool,
+    /// `no_etag`.
+    pub no_etag: bool,
+    /// `auth`.
+    pub auth: bool,
+    /// `any`.
+    pub any: bool,
+}
+
+/// `error_page code … [=[response]] uri`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ErrorPage {
+    /// For which statuses.
+    pub statuses: Vec<u16>,
+    /// What becomes of the status.
+    pub status: ErrorStatus,
+    /// Where the page is.
+    pub page: ErrorTarget,
+}
+
+/// The status of an answer that an error page gives.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ErrorStatus {
+    /// The error's.
+    #[default]
+    Kept,
+    /// `=`: the page's own.
+    OfPage,
+    /// `=CODE`.
+    Is(u16),
+}
+
+/// Where an error page is.
+#[derive(Clone, Debug, PartialEq)]
+pub enum ErrorTarget {
+    /// Here: another path or a named route.
+    Here(Otherwise),
+    /// Elsewhere: the client is told to go there.
+    Url(Template),
+}
+
+/// What a route and its clients may do to each other.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Clients {
+    /// The methods that `limit_except` leaves; none without it. Default: none.
+    pub limit_except: Option<Vec<http::Method>>,
+    /// `client_body_buffer_size`, in bytes. Default 16 KiB.
+    pub body_buffer_bytes: u64,
+    /// `client_body_timeout`. Default 60 s.
+    pub body_timeout: Duration,
+    /// `client_body_temp_path`. Default: the system's directory for such files.
+    pub body_temp_path: Option<std::path::PathBuf>,
+    /// `client_body_in_file_only`, for `$request_body_file`. Default false.
+    pub body_in_file: bool,
+    /// `send_timeout`. Default 60 s.
+    pub send_timeout: Duration,
+    /// `keepalive_disable`, `keepalive_requests`: requests on one connection at most. Default 1000.
+    pub keepalive_requests: u64,
+}

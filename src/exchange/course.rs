@@ -1,0 +1,177 @@
+//! Where a request stands on its way through servers and routes, and what it has gathered there.
+//!
+//! It begins as the client sent it. Rewrites change path and query, internal redirects (`index`,
+//! `try_files`, `error_page`) begin again with another route, patterns and `set` leave values.
+//! nginx allows ten redirects; the eleventh is a 500.
+
+use std::borrow::Cow;
+use std::sync::OnceLock;
+
+use http::Method;
+
+use super::path;
+use crate::config::model::program::UserVariable;
+use crate::config::model::{Config, PathMatch, Route, RouteSettings, VirtualServer};
+use crate::route::{Captures, Found, Router};
+
+/// Internal redirects and rewrites of one request at most (`NGX_HTTP_MAX_URI_CHANGES`).
+const MOST_REDIRECTS: u8 = 10;
+
+/// Where a request stands.
+#[derive(Debug, Default)]
+pub struct Course {
+    /// The index of its virtual server.
+    pub server: usize,
+    /// The index of its route in the virtual server; none before it was looked for, and where none matches.
+    pub route: Option<usize>,
+    /// The path: normalized, then as rewritten (`$uri`).
+    pub uri: Vec<u8>,
+    /// The query without its question mark (`$args`).
+    pub args: Vec<u8>,
+    /// Whether path or query are no longer what the client sent: the upstream gets these.
+    pub rewritten: bool,
+    /// Whether robin itself has chosen the path: `internal` routes may be entered.
+    pub internal: bool,
+    /// The method that the upstream gets, where an error page has made it `GET`.
+    pub method: Option<Method>,
+    /// The status that the answer gets whatever its own (`error_page`).
+    pub status: Option<u16>,
+    /// Whether an error page is being served: another error does not lead to one, unless `recursive_error_pages`.
+    pub in_error_page: bool,
+    /// What the groups of the last pattern have matched.
+    pub captures: Captures,
+    /// Values by slot: those that were set.
+    values: Vec<Option<Vec<u8>>>,
+    /// Values by slot: those that were worked out.
+    worked_out: Vec<OnceLock<Vec<u8>>>,
+    redirects: u8,
+}
+
+/// The request was redirected too often.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("rewrite or internal redirection cycle")]
+pub struct Cycle;
+
+impl Course {
+    /// A request for a normalized path and a query at a virtual server.
+    #[must_use]
+    pub fn new(server: usize, uri: Vec<u8>, args: Vec<u8>, variables: &[UserVariable]) -> Self {
+        let mut worked_out = Vec::new();
+        worked_out.resize_with(variables.len(), OnceLock::new);
+        Self {
+            server,
+            uri,
+            args,
+            values: vec![None; variables.len()],
+            worked_out,
+            ..Self::default()
+        }
+    }
+
+    /// Its virtual server.
+    #[must_use]
+    pub fn virtual_server<'c>(&self, config: &'c Config) -> Option<&'c VirtualServer> {
+        config.virtual_servers.get(self.server)
+    }
+
+    /// Its route.
+    #[must_use]
+    pub fn route<'c>(&self, config: &'c Config) -> Option<&'c Route> {
+        self.virtual_server(config)?.routes.get(self.route?)
+    }
+
+    /// What holds for it: its route's settings, else its virtual server's.
+    #[must_use]
+    pub fn settings<'c>(&self, config: &'c Config) -> Option<&'c RouteSettings> {
+        let server = || self.virtual_server(config).map(|server| &server.settings);
+        self.route(config).map(|route| &route.settings).or_else(server)
+    }
+
+    /// How many bytes of the path its route has matched; none for a pattern or a named route.
+    #[must_use]
+    pub fn matched(&self, config: &Config) -> Option<usize> {
+        let mut route = self.route(config)?;
+        let server = self.virtual_server(config)?;
+        while route.path == PathMatch::If {
+            route = server.routes.get(route.parent?)?;
+        }
+        match &route.path {
+            PathMatch::Exact(path) | PathMatch::Prefix(path) | PathMatch::PrefixOnly(path) => {
+                Some(path.len())
+            }
+            PathMatch::Pattern(_) | PathMatch::Named(_) | PathMatch::If => None,
+        }
+    }
+
+    /// Looks for the route of the present path. Returns whether the path lacks a slash.
+    pub fn find_route(&mut self, router: &Router) -> bool {
+        let Found { route, captures, wants_slash } = router.route(self.server, &self.uri);
+        self.route = route;
+        if let Some(captures) = captures {
+            self.captures = captures;
+        }
+        wants_slash
+    }
+
+    /// Puts the named groups of a pattern into their variables, and all of them into `$1` to `$9`.
+    pub fn capture(&mut self, slots: impl Iterator<Item = (usize, usize)>, captures: Captures) {
+        for (group, slot) in slots {
+            let value = captures.get(group).cloned().flatten().unwrap_or_default();
+            self.set(slot, value);
+        }
+        self.captures = captures;
+    }
+
+    /// The value that a slot was set to.
+    #[must_use]
+    pub fn value(&self, slot: usize) -> Option<&[u8]> {
+        self.values.get(slot)?.as_deref()
+    }
+
+    /// Sets the value of a slot.
+    pub fn set(&mut self, slot: usize, value: Vec<u8>) {
+        if let Some(known) = self.values.get_mut(slot) {
+            *known = Some(value);
+        }
+    }
+
+    /// The value of a slot that is worked out once a request.
+    pub fn once(&self, slot: usize, work_out: impl FnOnce() -> Vec<u8>) -> Cow<'_, [u8]> {
+        match self.worked_out.get(slot) {
+            Some(known) => Cow::Borrowed(known.get_or_init(work_out)),
+            None => Cow::Owned(work_out()),
+        }
+    }
+
+    /// Counts a change of the path.
+    ///
+    /// # Errors
+    /// [`Cycle`] after ten.
+    pub fn count(&mut self) -> Result<(), Cycle> {
+        self.redirects += 1;
+        if self.redirects > MOST_REDIRECTS { Err(Cycle) } else { Ok(()) }
+    }
+
+    /// Begins again with another path, which may have a query (`ngx_http_internal_redirect`).
+    ///
+    /// # Errors
+    /// [`Cycle`] after ten.
+    pub fn redirect(&mut self, target: &[u8]) -> Result<(), Cycle> {
+        let (uri, args) = path::split(target);
+        self.uri = uri.to_vec();
+        self.args = args.unwrap_or_default().to_vec();
+        self.rewritten = true;
+        self.internal = true;
+        self.count()
+    }
+
+    /// Goes on with a named route (`ngx_http_named_location`).
+    ///
+    /// # Errors
+    /// [`Cycle`] after ten.
+    pub fn enter(&mut self, route: usize) -> Result<(), Cycle> {
+        self.route = Some(route);
+        self.internal = true;
+        self.count()
+    }
+}

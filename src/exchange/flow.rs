@@ -1,0 +1,240 @@
+//! From a request's path to what it comes to: nginx's phases.
+//!
+//! The server's program runs once, then a route is looked for and its program runs; a rewritten
+//! path begins the search again. Then `try_files`, then what the route does. Only the file
+//! system is asked on the way, through [`Disk`]; opening and sending is up to the caller, and so
+//! is what follows from an error: [`error_page`] says whether the request goes on elsewhere.
+
+use std::future::Future;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use super::failure::Failure;
+use super::program::{self, Ran};
+use super::reply::Reply;
+use super::variables::{Facts, Scene};
+use super::{Course, files};
+use crate::config::model::program::Otherwise;
+use crate::config::model::site::{ErrorPage, ErrorStatus, ErrorTarget};
+use crate::config::model::{Action, PathMatch};
+
+/// What the file system says of a path, symbolic links followed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stat {
+    /// What is there.
+    pub kind: Kind,
+    /// Its length in bytes.
+    pub length: u64,
+    /// When it was changed.
+    pub modified: SystemTime,
+    /// Whether somebody may run it.
+    pub executable: bool,
+}
+
+/// What is at a path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A file.
+    File,
+    /// A directory.
+    Directory,
+    /// A socket, a pipe, a device.
+    Other,
+}
+
+/// Asks the file system without holding up a worker.
+pub trait Disk: Sync {
+    /// What is at a path.
+    fn stat(&self, path: &Path) -> impl Future<Output = std::io::Result<Stat>> + Send;
+}
+
+/// What a request comes to.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Next {
+    /// Its route hands it to an upstream.
+    Proxy,
+    /// A file is sent.
+    File(PathBuf, Stat),
+    /// A directory is listed.
+    Listing(PathBuf),
+    /// An answer of our own.
+    Reply(Reply),
+    /// A page of counters.
+    StubStatus,
+    /// An error, for which there may be an error page.
+    Fail(Failure),
+    /// The connection is closed without an answer (`return 444`).
+    Close,
+}
+
+/// Where the way begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// With the server's program: a new request.
+    Server,
+    /// With a path: an internal redirect.
+    Path,
+    /// With a route: a named one.
+    Route,
+}
+
+/// Goes on until the request has come to something.
+pub async fn run(
+    course: &mut Course,
+    scene: &Scene<'_>,
+    disk: &impl Disk,
+    mut start: Start,
+) -> Next {
+    if start == Start::Server
+        && let Some(server) = course.virtual_server(scene.config)
+    {
+        match program::run(&server.program, course, scene, disk).await {
+            Ran::Through { .. } => {}
+            Ran::Ended(next) => return next,
+        }
+    }
+    loop {
+        if start != Start::Route {
+            let wants_slash = course.find_route(scene.router);
+            if let Some(pattern) = course.route(scene.config).and_then(|r| match &r.path {
+                PathMatch::Pattern(pattern) => Some(pattern),
+                _ => None,
+            }) {
+                let captures = std::mem::take(&mut course.captures);
+                course.capture(program::slots(pattern, scene.config), captures);
+            }
+            let Some(route) = course.route(scene.config) else {
+                return Next::Fail(Failure::NoRoute);
+            };
+            if route.internal && !course.internal {
+                return Next::Fail(Failure::NoRoute);
+            }
+            if wants_slash {
+                return Next::Reply(files::slash_redirect(&scene.with(course)));
+            }
+        }
+        start = Start::Path;
+        let Some(route) = course.route(scene.config) else { return Next::Fail(Failure::NoRoute) };
+        match program::run(&route.program, course, scene, disk).await {
+            Ran::Ended(next) => return next,
+            Ran::Through { search: true } => match course.count() {
+                Ok(()) => continue,
+                Err(cycle) => return Next::Fail(cycle.into()),
+            },
+            Ran::Through { search: false } => {}
+        }
+        match content(course, scene, disk).await {
+            Step::Done(next) => return next,
+            Step::Again(again) => start = again,
+        }
+    }
+}
+
+/// One step of the way.
+pub(super) enum Step {
+    /// The request has come to this.
+    Done(Next),
+    /// It goes on.
+    Again(Start),
+}
+
+impl Step {
+    /// Goes on with what an internal redirect says.
+    pub(super) fn from(redirected: Result<(), super::Cycle>, start: Start) -> Self {
+        match redirected {
+            Ok(()) => Self::Again(start),
+            Err(cycle) => Self::Done(Next::Fail(cycle.into())),
+        }
+    }
+}
+
+/// What the route does: limits of methods, `try_files`, then its action.
+async fn content(course: &mut Course, scene: &Scene<'_>, disk: &impl Disk) -> Step {
+    let Some(route) = course.route(scene.config) else {
+        return Step::Done(Next::Fail(Failure::NoRoute));
+    };
+    if let Some(allowed) = &route.settings.clients.limit_except
+        && !allowed.contains(scene.head.method)
+    {
+        return Step::Done(Next::Fail(Failure::Forbidden("the method is denied here")));
+    }
+    if let Some(failure) = body_too_large(scene, route.settings.client_max_body_bytes) {
+        return Step::Done(Next::Fail(failure));
+    }
+    if let Some(try_files) = &route.settings.files.try_files
+        && let Some(step) = files::try_files(try_files, course, scene, disk).await
+    {
+        return step;
+    }
+    match &route.action {
+        Action::Proxy(_) => Step::Done(Next::Proxy),
+        Action::StubStatus => Step::Done(Next::StubStatus),
+        Action::EmptyGif => Step::Done(Next::Reply(files::empty_gif())),
+        Action::Files => files::find(course, scene, disk).await,
+    }
+}
+
+/// A body that says it is larger than the route accepts.
+fn body_too_large(scene: &Scene<'_>, limit: u64) -> Option<Failure> {
+    let length = scene.head.headers.get(http::header::CONTENT_LENGTH)?;
+    let length: u64 = length.to_str().ok()?.trim().parse().ok()?;
+    (limit != 0 && length > limit).then_some(Failure::BodyTooLarge { limit })
+}
+
+/// What an error leads to.
+#[derive(Clone, Debug, PartialEq)]
+pub enum ErrorNext {
+    /// Our own page, with this status.
+    Page(u16),
+    /// The request goes on from there.
+    Go(Start),
+    /// The client is told to go elsewhere.
+    Reply(Reply),
+}
+
+/// Finds the error page for a status and turns the request to it
+/// (`ngx_http_special_response_handler`).
+pub fn error_page(course: &mut Course, scene: &Scene<'_>, status: u16) -> ErrorNext {
+    let Some(settings) = course.settings(scene.config) else { return ErrorNext::Page(status) };
+    let answers = &settings.answers;
+    if course.in_error_page && !answers.recursive_error_pages {
+        return ErrorNext::Page(course.status.filter(|s| *s >= 300).unwrap_or(status));
+    }
+    let page = answers.error_pages.iter().find(|page| page.statuses.contains(&status));
+    let Some(ErrorPage { status: becomes, page, .. }) = page else {
+        return ErrorNext::Page(status);
+    };
+    course.in_error_page = true;
+    course.status = match becomes {
+        ErrorStatus::Kept => Some(status),
+        ErrorStatus::OfPage => None,
+        ErrorStatus::Is(status) => Some(*status),
+    };
+    let redirected = match page {
+        ErrorTarget::Url(url) => {
+            let url = scene.with(course).text(url);
+            let becomes = course.status.filter(|s| matches!(s, 301 | 302 | 303 | 307 | 308));
+            course.status = None;
+            return ErrorNext::Reply(files::redirect(becomes.unwrap_or(302), url));
+        }
+        ErrorTarget::Here(Otherwise::Status(status)) => return ErrorNext::Page(*status),
+        ErrorTarget::Here(Otherwise::Named(route)) => course.enter(*route).map(|()| Start::Route),
+        ErrorTarget::Here(Otherwise::Path(target)) => {
+            if scene.head.method != http::Method::HEAD {
+                course.method = Some(http::Method::GET);
+            }
+            let target = scene.with(course).text(target);
+            course.redirect(&target).map(|()| Start::Path)
+        }
+    };
+    redirected.map_or(ErrorNext::Page(500), ErrorNext::Go)
+}
+
+/// The facts about a request as it stands.
+impl<'a> Scene<'a> {
+    /// What templates ask, with where the request stands.
+    #[must_use]
+    pub fn with<'b>(&'b self, course: &'b Course) -> Facts<'b> {
+        Facts { scene: self, course }
+    }
+}

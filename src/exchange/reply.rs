@@ -1,0 +1,17 @@
+//! Answers of our own: what `return`, redirects and files have in common.
+
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue};
+
+/// An answer that needs neither an upstream nor a file.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Reply {
+    /// The status.
+    pub status: u16,
+    /// Headers beyond those of every answer.
+    pub headers: Vec<(HeaderName, HeaderValue)>,
+    /// `Content-Type`; none leaves it out.
+    pub content_type: Option<String>,
+    /// The body.
+    pub body: Bytes,
+}
