@@ -14,8 +14,9 @@ use super::Course;
 use super::head::{Asked, Head};
 use super::path;
 use crate::config::model::{Action, Config, VirtualServer};
+use crate::config::pattern::Pattern;
 use crate::config::template::{Known, Part, Template, Variable};
-use crate::route::Router;
+use crate::route::{Captures, Router};
 
 /// What stays the same while a request is on its way.
 #[derive(Clone, Copy, Debug)]
@@ -74,6 +75,36 @@ impl Facts<'_> {
             match part {
                 Part::Literal(text) => value.extend_from_slice(text.as_bytes()),
                 Part::Variable(variable) => self.append(variable, &mut value),
+            }
+        }
+        value
+    }
+
+    /// What a template makes where its `$1` and named groups are those of this pattern.
+    #[must_use]
+    pub fn text_with(
+        &self,
+        template: &Template,
+        pattern: &Pattern,
+        captures: &Captures,
+    ) -> Vec<u8> {
+        let mut value = Vec::with_capacity(32);
+        for part in template.parts() {
+            let group = match part {
+                Part::Variable(Variable::Capture(group)) => Some(usize::from(*group)),
+                Part::Variable(Variable::Own { name, .. }) => {
+                    let mut named = pattern.named().iter();
+                    named.find(|(_, n)| n.eq_ignore_ascii_case(name)).map(|(group, _)| *group)
+                }
+                _ => None,
+            };
+            match (group, part) {
+                (Some(group), _) => {
+                    let group = captures.get(group).and_then(Option::as_deref);
+                    value.extend_from_slice(group.unwrap_or_default());
+                }
+                (None, Part::Literal(text)) => value.extend_from_slice(text.as_bytes()),
+                (None, Part::Variable(variable)) => self.append(variable, &mut value),
             }
         }
         value

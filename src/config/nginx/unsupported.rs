@@ -77,9 +77,9 @@ const GROUPS: &[Group] = &[
         "least_time", "queue", "state", "ntlm", "sticky", "sticky_cookie_insert",
     ]),
     later("robin passes the request and the answer on as they are: leave it out", &[
-        "proxy_bind", "proxy_cookie_domain", "proxy_cookie_flags", "proxy_cookie_path",
-        "proxy_hide_header", "proxy_pass_header", "proxy_ignore_headers",
-        "proxy_ignore_client_abort", "proxy_method", "proxy_set_body", "proxy_limit_rate",
+       
+       
+        "proxy_limit_rate",
         "proxy_force_ranges", "proxy_send_lowat", "proxy_allow_upstream", "proxy_pass_trailers",
     ]),
     later("robin speaks plain HTTP to upstreams so far", &[

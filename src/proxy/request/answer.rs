@@ -13,6 +13,7 @@ use super::{Exchange, SERVER, connection, is_answered, is_interim};
 use crate::config::model::ServerHeader;
 use crate::exchange::failure::{self, Failure};
 use crate::exchange::flow::Next;
+use crate::exchange::passing::{self, Edit};
 use crate::exchange::{head, page};
 use crate::health::{Outcome, Tick};
 use crate::observe::access::{Record, RequestLine};
@@ -100,7 +101,8 @@ impl Exchange {
         for name in head::hop_by_hop(&response.headers) {
             response.remove_header(&name);
         }
-        if self.settings().map(|s| s.server_header) != Some(ServerHeader::Off) {
+        self.edit_answer(session, response)?;
+        if self.says_robin() {
             response.insert_header(header::SERVER, SERVER)?;
         }
         if session.req_header().version < Version::HTTP_11 && !response.status.is_informational() {
@@ -108,6 +110,29 @@ impl Exchange {
             response.remove_header(&header::TRANSFER_ENCODING);
             if !response.headers.contains_key(header::CONTENT_LENGTH) {
                 session.set_keepalive(None);
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the `Server` of an upstream's answer gives way to our own.
+    fn says_robin(&self) -> bool {
+        self.settings().is_none_or(|settings| {
+            settings.server_header != ServerHeader::Off
+                && !settings.passing.pass.contains(&header::SERVER)
+        })
+    }
+
+    /// Changes what the route says of an upstream's headers.
+    fn edit_answer(&self, session: &Session, response: &mut ResponseHeader) -> Result<()> {
+        let Some((settings, scene)) = self.settings().zip(self.scene(session)) else {
+            return Ok(());
+        };
+        let facts = scene.with(&self.course);
+        for Edit { name, values } in passing::edits(&response.headers, &settings.passing, &facts) {
+            response.remove_header(&name);
+            for value in values {
+                response.append_header(name.clone(), value)?;
             }
         }
         Ok(())

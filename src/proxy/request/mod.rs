@@ -6,7 +6,7 @@ mod own;
 
 use std::sync::Arc;
 
-use http::StatusCode;
+use http::{Method, StatusCode, header};
 use pingora::Result;
 use pingora::http::RequestHeader;
 use pingora_proxy::Session;
@@ -19,7 +19,7 @@ use crate::config::model::{Action, Proxy, ProxyTarget, Route, RouteSettings, Ups
 use crate::exchange::failure::Failure;
 use crate::exchange::flow::{self, ErrorNext, Next, Start};
 use crate::exchange::head::{self, Asked, Head};
-use crate::exchange::variables::Scene;
+use crate::exchange::variables::{Facts, Scene};
 use crate::exchange::{Course, path, variables};
 use crate::observe::access::Attempt;
 use crate::upstream::{Lease, Tried};
@@ -254,16 +254,38 @@ impl Exchange {
         } else if let Some((_, target)) = head::absolute(scene.head.target) {
             request.set_raw_path(&target)?;
         }
-        if let Some(method) = &self.course.method {
-            request.set_method(method.clone());
+        let Some(settings) = self.settings() else { return Ok(()) };
+        if let Some(method) = self.upstream_method(settings, &facts) {
+            request.set_method(method);
         }
-        for header in self.settings().map_or(&[][..], |s| &s.headers) {
+        if !settings.passing.request_headers {
+            drop_headers(request);
+        }
+        for header in &settings.headers {
             match facts.value(&header.value) {
                 Some(value) => request.insert_header(header.written.clone(), value)?,
                 None => drop(request.remove_header(&header.name)),
             }
         }
         Ok(())
+    }
+}
+
+impl Exchange {
+    /// The method that the upstream gets where it is not the client's.
+    fn upstream_method(&self, settings: &RouteSettings, facts: &Facts<'_>) -> Option<Method> {
+        let written = settings.passing.method.as_ref().map(|method| facts.text(method));
+        let written = written.filter(|method| !method.is_empty());
+        written.and_then(|m| Method::from_bytes(&m).ok()).or_else(|| self.course.method.clone())
+    }
+}
+
+/// Drops what the client sent, but for what frames its body (`proxy_pass_request_headers off`).
+fn drop_headers(request: &mut RequestHeader) {
+    let framing = [header::CONTENT_LENGTH, header::TRANSFER_ENCODING, header::HOST];
+    let names: Vec<_> = request.headers.keys().filter(|n| !framing.contains(n)).cloned().collect();
+    for name in names {
+        request.remove_header(&name);
     }
 }
 
