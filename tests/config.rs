@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use robin::config::diagnostics::Diagnostics;
 use robin::config::model::Config;
-use robin::config::{self, load_with, parse_nginx, parse_yaml};
+use robin::config::{self, LoadOptions, load_with, parse_nginx, parse_yaml};
 
 /// The environment of every golden file.
 fn environment(name: &str) -> Option<String> {
@@ -26,7 +26,7 @@ fn environment(name: &str) -> Option<String> {
 }
 
 fn load(path: &Path) -> Result<Config, Diagnostics> {
-    load_with(path, &environment)
+    load_with(path, &LoadOptions::default(), &environment).map(|loaded| loaded.config)
 }
 
 fn parse(text: &str) -> Result<Config, Diagnostics> {

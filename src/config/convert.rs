@@ -24,6 +24,9 @@ pub fn to_yaml(config: &Config) -> String {
     if let Some(user) = &config.user {
         put("user", text(user));
     }
+    if let Some(pid) = &config.pid {
+        put("pid", text(&pid.to_string_lossy()));
+    }
     put(
         "resolver",
         map([

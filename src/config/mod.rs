@@ -17,33 +17,57 @@ pub mod template;
 mod words;
 mod yaml;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 pub use self::convert::to_yaml;
 use self::diagnostics::{Diagnostics, Source, Span, Syntax};
 use self::model::Config;
+pub(crate) use self::nginx::open_failed;
 pub use self::yaml::keys as yaml_keys;
+
+/// How a configuration is read, beside what stands in it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LoadOptions {
+    /// What names of files in nginx's syntax begin at. Default: the folder of the main file. What it
+    /// includes begins there in any case.
+    pub prefix: Option<PathBuf>,
+    /// Directives that are read as if they stood at the top of the main file (nginx's `-g`).
+    pub globals: Option<String>,
+}
+
+/// A configuration with what it was read from.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// The configuration.
+    pub config: Config,
+    /// The main file and what it includes, each once, in the order in which they were first read.
+    pub sources: Vec<Arc<Source>>,
+}
 
 /// Reads and checks a configuration file, with the environment of this process.
 ///
 /// # Errors
 /// Every problem of the file, ready to be printed.
-pub fn load(path: &Path) -> Result<Config, Diagnostics> {
-    load_with(path, &|name| std::env::var(name).ok())
+pub fn load(path: &Path, options: &LoadOptions) -> Result<Loaded, Diagnostics> {
+    load_with(path, options, &|name| std::env::var(name).ok())
 }
 
 /// Reads and checks a configuration file; `env` looks up what `${NAME}` stands for in YAML.
 ///
 /// # Errors
 /// Every problem of the file, ready to be printed.
-pub fn load_with(path: &Path, env: &dyn Fn(&str) -> Option<String>) -> Result<Config, Diagnostics> {
+pub fn load_with(
+    path: &Path,
+    options: &LoadOptions,
+    env: &dyn Fn(&str) -> Option<String>,
+) -> Result<Loaded, Diagnostics> {
     let name = path.display().to_string();
     let mut diags = Diagnostics::default();
     let syntax = syntax(path);
     match (std::fs::read(path).map(String::from_utf8), syntax) {
-        (Ok(Ok(text)), Syntax::Yaml) => return parse_yaml(&name, text, env),
-        (Ok(Ok(text)), Syntax::Nginx) => return parse_nginx(path, text),
+        (Ok(Ok(text)), Syntax::Yaml) => return read_yaml(&name, text, env),
+        (Ok(Ok(text)), Syntax::Nginx) => return read_nginx(path, text, options),
         (Ok(Err(error)), _) => not_utf8(name, &error, syntax, &mut diags),
         (Err(error), _) => {
             diags
@@ -52,6 +76,12 @@ pub fn load_with(path: &Path, env: &dyn Fn(&str) -> Option<String>) -> Result<Co
         }
     }
     Err(diags)
+}
+
+/// Whether a directive of nginx's does here what it says.
+#[must_use]
+pub fn nginx_directive_works(name: &str) -> bool {
+    nginx::works(name)
 }
 
 /// What a file of this name is written in.
@@ -70,11 +100,19 @@ pub fn parse_yaml(
     text: impl Into<String>,
     env: &dyn Fn(&str) -> Option<String>,
 ) -> Result<Config, Diagnostics> {
+    read_yaml(name, text, env).map(|loaded| loaded.config)
+}
+
+fn read_yaml(
+    name: &str,
+    text: impl Into<String>,
+    env: &dyn Fn(&str) -> Option<String>,
+) -> Result<Loaded, Diagnostics> {
     // libyaml takes a byte order mark for a document: `Source` drops it.
     let source = Arc::new(Source::new(name, text, Syntax::Yaml));
     let mut diags = Diagnostics::default();
     let raw = yaml::read(&source, env, &mut diags);
-    checked(raw, diags)
+    Ok(Loaded { config: checked(raw, diags)?, sources: vec![source] })
 }
 
 /// Checks a text in nginx's syntax that is, or would be, in the file `path`: what it includes is
@@ -83,11 +121,19 @@ pub fn parse_yaml(
 /// # Errors
 /// Every problem of the text and of what it includes, in its order; twenty are printed.
 pub fn parse_nginx(path: &Path, text: impl Into<String>) -> Result<Config, Diagnostics> {
+    read_nginx(path, text, &LoadOptions::default()).map(|loaded| loaded.config)
+}
+
+fn read_nginx(
+    path: &Path,
+    text: impl Into<String>,
+    options: &LoadOptions,
+) -> Result<Loaded, Diagnostics> {
     let source = Arc::new(Source::new(path.display().to_string(), text, Syntax::Nginx));
     let mut diags = Diagnostics::default();
     diags.limit(20);
-    let raw = nginx::read(path, &source, &mut diags);
-    checked(raw, diags)
+    let read = nginx::read(path, &source, options, &mut diags);
+    Ok(Loaded { config: checked(read.raw, diags)?, sources: read.sources })
 }
 
 fn checked(raw: Option<raw::Config>, mut diags: Diagnostics) -> Result<Config, Diagnostics> {

@@ -92,14 +92,14 @@ pub(crate) enum Step {
 pub(crate) struct Config {
     /// `map`, `geo`, `split_clients`, `log_format`: what all of it may refer to.
     pub declarations: Vec<Statement>,
-    /// `pid`.
-    pub pid: Option<Word>,
     /// `error_log`: the file, and the level.
     pub error_log: Option<(Word, Option<Word>)>,
     /// `threads`.
     pub threads: Option<Word>,
     /// `user`.
     pub user: Option<Word>,
+    /// `pid`.
+    pub pid: Option<Word>,
     /// `resolver`.
     pub resolver: Option<Resolver>,
     /// `trust`.

@@ -8,93 +8,15 @@
 //! [`OnChange`] decides.
 
 use std::fmt::{self, Write as _};
-use std::io::{self, Write as _};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
-use env_logger::Target;
 use log::Level;
 
-use super::queue::{Notice, Queue};
-use super::stamp::{event_time, local_zone};
+use super::queue::Notice;
 use super::text::{Short, Value};
 use crate::health::Tick;
 use crate::upstream::{Census, Change, Event, NoPeer, Tier};
-
-/// What is logged unless `RUST_LOG` says otherwise: our own lines from INFO on. The libraries
-/// below us speak of single connections, which we report in our own words.
-const DEFAULT_FILTER: &str = "robin=info";
-
-/// How long the end of the process waits for the last lines.
-const LAST_LINES: Duration = Duration::from_secs(1);
-
-/// The event log; writes what is left when it is dropped.
-pub struct EventLog {
-    queue: Option<Arc<Queue>>,
-}
-
-/// Sends event lines to stderr, as `2026-11-21T06:40:11.123+00:00 WARN peer ejected …`.
-///
-/// `RUST_LOG` takes the place of the default filter, `robin=info`. A thread of its own writes, so
-/// that whoever reads stderr too slowly makes no request wait. Later calls do nothing.
-#[must_use = "dropping it ends the log"]
-pub fn init_logging() -> EventLog {
-    let env = env_logger::Env::default().default_filter_or(DEFAULT_FILTER);
-    let mut logger = logger(env);
-    let queue = Queue::start("event-log", io::stderr(), event_log).ok().map(Arc::new);
-    if let Some(queue) = &queue {
-        logger.target(Target::Pipe(Box::new(Lines(Arc::clone(queue)))));
-    }
-    // Fails only where a logger is set already, which then does the job.
-    let _ = logger.try_init();
-    EventLog { queue }
-}
-
-impl Drop for EventLog {
-    fn drop(&mut self) {
-        if let Some(queue) = &self.queue {
-            // What could not be written in time cannot be told of either.
-            let _ = queue.close(LAST_LINES);
-        }
-    }
-}
-
-/// Hands each record, which the logger writes at once, to the queue.
-struct Lines(Arc<Queue>);
-
-impl io::Write for Lines {
-    fn write(&mut self, record: &[u8]) -> io::Result<usize> {
-        self.0.push(record.into());
-        Ok(record.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-/// Says what the writer of the event log has met: on stderr itself, on its own thread.
-fn event_log(notice: Notice) {
-    let (line, lines) = match notice {
-        // Nobody reads what would say so.
-        Notice::Failing(_) => return,
-        Notice::Dropped { lines } => ("event log dropped", lines),
-        Notice::Recovered { lost } => ("event log works again after losing", lost),
-    };
-    let _ = writeln!(io::stderr(), "{line} lines={lines}");
-}
-
-fn logger(env: env_logger::Env<'_>) -> env_logger::Builder {
-    let mut builder = env_logger::Builder::from_env(env);
-    // Docker keeps what a terminal would interpret: no colours, whatever stderr is.
-    builder.write_style(env_logger::WriteStyle::Never);
-    builder.format(|out, record| {
-        let time = event_time(SystemTime::now(), local_zone());
-        writeln!(out, "{time} {} {}", record.level(), record.args())
-    });
-    builder
-}
 
 /// An event line in the making.
 #[derive(Clone, Debug)]
@@ -307,19 +229,6 @@ mod tests {
         let event = Event { peer: SocketAddr::from(([172, 18, 0, 4], 8000)), change };
         let (level, line) = peer_line("flask", &event);
         format!("{level} {line}")
-    }
-
-    #[test]
-    fn only_our_own_lines_are_printed_by_default() {
-        // A variable that nobody sets, so that the test does not depend on RUST_LOG.
-        let env = env_logger::Env::new().filter_or("ROBIN_TEST_NO_SUCH_FILTER", DEFAULT_FILTER);
-        let logger = logger(env).build();
-        let printed = |target: &str, level| {
-            logger.matches(&log::Record::builder().target(target).level(level).build())
-        };
-        assert!(printed("robin::upstream", Level::Info));
-        assert!(!printed("robin::upstream", Level::Debug));
-        assert!(!printed("some_library::proxy", Level::Error));
     }
 
     #[test]

@@ -11,7 +11,9 @@
 pub mod access;
 pub mod dashboard;
 pub mod event;
+pub mod logger;
 mod queue;
+pub mod sink;
 mod stamp;
 mod text;
 

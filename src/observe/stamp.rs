@@ -19,6 +19,11 @@ pub(super) fn event_time(at: SystemTime, zone: TimeZone) -> String {
     zoned(at, zone).strftime("%Y-%m-%dT%H:%M:%S%.3f%:z").to_string()
 }
 
+/// The time of a line in nginx's error log, as `2026/11/21 06:40:11`.
+pub(super) fn error_time(at: SystemTime, zone: TimeZone) -> String {
+    zoned(at, zone).strftime("%Y/%m/%d %H:%M:%S").to_string()
+}
+
 fn zoned(at: SystemTime, zone: TimeZone) -> Zoned {
     // A clock set before 1970 or past the year 9999 costs the stamp, not the request.
     Timestamp::try_from(at).unwrap_or_default().to_zoned(zone)
@@ -75,6 +80,7 @@ mod tests {
         let at = moment(1_795_243_211_123);
         assert_eq!(event_time(at, TimeZone::UTC), "2026-11-21T06:40:11.123+00:00");
         assert_eq!(event_time(at, berlin()), "2026-11-21T07:40:11.123+01:00");
+        assert_eq!(error_time(at, berlin()), "2026/11/21 07:40:11");
     }
 
     #[test]

@@ -10,12 +10,13 @@ pub mod balancing;
 mod control;
 pub mod demo;
 mod listen;
+mod pid_file;
 mod privileges;
 pub mod probes;
 mod worker;
 
 use std::io;
-use std::path::Path;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
@@ -32,6 +33,7 @@ use crate::route::Router;
 use background::Background;
 pub use control::health;
 pub use listen::ListenError;
+use pid_file::PidFile;
 pub use privileges::PrivilegeError;
 use worker::Worker;
 
@@ -63,16 +65,27 @@ pub enum ServeError {
     Worker,
 }
 
-/// Serves a configuration until a signal ends the process; `path` is where it was read from and
-/// `started` is called once connections are accepted.
+/// How a process serves, beside its configuration.
+#[derive(Clone, Debug, Default)]
+pub struct Process {
+    /// The main file of the configuration, by which `robin health` finds the process.
+    pub path: PathBuf,
+    /// Where the process's id is written unless the configuration says. Default: nowhere.
+    pub pid: Option<PathBuf>,
+    /// Whether SIGTERM and SIGINT end it at once, as they do nginx. Default: they drain.
+    pub fast_stop: bool,
+}
+
+/// Serves a configuration until a signal ends the process; `started` is called once connections
+/// are accepted.
 ///
 /// # Errors
 /// [`ServeError`] says what keeps the process from starting.
-pub fn run(config: Config, path: &Path, started: impl FnOnce()) -> Result<(), ServeError> {
+pub fn run(config: Config, process: Process, started: impl FnOnce()) -> Result<(), ServeError> {
     let main = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     // Before anything can be seen from outside: a signal without a handler kills the process, or,
     // where it is a container's first, is lost.
-    let signals = main.block_on(async { Signals::new() })?;
+    let signals = main.block_on(async { Signals::new(process.fast_stop) })?;
     let threads = config.threads.map_or_else(cores, usize::from);
     let router = Router::new(&config);
     let addresses: Vec<_> = router
@@ -84,9 +97,11 @@ pub fn run(config: Config, path: &Path, started: impl FnOnce()) -> Result<(), Se
         .collect();
     listen::raise_open_files();
     // Before the listeners: who sees one of them and asks for health is to wait, not be turned away.
-    let control = control::bind(path);
+    let control = control::bind(&process.path);
     let sockets = listen::bind(&addresses, threads)?;
     let access_log = AccessLog::open(&config.access_log).map_err(ServeError::AccessLog)?;
+    let pid = config.pid.as_ref().or(process.pid.as_ref());
+    let _pid_file = pid.and_then(|path| PidFile::write(path));
     privileges::drop_privileges(config.user.as_deref())?;
 
     let (background, upstreams) = Background::new(&config)?;
@@ -100,7 +115,7 @@ pub fn run(config: Config, path: &Path, started: impl FnOnce()) -> Result<(), Se
         let signalled = tokio::select! {
             // Without the first addresses the first requests would be refused for no reason.
             _ = timeout(FIRST_LOOKUPS, tasks.settled()) => None,
-            name = signals.end() => Some(name),
+            end = signals.end() => Some(end),
         };
         tokio::spawn(tasks.show());
         let workers = start_workers(&runtime, sockets, &ending)?;
@@ -189,27 +204,34 @@ fn start_workers(
 /// that fails takes the others with it: its share of the connections would be lost
 /// silently, where whoever started the process can start it again.
 async fn until_ended(
-    signalled: Option<&'static str>,
+    signalled: Option<End>,
     mut signals: Signals,
     mut workers: mpsc::UnboundedReceiver<Ending>,
     shutdown: &watch::Sender<bool>,
 ) -> Result<(), ServeError> {
     let signalled = match signalled {
-        Some(name) => Some(name),
+        Some(end) => Some(end),
         None => tokio::select! {
-            name = signals.end() => Some(name),
+            end = signals.end() => Some(end),
             _ = workers.recv() => None,
         },
     };
-    if let Some(name) = signalled {
-        log::info!(target: "robin::serve", "{}", Line::new("draining").field("signal", name));
+    match signalled {
+        Some(End::AtOnce(name)) => {
+            log::info!(target: "robin::serve", "{}", Line::new("stopping").field("signal", name));
+            return Ok(());
+        }
+        Some(End::Drain(name)) => {
+            log::info!(target: "robin::serve", "{}", Line::new("draining").field("signal", name));
+        }
+        None => {}
     }
     // Receivers are gone only when no worker is left, and then there is nothing to tell.
     let _ = shutdown.send(true);
     let drained = tokio::select! {
         drained = all_drained(&mut workers) => drained,
-        name = signals.end() => {
-            let line = Line::new("requests cut off").field("signal", name);
+        end = signals.end() => {
+            let line = Line::new("requests cut off").field("signal", end.name());
             log::warn!(target: "robin::serve", "{line}");
             Ok(())
         }
@@ -229,8 +251,26 @@ async fn all_drained(workers: &mut mpsc::UnboundedReceiver<Ending>) -> Result<()
     if failed { Err(ServeError::Worker) } else { Ok(()) }
 }
 
+/// How a signal ends the process; its name.
+#[derive(Clone, Copy, Debug)]
+enum End {
+    /// What is in flight is finished first.
+    Drain(&'static str),
+    /// Nothing is waited for.
+    AtOnce(&'static str),
+}
+
+impl End {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Drain(name) | Self::AtOnce(name) => name,
+        }
+    }
+}
+
 /// The signals that mean something to us; without a handler each would kill the process.
 struct Signals {
+    fast_stop: bool,
     terminate: Signal,
     interrupt: Signal,
     quit: Signal,
@@ -238,8 +278,9 @@ struct Signals {
 }
 
 impl Signals {
-    fn new() -> io::Result<Self> {
+    fn new(fast_stop: bool) -> io::Result<Self> {
         Ok(Self {
+            fast_stop,
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
             quit: signal(SignalKind::quit())?,
@@ -248,12 +289,13 @@ impl Signals {
     }
 
     /// Waits for one that ends the process and names it.
-    async fn end(&mut self) -> &'static str {
+    async fn end(&mut self) -> End {
+        let fast = if self.fast_stop { End::AtOnce } else { End::Drain };
         loop {
             tokio::select! {
-                _ = self.terminate.recv() => return "SIGTERM",
-                _ = self.interrupt.recv() => return "SIGINT",
-                _ = self.quit.recv() => return "SIGQUIT",
+                _ = self.terminate.recv() => return fast("SIGTERM"),
+                _ = self.interrupt.recv() => return fast("SIGINT"),
+                _ = self.quit.recv() => return End::Drain("SIGQUIT"),
                 _ = self.hangup.recv() => log::warn!(
                     target: "robin::serve",
                     "SIGHUP ignored, restart to read the configuration again"
@@ -273,7 +315,7 @@ mod tests {
         let (shutdown, mut ending) = watch::channel(false);
         let other = Obituary { ending: Ending::Drained, workers: sender.clone() };
         drop(Obituary { ending: Ending::Failed, workers: sender });
-        let signals = Signals::new().expect("the system has signals");
+        let signals = Signals::new(false).expect("the system has signals");
         let ended = tokio::spawn(async move {
             let ended = until_ended(None, signals, workers, &shutdown).await;
             drop(shutdown);

@@ -30,14 +30,14 @@ pub struct Config {
     pub threads: Option<NonZeroUsize>,
     /// The user to become after binding. Default: none written; as root, `robin` where that user exists.
     pub user: Option<String>,
+    /// Where the process writes its id. Default: none written, nowhere; called as `nginx`, `/run/nginx.pid`.
+    pub pid: Option<PathBuf>,
     /// How names are looked up.
     pub resolver: Resolver,
     /// Networks whose `X-Forwarded-*` headers are believed. Default: none.
     pub trust: Vec<IpNet>,
     /// Where the access log goes. Default: stdout.
     pub access_log: AccessLog,
-    /// The file with the process id. Default: none.
-    pub pid: Option<PathBuf>,
     /// Where event lines go. Default: none written, stderr in robin's own format.
     pub error_log: Option<ErrorLog>,
     /// The health dashboard in the logs.

@@ -79,6 +79,7 @@ pub(super) struct Frame {
     /// Main.
     pub(super) threads: Option<Word>,
     pub(super) user: Option<Word>,
+    pub(super) pid: Option<Word>,
     pub(super) shutdown_timeout: Option<Word>,
 
     /// `server`.
@@ -116,6 +117,7 @@ impl Frame {
             tries: None,
             threads: None,
             user: None,
+            pid: None,
             shutdown_timeout: None,
             listen: Vec::new(),
             names: None,

@@ -23,6 +23,8 @@ pub(super) struct Files {
     open: Vec<PathBuf>,
     /// How many have been included so far.
     count: usize,
+    /// What was read, each file once.
+    sources: Vec<Arc<Source>>,
 }
 
 impl Files {
@@ -32,7 +34,20 @@ impl Files {
             prefix: main.parent().unwrap_or(Path::new("")).to_owned(),
             open: vec![real(main)],
             count: 0,
+            sources: Vec::new(),
         }
+    }
+
+    /// Notes that a file was read.
+    pub(super) fn has_read(&mut self, source: &Arc<Source>) {
+        if self.sources.iter().all(|known| known.name != source.name) {
+            self.sources.push(Arc::clone(source));
+        }
+    }
+
+    /// What was read, each file once, in the order in which it was first opened.
+    pub(super) fn into_sources(self) -> Vec<Arc<Source>> {
+        self.sources
     }
 }
 
@@ -94,6 +109,7 @@ impl Parser<'_> {
             }
         };
         let source = Arc::new(Source::new(name, text, Syntax::Nginx));
+        self.files.has_read(&source);
         self.files.open.push(same);
         let block = self.file(&source);
         self.files.open.pop();
@@ -102,7 +118,7 @@ impl Parser<'_> {
 }
 
 /// nginx's words for a file that cannot be read.
-pub(in crate::config) fn open_failed(name: &str, error: &std::io::Error) -> String {
+pub(crate) fn open_failed(name: &str, error: &std::io::Error) -> String {
     let text = error.to_string();
     let reason = text.split(" (os error").next().unwrap_or(&text);
     match error.raw_os_error() {

@@ -20,19 +20,42 @@ use std::path::Path;
 use std::sync::Arc;
 
 use self::include::Files;
-pub(super) use self::include::open_failed;
+pub(crate) use self::include::open_failed;
 use self::parser::Parser;
 use self::reader::Reader;
-use super::diagnostics::{Diagnostics, Source};
-use super::raw;
+use super::diagnostics::{Diagnostics, Source, Syntax};
+use super::{LoadOptions, raw};
 
-/// Reads a text that is in the file `path`; nothing where it holds no proxy, which is reported.
+/// What reading has brought.
+pub(super) struct Read {
+    /// Nothing where the file holds no proxy, which is reported.
+    pub(super) raw: Option<raw::Config>,
+    /// The main file and what it includes, each file once.
+    pub(super) sources: Vec<Arc<Source>>,
+}
+
+/// Reads a text that is in the file `path`.
 pub(super) fn read(
     path: &Path,
     source: &Arc<Source>,
+    options: &LoadOptions,
     diags: &mut Diagnostics,
-) -> Option<raw::Config> {
-    let mut parser = Parser { files: Files::new(path), diags };
+) -> Read {
+    let prefix = options.prefix.as_deref().or(path.parent()).unwrap_or(Path::new(""));
+    let mut files = Files::new(path);
+    files.has_read(source);
+    let mut parser = Parser { files, diags };
+    let globals = options.globals.as_ref().map(|text| {
+        let source = Source::new("command line", text.as_str(), Syntax::Nginx);
+        parser.file(&Arc::new(source))
+    });
     let block = parser.file(source);
-    Reader::new(diags).config(&block, &parser::place(source, 0))
+    let sources = parser.files.into_sources();
+    let reader = Reader::new(diags, prefix.to_owned());
+    Read { raw: reader.config(globals.as_ref(), &block, &parser::place(source, 0)), sources }
+}
+
+/// Whether a directive of this name does what it says.
+pub(super) fn works(directive: &str) -> bool {
+    table::works(directive)
 }

@@ -3,6 +3,8 @@
 //! In a block, simple directives are read before blocks and `server` last, as nginx merges levels
 //! after it has read them all: a location knows what the server says below it.
 
+use std::path::PathBuf;
+
 use super::frame::{Context, Frame, Said, Shared};
 use super::parser::{Block, Directive};
 use super::set;
@@ -20,6 +22,8 @@ pub(super) const YAML: &str = "this looks like YAML: name the file with `.yaml` 
 #[derive(Debug)]
 pub(super) struct Reader<'d> {
     pub(super) diags: &'d mut Diagnostics,
+    /// What the names of files begin at, unless they begin with a slash.
+    prefix: PathBuf,
     pub(super) upstreams: Vec<Upstream>,
     pub(super) servers: Vec<VirtualServer>,
     /// The variables of maps that turn `$http_upgrade` into a `Connection` header.
@@ -34,9 +38,10 @@ pub(super) struct Reader<'d> {
 }
 
 impl<'d> Reader<'d> {
-    pub(super) fn new(diags: &'d mut Diagnostics) -> Self {
+    pub(super) fn new(diags: &'d mut Diagnostics, prefix: PathBuf) -> Self {
         Self {
             diags,
+            prefix,
             upstreams: Vec::new(),
             servers: Vec::new(),
             upgrade_maps: Vec::new(),
@@ -47,11 +52,27 @@ impl<'d> Reader<'d> {
         }
     }
 
-    /// Reads the main file; `start` is its first byte.
-    pub(super) fn config(mut self, block: &Block, start: &Place) -> Option<Config> {
+    /// The name of a file as seen from the working directory.
+    pub(super) fn rooted(&self, word: &Word) -> Word {
+        let value = self.prefix.join(&word.value).to_string_lossy().into_owned();
+        // A word without a slash would be no path to `resolve`.
+        let value = if value.contains('/') { value } else { format!("./{value}") };
+        Word { value, ..word.clone() }
+    }
+
+    /// Reads what `-g` says and the main file; `start` is the file's first byte.
+    pub(super) fn config(
+        mut self,
+        globals: Option<&Block>,
+        block: &Block,
+        start: &Place,
+    ) -> Option<Config> {
         let has = |name: &str| block.items.iter().any(|d| d.name.value == name);
         let bare = !has("http") && !has("events") && (has("server") || has("upstream"));
         let mut main = Frame::new(Context::Main, start.clone());
+        if let Some(globals) = globals {
+            self.block(globals, &mut main);
+        }
         if bare {
             let http = main.inner(Context::Http, start.clone());
             set::read_http(&mut self, block, http);
@@ -71,10 +92,10 @@ impl<'d> Reader<'d> {
         let list = |items| List { items, broken: http.broken, place: place.clone() };
         Some(Config {
             declarations: Vec::new(),
-            pid: None,
             error_log: None,
             threads: main.threads,
             user: main.user,
+            pid: main.pid,
             resolver: resolver(&shared),
             trust: None,
             access_log: first(&shared, "access_log"),

@@ -145,8 +145,8 @@ const ROWS: &[Row] = &[
     call("user", MAIN, (1, 2), set::user),
     value("worker_shutdown_timeout", MAIN, Kind::Time, |f| &mut f.shutdown_timeout),
     only("daemon", MAIN, &["off"], "robin stays in the foreground: write `daemon off;` or leave it out"),
-    only("master_process", MAIN, &["on"], "robin is one process with threads: leave it out"),
-    none("pid", MAIN, (1, 1), "no pid file is written: signals go to the container"),
+    none("master_process", MAIN, (1, 1), "robin is one process with threads"),
+    call("pid", MAIN, (1, 1), set::pid),
     none("lock_file", MAIN, (1, 1), "robin has no lock file"),
     none("error_log", MAIN | HTTP_ALL, (1, 2), "event lines go to stderr, RUST_LOG sets their level").often(),
     none("env", MAIN, (1, 1), "no other program is run").often(),
@@ -313,6 +313,12 @@ pub(super) fn find(name: &str, context: Context) -> Found {
 /// Whether nginx has a directive of this name, or robin does.
 pub(super) fn is_known(name: &str) -> bool {
     ROWS.iter().any(|row| row.name == name) || unsupported::find(name).is_some()
+}
+
+/// Whether a directive of this name does what it says.
+pub(super) fn works(name: &str) -> bool {
+    let only = |row: &Row| matches!(row.class, Class::Works(Setter::Only(..)));
+    ROWS.iter().any(|row| row.name == name && !only(row))
 }
 
 /// Every name, for "did you mean": what works before what does not.

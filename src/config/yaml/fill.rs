@@ -18,10 +18,10 @@ impl Door<'_> {
         let mut f = self.fields("the configuration", node, &[SERVER, TOP, SETTINGS])?;
         Some(Config {
             declarations: Vec::new(),
-            pid: None,
             error_log: None,
             threads: f.word(self, "threads"),
             user: f.word(self, "user"),
+            pid: f.word(self, "pid"),
             resolver: self.resolver(&f),
             trust: f.words(self, "trust"),
             access_log: f.word(self, "access_log"),

@@ -22,6 +22,7 @@ use super::raw;
 const TOP: &[&str] = &[
     "threads",
     "user",
+    "pid",
     "resolver",
     "trust",
     "access_log",

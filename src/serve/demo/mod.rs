@@ -10,13 +10,12 @@ use std::fmt::{self, Write as _};
 use std::io::{self, Write as _};
 use std::net::SocketAddr;
 use std::num::NonZeroU16;
-use std::path::Path;
 use std::sync::Arc;
 
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 
 use crate::config;
-use crate::serve::{ListenError, ServeError, run};
+use crate::serve::{ListenError, Process, ServeError, run};
 use origin::{Api, Origin, Site};
 
 /// Why the demo could not run.
@@ -68,8 +67,8 @@ pub fn demo(replicas: NonZeroU16, port: u16) -> Result<(), DemoError> {
     let config = config::parse_yaml("demo.yaml", &text, &|_| None)
         .map_err(|problems| DemoError::Config(problems.to_string()))?;
     origins.spawn(obey(api));
-    let name = format!("demo-{port}");
-    let ended = run(config, Path::new(&name), || {
+    let process = Process { path: format!("demo-{port}").into(), ..Process::default() };
+    let ended = run(config, process, || {
         say(format_args!(
             "The demo is at http://localhost:{port}/ with {replicas} replicas behind it.\n\
              Enter a replica's number to stop or start it, Ctrl-C to end."

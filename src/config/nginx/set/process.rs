@@ -32,6 +32,14 @@ pub(in crate::config::nginx) fn user(
     }
 }
 
+pub(in crate::config::nginx) fn pid(
+    reader: &mut Reader<'_>,
+    directive: &Directive,
+    frame: &mut Frame,
+) {
+    frame.pid = directive.args.first().map(|word| reader.rooted(word));
+}
+
 pub(in crate::config::nginx) fn shared_time(
     reader: &mut Reader<'_>,
     directive: &Directive,
@@ -122,9 +130,7 @@ pub(in crate::config::nginx) fn access_log(
     }
     let value = match path.value.as_str() {
         "/dev/stdout" => "stdout".to_owned(),
-        // A word without a slash would be no path to `resolve`.
-        name if !name.contains('/') => format!("./{name}"),
-        name => name.to_owned(),
+        _ => reader.rooted(path).value,
     };
     frame.say("access_log", vec![Word { value, place: path.place.clone() }], directive);
 }

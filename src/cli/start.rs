@@ -1,0 +1,172 @@
+//! From the flags to a process that serves: which files, whose defaults, and where problems go.
+//!
+//! Problems are told on stderr. Where there is an error log (called as `nginx` always, else with
+//! `-e`), what keeps the process from starting is written there too, in nginx's form.
+
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use log::LevelFilter;
+
+use super::options::Options;
+use crate::config::diagnostics::Syntax;
+use crate::config::{self, LoadOptions, Loaded};
+use crate::observe::logger::{self, Target};
+use crate::observe::sink::Sink;
+use crate::serve::{self, Process};
+
+/// Where the configuration is when nobody says: what compose files mount it at.
+const ROBIN_CONFIG: &str = "/etc/robin/robin.yaml";
+/// Where nginx's is.
+const NGINX_CONFIG: &str = "/etc/nginx/nginx.conf";
+/// What relative names of files begin at in nginx's image.
+const NGINX_PREFIX: &str = "/etc/nginx/";
+/// Where nginx's image has its error log.
+const NGINX_ERROR_LOG: &str = "/var/log/nginx/error.log";
+/// Where nginx's image has its pid file.
+const NGINX_PID: &str = "/run/nginx.pid";
+
+/// What `robin` alone serves: its own file, or where only nginx's is, that.
+pub(super) fn own_config() -> PathBuf {
+    let own = Path::new(ROBIN_CONFIG);
+    let nginx = Path::new(NGINX_CONFIG);
+    if !own.exists() && nginx.exists() { nginx.into() } else { own.into() }
+}
+
+/// What the flags come to.
+pub(super) struct Setting {
+    /// Whether we were called as `nginx`.
+    as_nginx: bool,
+    /// The main file.
+    config: PathBuf,
+    options: LoadOptions,
+    /// The error log until the configuration names one.
+    error_log: Option<PathBuf>,
+}
+
+impl Setting {
+    /// What the flags come to under the one name or the other.
+    pub(super) fn new(flags: &Options, as_nginx: bool) -> Self {
+        let default = as_nginx.then(|| NGINX_PREFIX.into());
+        let prefix: Option<PathBuf> = flags.prefix.clone().or(default);
+        let rooted = |path: &Path| prefix.as_deref().unwrap_or(Path::new("")).join(path);
+        let default = || if as_nginx { NGINX_CONFIG.into() } else { own_config() };
+        let error_log = flags.error_log.as_deref();
+        let error_log = error_log.or(as_nginx.then(|| Path::new(NGINX_ERROR_LOG)));
+        let error_log = error_log.map(|path| match path.to_str() {
+            Some("" | "stderr") => PathBuf::from("/dev/stderr"),
+            _ => rooted(path),
+        });
+        Self {
+            as_nginx,
+            config: rooted(&flags.config.clone().unwrap_or_else(default)),
+            options: LoadOptions { prefix: prefix.clone(), globals: flags.globals.clone() },
+            error_log,
+        }
+    }
+
+    /// Serves until a signal ends that; false where it could not begin.
+    pub(super) fn serve(&self) -> bool {
+        let Some(loaded) = self.load() else { return false };
+        let target = self.event_target();
+        let events = logger::start(&target);
+        let ended = serve::run(loaded.config, self.process(), || ());
+        drop(events);
+        if let Err(error) = &ended {
+            self.refuse(&format!("{}: {error}", self.name()));
+        }
+        ended.is_ok()
+    }
+
+    fn process(&self) -> Process {
+        Process {
+            path: self.config.clone(),
+            pid: self.as_nginx.then(|| NGINX_PID.into()),
+            fast_stop: self.as_nginx,
+        }
+    }
+
+    fn event_target(&self) -> Target {
+        match &self.error_log {
+            Some(path) => Target::ErrorLog { path: path.clone(), level: LevelFilter::Info },
+            None => Target::Stderr,
+        }
+    }
+
+    /// `-t` and `-T`; false where the configuration is refused. Of an nginx file it says what nginx
+    /// says.
+    pub(super) fn check(&self, flags: &Options) -> bool {
+        let file = self.config.display();
+        let nginx = config::syntax(&self.config) == Syntax::Nginx;
+        let Some(loaded) = self.load() else {
+            if nginx {
+                eprintln!("nginx: configuration file {file} test failed");
+            }
+            return false;
+        };
+        match (flags.quiet, nginx) {
+            (true, _) => {}
+            (false, true) => {
+                eprintln!("nginx: the configuration file {file} syntax is ok");
+                eprintln!("nginx: configuration file {file} test is successful");
+            }
+            (false, false) => eprintln!("robin: configuration file {file} is ok"),
+        }
+        !flags.dump || dump(&loaded)
+    }
+
+    /// The configuration; what is wrong with it is told.
+    pub(super) fn load(&self) -> Option<Loaded> {
+        match config::load(&self.config, &self.options) {
+            Ok(loaded) => Some(loaded),
+            Err(problems) => {
+                self.refuse(&problems.to_string());
+                None
+            }
+        }
+    }
+
+    /// What messages begin with.
+    pub(super) fn name(&self) -> &'static str {
+        if self.as_nginx { "nginx" } else { "robin" }
+    }
+
+    /// Where the running process has written its id, if anywhere.
+    pub(super) fn pid_file(&self, loaded: &Loaded) -> Option<PathBuf> {
+        loaded.config.pid.clone().or_else(|| self.process().pid)
+    }
+
+    /// Tells why the process does not start.
+    pub(super) fn refuse(&self, message: &str) {
+        let message = message.trim_end();
+        eprintln!("{message}");
+        let Some(mut sink) = self.error_log.as_deref().and_then(|path| Sink::open(path).ok())
+        else {
+            return;
+        };
+        let lines = message.lines().filter_map(|line| line.split_once(": "));
+        let lines = lines.filter(|(name, _)| ["nginx", "robin", "error"].contains(name));
+        for (_, text) in lines {
+            let text = text.strip_prefix("[emerg] ").unwrap_or(text);
+            let line = logger::error_line(SystemTime::now(), "emerg", text);
+            // It has been told on stderr.
+            let _ = sink.write_all(line.as_bytes());
+        }
+    }
+}
+
+/// Prints the files of a configuration; false where nobody takes them.
+fn dump(loaded: &Loaded) -> bool {
+    let mut out = std::io::stdout().lock();
+    let print = |source: &std::sync::Arc<config::diagnostics::Source>| {
+        writeln!(out, "# configuration file {}:\n{}", source.name, source.text)
+    };
+    match loaded.sources.iter().try_for_each(print) {
+        Ok(()) => true,
+        Err(error) => {
+            eprintln!("robin: cannot print the configuration: {error}");
+            false
+        }
+    }
+}
