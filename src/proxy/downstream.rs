@@ -23,8 +23,9 @@ use pingora::protocols::{
     TimingDigest, UniqueID, UniqueIDType,
 };
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
-use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
+
+use super::io::Io;
 
 /// Writes below this many bytes are gathered; one of this size goes out by itself. A head and
 /// a small body fit.
@@ -175,7 +176,7 @@ impl Connection {
 
 /// The stream that Pingora gets.
 pub struct Downstream {
-    io: Option<TcpStream>,
+    io: Option<Io>,
     /// Bytes gathered for the next flush, and how many of them are written already.
     out: Vec<u8>,
     written: usize,
@@ -188,9 +189,9 @@ pub struct Downstream {
 }
 
 impl Downstream {
-    /// Wraps an accepted socket. `refusal_id` is the request id of a head that is refused.
+    /// Wraps an accepted connection. `refusal_id` is the request id of a head that is refused.
     #[must_use]
-    pub fn new(io: TcpStream, connection: Arc<Connection>, refusal_id: String) -> Self {
+    pub fn new(io: Io, connection: Arc<Connection>, refusal_id: String) -> Self {
         let digest = Arc::new(SocketDigest::from_raw_fd(io.as_raw_fd()));
         let out = Vec::with_capacity(GATHERED);
         Self { io: Some(io), out, written: 0, writes: 0, connection, refusal_id, digest }
@@ -202,7 +203,7 @@ impl Downstream {
         &self.connection
     }
 
-    fn io(&mut self) -> io::Result<Pin<&mut TcpStream>> {
+    fn io(&mut self) -> io::Result<Pin<&mut Io>> {
         self.io.as_mut().map(Pin::new).ok_or_else(|| io::ErrorKind::NotConnected.into())
     }
 
@@ -254,7 +255,7 @@ impl AsyncRead for Downstream {
             // Whoever waits for the client has nothing more to write just now: a part of a body that
             // comes slowly must not wait for the next. A head alone does, as in nginx. An error
             // will show at the next write.
-            let _ = self.poll_gathered(cx);
+            let _ = self.as_mut().poll_flush(cx);
         }
         ready!(read)?;
         self.connection.saw(&buf.filled()[before..]);
@@ -294,7 +295,7 @@ impl AsyncWrite for Downstream {
 }
 
 /// Reads and forgets what the client still sends, until it is done or the time is over.
-async fn drain(mut io: TcpStream) {
+async fn drain(mut io: Io) {
     let mut nothing = [0; 4096];
     let drained = async {
         if io.shutdown().await.is_ok() {

@@ -8,6 +8,7 @@ mod classify;
 mod dial;
 mod disk;
 mod downstream;
+mod io;
 mod refused;
 mod request;
 
@@ -29,6 +30,7 @@ use crate::route::Router;
 use crate::upstream::Upstream;
 
 pub use downstream::{Connection, Downstream, Refusal};
+pub use io::{Io, Socket};
 pub use refused::{refusal_record, refused_head};
 pub use request::{Exchange, request_id};
 

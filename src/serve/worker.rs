@@ -19,7 +19,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::observe::event::Line;
-use crate::proxy::{self, Connection, Downstream, Robin, Runtime};
+use crate::proxy::{self, Connection, Downstream, Io, Robin, Runtime};
 
 /// After an accept that failed for want of descriptors or memory, as in nginx
 /// (`ngx_event_accept`).
@@ -202,6 +202,7 @@ impl Serving {
     async fn run(self, io: TcpStream) {
         let config = &self.runtime.config;
         let refusal_id = proxy::request_id();
+        let io = Io::Plain(io.into());
         let stream = Downstream::new(io, Arc::clone(&self.connection), refusal_id.clone());
         let mut session = ServerSession::new_http1(Box::new(stream));
         session.set_pipelining_enabled(true);

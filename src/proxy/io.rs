@@ -1,0 +1,203 @@
+//! The bytes of a client's connection, whatever carries them: TCP or a socket of the file system,
+//! plain or in TLS.
+//!
+//! The first byte can be read ahead of the rest: it tells whether a client that has come to a
+//! listener with TLS speaks TLS at all. One that does not is answered in plain text, as nginx does.
+
+use std::io;
+use std::os::fd::{AsRawFd, RawFd};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
+use tokio::net::{TcpStream, UnixStream};
+use tokio_rustls::server::TlsStream;
+
+/// The first byte of a TLS handshake record (RFC 8446, section 5.1).
+const HANDSHAKE: u8 = 0x16;
+
+/// An accepted socket.
+#[derive(Debug)]
+pub struct Socket {
+    carrier: Carrier,
+    /// A byte that was read ahead.
+    first: Option<u8>,
+}
+
+#[derive(Debug)]
+enum Carrier {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
+impl From<TcpStream> for Socket {
+    fn from(io: TcpStream) -> Self {
+        Self { carrier: Carrier::Tcp(io), first: None }
+    }
+}
+
+impl From<UnixStream> for Socket {
+    fn from(io: UnixStream) -> Self {
+        Self { carrier: Carrier::Unix(io), first: None }
+    }
+}
+
+impl Socket {
+    /// Waits for the client's first byte and tells whether it begins a TLS handshake. The byte
+    /// stays to be read.
+    ///
+    /// # Errors
+    /// The socket's; [`io::ErrorKind::UnexpectedEof`] when the client leaves without a word.
+    ///
+    /// # Cancel safety
+    /// Nothing is lost when the future is dropped.
+    pub async fn begins_tls(&mut self) -> io::Result<bool> {
+        let first = match self.first {
+            Some(first) => first,
+            None => self.read_u8().await?,
+        };
+        self.first = Some(first);
+        Ok(first == HANDSHAKE)
+    }
+}
+
+impl AsRawFd for Socket {
+    fn as_raw_fd(&self) -> RawFd {
+        match &self.carrier {
+            Carrier::Tcp(io) => io.as_raw_fd(),
+            Carrier::Unix(io) => io.as_raw_fd(),
+        }
+    }
+}
+
+impl AsyncRead for Socket {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if buf.remaining() > 0
+            && let Some(first) = self.first.take()
+        {
+            buf.put_slice(&[first]);
+            return Poll::Ready(Ok(()));
+        }
+        match &mut self.carrier {
+            Carrier::Tcp(io) => Pin::new(io).poll_read(cx, buf),
+            Carrier::Unix(io) => Pin::new(io).poll_read(cx, buf),
+        }
+    }
+}
+
+impl AsyncWrite for Socket {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        match &mut self.carrier {
+            Carrier::Tcp(io) => Pin::new(io).poll_write(cx, buf),
+            Carrier::Unix(io) => Pin::new(io).poll_write(cx, buf),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // Sockets keep nothing back.
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.carrier {
+            Carrier::Tcp(io) => Pin::new(io).poll_shutdown(cx),
+            Carrier::Unix(io) => Pin::new(io).poll_shutdown(cx),
+        }
+    }
+}
+
+/// A connection that HTTP is spoken on.
+#[derive(Debug)]
+pub enum Io {
+    /// As it comes from the socket.
+    Plain(Socket),
+    /// In TLS, after the handshake.
+    Tls(Box<TlsStream<Socket>>),
+}
+
+impl AsRawFd for Io {
+    fn as_raw_fd(&self) -> RawFd {
+        match self {
+            Self::Plain(socket) => socket.as_raw_fd(),
+            Self::Tls(tls) => tls.get_ref().0.as_raw_fd(),
+        }
+    }
+}
+
+impl AsyncRead for Io {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match &mut *self {
+            Self::Plain(socket) => Pin::new(socket).poll_read(cx, buf),
+            Self::Tls(tls) => match Pin::new(tls).poll_read(cx, buf) {
+                // Browsers close without the alert that TLS asks for; nginx takes it for an end, too.
+                Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                    Poll::Ready(Ok(()))
+                }
+                read => read,
+            },
+        }
+    }
+}
+
+impl AsyncWrite for Io {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        match &mut *self {
+            Self::Plain(socket) => Pin::new(socket).poll_write(cx, buf),
+            Self::Tls(tls) => Pin::new(tls).poll_write(cx, buf),
+        }
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut *self {
+            Self::Plain(socket) => Pin::new(socket).poll_flush(cx),
+            Self::Tls(tls) => Pin::new(tls).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut *self {
+            Self::Plain(socket) => Pin::new(socket).poll_shutdown(cx),
+            Self::Tls(tls) => Pin::new(tls).poll_shutdown(cx),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::AsyncWriteExt as _;
+
+    async fn first_of(bytes: &[u8]) -> (bool, Vec<u8>) {
+        let (mut client, server) = UnixStream::pair().expect("a pair of sockets");
+        client.write_all(bytes).await.expect("room for a few bytes");
+        drop(client);
+        let mut socket = Socket::from(server);
+        let tls = socket.begins_tls().await.expect("there is a byte");
+        assert_eq!(socket.begins_tls().await.expect("the byte is kept"), tls);
+        let mut read = Vec::new();
+        socket.read_to_end(&mut read).await.expect("all is sent");
+        (tls, read)
+    }
+
+    #[tokio::test]
+    async fn the_first_byte_tells_tls_from_plain_text_and_stays_to_be_read() {
+        assert_eq!(first_of(b"\x16\x03\x01").await, (true, b"\x16\x03\x01".to_vec()));
+        assert_eq!(first_of(b"GET / HTTP/1.1").await, (false, b"GET / HTTP/1.1".to_vec()));
+    }
+}
