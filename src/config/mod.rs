@@ -14,6 +14,7 @@ pub mod pattern;
 mod raw;
 mod resolve;
 pub mod template;
+pub mod tls;
 mod words;
 mod yaml;
 

@@ -11,6 +11,7 @@ mod downstream;
 mod io;
 mod refused;
 mod request;
+mod tls;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -33,6 +34,7 @@ pub use downstream::{Connection, Downstream, Refusal};
 pub use io::{Io, Socket};
 pub use refused::{refusal_record, refused_head};
 pub use request::{Exchange, request_id};
+pub use tls::{TlsError, TlsFacts, TlsServer, handshake};
 
 /// All that requests are served from.
 #[derive(Debug)]

@@ -1,0 +1,199 @@
+//! TLS with clients: which certificate a client is shown, and what the handshake has settled on.
+//!
+//! The client names a host before it speaks HTTP (SNI). The virtual server of that name lends its
+//! certificates and settings; one without any takes those of the address's default, as in nginx.
+//! Each virtual server keeps sessions of its own, so that one is never taken up at another.
+
+use std::io;
+use std::sync::Arc;
+
+use rustls::crypto::ring::{Ticketer, default_provider};
+use rustls::server::{
+    ClientHello, NoServerSessionStorage, ProducesTickets, ResolvesServerCert,
+    ServerSessionMemoryCache,
+};
+use rustls::sign::CertifiedKey;
+use rustls::{HandshakeKind, ProtocolVersion, ServerConfig, ServerConnection, version};
+use tokio_rustls::LazyConfigAcceptor;
+use tokio_rustls::server::TlsStream;
+
+use super::io::Socket;
+use crate::config::tls::certificate::{self, LoadError};
+use crate::config::tls::{Tls, ciphers};
+
+/// What ALPN calls HTTP/2.
+const H2: &[u8] = b"h2";
+/// Older clients name these.
+const HTTP1: [&[u8]; 3] = [b"http/1.1", b"http/1.0", b"http/0.9"];
+
+/// Why TLS cannot be served.
+#[derive(Debug, thiserror::Error)]
+pub enum TlsError {
+    /// A certificate or key that could be read before can no longer.
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    /// Settings that rustls does not take.
+    #[error("cannot set up TLS: {0}")]
+    Settings(#[from] rustls::Error),
+}
+
+/// What a virtual server's handshakes are made with.
+#[derive(Debug)]
+pub struct TlsServer {
+    http1: Arc<ServerConfig>,
+    /// The same with HTTP/2 on offer.
+    http2: Arc<ServerConfig>,
+}
+
+/// What a handshake has settled on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsFacts {
+    /// `TLSv1.2` or `TLSv1.3`, nginx's `$ssl_protocol`.
+    pub protocol: &'static str,
+    /// OpenSSL's name of the cipher suite, `$ssl_cipher`.
+    pub cipher: &'static str,
+    /// The group that keys were exchanged in, `$ssl_curve`; empty where none is known.
+    pub curve: &'static str,
+    /// The host that the client named, `$ssl_server_name`.
+    pub server_name: Option<String>,
+    /// What ALPN chose, `$ssl_alpn_protocol`; empty for none.
+    pub alpn: &'static str,
+    /// Whether a session was taken up again, `$ssl_session_reused`.
+    pub reused: bool,
+}
+
+impl TlsServer {
+    /// Reads certificates and makes what handshakes need.
+    ///
+    /// # Errors
+    /// [`TlsError`] says what cannot be used.
+    pub fn new(tls: &Tls) -> Result<Self, TlsError> {
+        let mut provider = default_provider();
+        let tls13 = provider.cipher_suites.iter().filter(|suite| suite.tls13().is_some()).copied();
+        let suites = tls13.chain(tls.ciphers.iter().map(|suite| suite.in_rustls())).collect();
+        provider.cipher_suites = suites;
+        let versions =
+            [(tls.versions.tls13, &version::TLS13), (tls.versions.tls12, &version::TLS12)];
+        let versions: Vec<_> =
+            versions.iter().filter(|(on, _)| *on).map(|(_, version)| *version).collect();
+        let mut keys = Vec::with_capacity(tls.certificates.len());
+        for pair in &tls.certificates {
+            keys.push(Arc::new(certificate::load(&pair.certificate, &pair.key)?));
+        }
+        if tls.reject_handshake {
+            keys.clear();
+        }
+        let mut config = ServerConfig::builder_with_provider(Arc::new(provider))
+            .with_protocol_versions(&versions)?
+            .with_no_client_auth()
+            .with_cert_resolver(Arc::new(Keys(keys)));
+        config.ignore_client_order = tls.prefer_server_ciphers;
+        if tls.session_tickets {
+            config.ticketer = Arc::new(Tickets {
+                inner: Ticketer::new()?,
+                lifetime: u32::try_from(tls.session_timeout.as_secs()).unwrap_or(u32::MAX),
+            });
+        }
+        config.session_storage = match tls.session_cache {
+            0 => Arc::new(NoServerSessionStorage {}),
+            sessions => ServerSessionMemoryCache::new(sessions),
+        };
+        config.alpn_protocols = HTTP1.map(Vec::from).into();
+        let http1 = Arc::new(config.clone());
+        config.alpn_protocols.insert(0, H2.into());
+        Ok(Self { http1, http2: Arc::new(config) })
+    }
+}
+
+/// The certificates of a virtual server: a client gets the first that it can verify.
+#[derive(Debug)]
+struct Keys(Vec<Arc<CertifiedKey>>);
+
+impl ResolvesServerCert for Keys {
+    fn resolve(&self, client: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        let schemes = client.signature_schemes();
+        let fits = |key: &&Arc<CertifiedKey>| key.key.choose_scheme(schemes).is_some();
+        self.0.iter().find(fits).cloned()
+    }
+}
+
+/// Tickets that tell clients how long they are good for.
+#[derive(Debug)]
+struct Tickets {
+    inner: Arc<dyn ProducesTickets>,
+    lifetime: u32,
+}
+
+impl ProducesTickets for Tickets {
+    fn enabled(&self) -> bool {
+        self.inner.enabled()
+    }
+
+    fn lifetime(&self) -> u32 {
+        self.lifetime.min(self.inner.lifetime())
+    }
+
+    fn encrypt(&self, plain: &[u8]) -> Option<Vec<u8>> {
+        self.inner.encrypt(plain)
+    }
+
+    fn decrypt(&self, cipher: &[u8]) -> Option<Vec<u8>> {
+        self.inner.decrypt(cipher)
+    }
+}
+
+/// Makes a handshake. `choose` finds what a host's handshakes are made with, and whether HTTP/2 is
+/// on offer; none refuses.
+///
+/// # Errors
+/// Whatever the client or its network does wrong.
+///
+/// # Cancel safety
+/// None: when dropped, the connection is closed.
+pub async fn handshake<'a>(
+    io: Socket,
+    choose: impl Fn(Option<&str>) -> Option<(&'a TlsServer, bool)>,
+) -> io::Result<(TlsStream<Socket>, TlsFacts)> {
+    let started = LazyConfigAcceptor::new(rustls::server::Acceptor::default(), io).await?;
+    let name = started.client_hello().server_name().map(str::to_ascii_lowercase);
+    let (server, http2) = choose(name.as_deref()).ok_or(io::ErrorKind::ConnectionRefused)?;
+    let config = if http2 { &server.http2 } else { &server.http1 };
+    let stream = started.into_stream(Arc::clone(config)).await?;
+    let facts = TlsFacts::of(stream.get_ref().1, name);
+    Ok((stream, facts))
+}
+
+impl TlsFacts {
+    fn of(connection: &ServerConnection, server_name: Option<String>) -> Self {
+        let alpn = connection.alpn_protocol();
+        let known = [H2].into_iter().chain(HTTP1);
+        let alpn = known.into_iter().find(|known| Some(*known) == alpn).unwrap_or_default();
+        Self {
+            protocol: match connection.protocol_version() {
+                Some(ProtocolVersion::TLSv1_3) => "TLSv1.3",
+                _ => "TLSv1.2",
+            },
+            cipher: connection
+                .negotiated_cipher_suite()
+                .map_or("", |suite| ciphers::openssl_name(suite.suite())),
+            curve: match connection.negotiated_key_exchange_group().map(|group| group.name()) {
+                Some(rustls::NamedGroup::X25519) => "X25519",
+                Some(rustls::NamedGroup::secp256r1) => "prime256v1",
+                Some(rustls::NamedGroup::secp384r1) => "secp384r1",
+                _ => "",
+            },
+            server_name,
+            alpn: std::str::from_utf8(alpn).unwrap_or_default(),
+            reused: connection.handshake_kind() == Some(HandshakeKind::Resumed),
+        }
+    }
+
+    /// Whether HTTP/2 is spoken.
+    #[must_use]
+    pub fn is_http2(&self) -> bool {
+        self.alpn.as_bytes() == H2
+    }
+}
+
+#[cfg(test)]
+mod tests;
