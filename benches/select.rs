@@ -22,7 +22,7 @@ fn address(n: u16) -> SocketAddr {
 
 fn ours(method: &Method, size: u16) -> Upstream {
     let upstream = Upstream::new("bench", method, None);
-    let members: Vec<Member> = (0..size).map(|n| Member::new(address(n))).collect();
+    let members: Vec<Member> = (0..size).map(|n| Member::new(address(n).into())).collect();
     upstream.publish(&members, Tick::from_millis(0));
     for peer in upstream.peers().iter().step_by(2) {
         upstream.report(peer, Outcome::Failure, Tick::from_millis(0));

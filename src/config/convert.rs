@@ -115,6 +115,7 @@ fn upstream(upstream: &Upstream) -> Value {
 
 fn server(server: &UpstreamServer) -> Value {
     let address = match &server.host {
+        Host::Unix(path) => format!("unix:{}", path.display()),
         Host::Address(address) => std::net::SocketAddr::new(*address, server.port).to_string(),
         Host::Name(name) | Host::Service(name) => format!("{name}:{}", server.port),
     };

@@ -25,7 +25,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 
 use crate::config::model::{self, Host, UpstreamServer};
-use crate::upstream::{Member, Tier};
+use crate::upstream::{Member, PeerAddress, Tier};
 pub use event::Event;
 pub use reason::Reason;
 use record::{Condition, Record, host_name};
@@ -77,7 +77,7 @@ impl Discovery {
     /// When to refresh. Literal addresses never need it after the first time.
     #[must_use]
     pub fn schedule(&self) -> Schedule {
-        if self.hosts.iter().all(|h| matches!(h, Host::Address(_))) {
+        if self.hosts.iter().all(|h| matches!(h, Host::Address(_) | Host::Unix(_))) {
             Schedule::once()
         } else {
             Schedule::every(self.refresh)
@@ -125,11 +125,12 @@ impl Discovery {
             })
             .collect();
         // An address that another name still has is not absent; of equals the first line wins.
-        let present: HashSet<SocketAddr> =
-            all.iter().filter(|m| !m.absent).map(|m| m.address).collect();
+        let present: HashSet<PeerAddress> =
+            all.iter().filter(|m| !m.absent).map(|m| m.address.clone()).collect();
         let mut seen = HashSet::new();
-        let mut wanted =
-            |m: &Member| (!m.absent || !present.contains(&m.address)) && seen.insert(m.address);
+        let mut wanted = |m: &Member| {
+            (!m.absent || !present.contains(&m.address)) && seen.insert(m.address.clone())
+        };
         all.into_iter().filter(|m| wanted(m)).collect()
     }
 
@@ -140,10 +141,13 @@ impl Discovery {
 }
 
 fn member(line: &UpstreamServer, address: &Address, absent: bool) -> Member {
-    let plain = Member::new(SocketAddr::new(address.ip, address.port.unwrap_or(line.port)));
+    let plain = Member::new(match &line.host {
+        Host::Unix(path) => PeerAddress::Unix(Arc::clone(path)),
+        _ => SocketAddr::new(address.ip, address.port.unwrap_or(line.port)).into(),
+    });
     Member {
         line: match &line.host {
-            Host::Address(_) => plain.line,
+            Host::Address(_) | Host::Unix(_) => plain.line,
             Host::Name(name) | Host::Service(name) => Member::line_of(name, line.port),
         },
         weight: line.weight.get().saturating_mul(address.weight),

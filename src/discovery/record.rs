@@ -81,6 +81,7 @@ impl Record {
 pub(super) fn host_name(host: &Host) -> String {
     match host {
         Host::Address(ip) => ip.to_string(),
+        Host::Unix(path) => format!("unix:{}", path.display()),
         Host::Name(name) | Host::Service(name) => name.clone(),
     }
 }

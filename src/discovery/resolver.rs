@@ -156,6 +156,11 @@ impl Resolver {
         let deadline = Instant::now() + self.timeout;
         let (name, service) = match host {
             Host::Address(ip) => return Answer::Found(Found::new(vec![(*ip).into()], None)),
+            // What stands for it is its path, which `member` takes.
+            Host::Unix(_) => {
+                let nowhere = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+                return Answer::Found(Found::new(vec![nowhere.into()], None));
+            }
             Host::Name(name) => (name, false),
             Host::Service(name) => (name, true),
         };

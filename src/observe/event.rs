@@ -60,7 +60,7 @@ pub fn peer(upstream: &str, event: &Event) {
 }
 
 fn peer_line(upstream: &str, event: &Event) -> (Level, Line) {
-    let line = |phrase| Line::new(phrase).field("upstream", upstream).field("peer", event.peer);
+    let line = |phrase| Line::new(phrase).field("upstream", upstream).field("peer", &event.peer);
     match &event.change {
         Change::Joined { tier } => (Level::Info, line("peer joined").field("tier", word(*tier))),
         Change::Left => (Level::Info, line("peer left")),
@@ -226,7 +226,7 @@ mod tests {
     use super::*;
 
     fn printed(change: Change) -> String {
-        let event = Event { peer: SocketAddr::from(([172, 18, 0, 4], 8000)), change };
+        let event = Event { peer: SocketAddr::from(([172, 18, 0, 4], 8000)).into(), change };
         let (level, line) = peer_line("flask", &event);
         format!("{level} {line}")
     }

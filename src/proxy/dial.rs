@@ -6,6 +6,8 @@
 //! connections with different `group_key`s apart: each appearance of a peer has one key for either
 //! kind, and an address that comes back under a new container never meets an old connection.
 
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,15 +15,15 @@ use std::time::Duration;
 use async_trait::async_trait;
 use nix::errno::Errno;
 use pingora::connectors::l4::Connect;
-use pingora::protocols::l4::socket::SocketAddr;
+use pingora::protocols::l4::socket::SocketAddr as Address;
 use pingora::protocols::l4::stream::Stream;
 use pingora::upstreams::peer::{HttpPeer, HttpUpstreamRequestPolicy};
 use pingora::{Error, ErrorType, Result};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UnixStream};
 use tokio::time::sleep;
 
 use crate::config::model::{RouteSettings, Upstream as Spec};
-use crate::upstream::{Peer, Upstream};
+use crate::upstream::{Peer, PeerAddress, Upstream};
 
 /// How long a connection may have been idle that takes a request which cannot be sent twice.
 const FRESH: Duration = Duration::from_millis(500);
@@ -71,7 +73,11 @@ pub(super) fn http_peer(
 ) -> Box<HttpPeer> {
     let keeps_none = spec.keepalive == 0 || spec.keepalive_idle.is_zero();
     let pooled = if keeps_none { Pooled::None } else { pooled };
-    let mut http = Box::new(HttpPeer::new(peer.address(), false, String::new()));
+    // Pingora compares the address with the one that a pooled connection leads to, unless it is this
+    // one. Only `group_key` tells a path from others.
+    let nowhere = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
+    let address = peer.address().as_tcp().unwrap_or(nowhere);
+    let mut http = Box::new(HttpPeer::new(address, false, String::new()));
     http.group_key = pooled.group_key(peer);
     let options = &mut http.options;
     // With a connector of our own this is the only limit on a connect.
@@ -101,8 +107,8 @@ struct Dialer {
 
 #[async_trait]
 impl Connect for Dialer {
-    async fn connect(&self, _: &SocketAddr) -> Result<Stream> {
-        let mut connect = pin!(TcpStream::connect(self.peer.address()));
+    async fn connect(&self, _: &Address) -> Result<Stream> {
+        let mut connect = pin!(open(self.peer.address()));
         let mut left = pin!(self.peer.left());
         let mut suspicion = pin!(sleep(SUSPICIOUS));
         let mut suspicious = false;
@@ -120,12 +126,12 @@ impl Connect for Dialer {
                 }
             }
         };
-        connected.map(Stream::from).map_err(|error| {
+        connected.map_err(|error| {
             let error_type = match error.kind() {
                 _ if is_our_shortage(&error) => ErrorType::InternalError,
-                std::io::ErrorKind::ConnectionRefused => ErrorType::ConnectRefused,
-                std::io::ErrorKind::TimedOut => ErrorType::ConnectTimedout,
-                std::io::ErrorKind::HostUnreachable | std::io::ErrorKind::NetworkUnreachable => {
+                io::ErrorKind::ConnectionRefused => ErrorType::ConnectRefused,
+                io::ErrorKind::TimedOut => ErrorType::ConnectTimedout,
+                io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable => {
                     ErrorType::ConnectNoRoute
                 }
                 _ => ErrorType::ConnectError,
@@ -135,8 +141,15 @@ impl Connect for Dialer {
     }
 }
 
+async fn open(address: &PeerAddress) -> io::Result<Stream> {
+    match address {
+        PeerAddress::Tcp(address) => TcpStream::connect(address).await.map(Stream::from),
+        PeerAddress::Unix(path) => UnixStream::connect(path).await.map(Stream::from),
+    }
+}
+
 /// Whether a connect failed for want of something on our side, which no peer is to blame for.
-fn is_our_shortage(error: &std::io::Error) -> bool {
+fn is_our_shortage(error: &io::Error) -> bool {
     let errno = error.raw_os_error().map(Errno::from_raw);
     matches!(
         errno,

@@ -9,16 +9,19 @@
 //! and probes: it is not used, whoever holds a [`Balancer`] calls `update` when a refresh is due.
 
 use std::collections::{BTreeSet, HashMap};
+use std::net::Ipv4Addr;
+use std::os::unix::net::SocketAddr as UnixAddress;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
+use pingora::protocols::l4::socket::SocketAddr as Address;
 use pingora_load_balancing::discovery::ServiceDiscovery;
 use pingora_load_balancing::health_check::HealthCheck;
 use pingora_load_balancing::selection::{BackendIter, BackendSelection};
 use pingora_load_balancing::{Backend, Backends, Extensions, LoadBalancer};
 
 use crate::health::Tick;
-use crate::upstream::{Event, Key, Member, Method, Tried, Upstream};
+use crate::upstream::{Event, Key, Member, Method, PeerAddress, Tried, Upstream};
 
 /// Finds the members of an upstream.
 #[async_trait]
@@ -67,7 +70,7 @@ impl BackendSelection for Publish {
     fn build(backends: &BTreeSet<Backend>) -> Self {
         let member = |b: &Backend| {
             let weight = u32::try_from(b.weight).unwrap_or(u32::MAX);
-            Some(Member { weight, ..Member::new(*b.addr.as_inet()?) })
+            Some(Member { weight, ..Member::new((*b.addr.as_inet()?).into()) })
         };
         let upstream = Upstream::new("", &Method::default(), None);
         let members: Vec<Member> = backends.iter().filter_map(member).collect();
@@ -175,7 +178,14 @@ impl Balancer {
 /// A member as Pingora knows it. Weight 0 in every backend would make it divide by zero.
 fn backend(member: &Member) -> Backend {
     Backend {
-        addr: member.address.into(),
+        addr: match &member.address {
+            PeerAddress::Tcp(address) => (*address).into(),
+            PeerAddress::Unix(path) => match UnixAddress::from_pathname(path) {
+                Ok(path) => Address::Unix(path),
+                // Longer than any can be. To Pingora it is no more than a name.
+                Err(_) => Address::Inet((Ipv4Addr::UNSPECIFIED, 0).into()),
+            },
+        },
         weight: usize::try_from(member.weight.max(1)).unwrap_or(usize::MAX),
         ext: Extensions::new(),
     }

@@ -1,15 +1,14 @@
 //! What changed about a peer: values that this room returns and `observe` prints.
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
-use super::Tier;
+use super::{PeerAddress, Tier};
 
 /// One change of a peer's state.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Event {
     /// Which peer.
-    pub peer: SocketAddr,
+    pub peer: PeerAddress,
     /// What happened to it.
     pub change: Change,
 }

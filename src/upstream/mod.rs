@@ -6,6 +6,7 @@
 //! flags are attributes, and a publication that changes them keeps its state. One that leaves and
 //! comes back is a new peer.
 
+mod address;
 mod balance;
 mod event;
 mod peer;
@@ -17,7 +18,6 @@ mod tests;
 mod tried;
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -26,6 +26,7 @@ use arc_swap::ArcSwap;
 use tokio::sync::{Notify, watch};
 
 use crate::health::{Outcome, ProbeRule, Standing, Tick, Verdict};
+pub use address::PeerAddress;
 pub use balance::Key;
 pub use event::{Change, Event};
 use peer::Presence;
@@ -86,25 +87,26 @@ impl Upstream {
         if members.iter().eq(old.peers.iter().map(Peer::member)) {
             return Vec::new();
         }
-        let mut leaving: HashMap<SocketAddr, &Peer> =
+        let mut leaving: HashMap<&PeerAddress, &Peer> =
             old.peers.iter().map(|p| (p.address(), p)).collect();
         let mut events = Vec::new();
-        let mut note = |peer, change| events.push(Event { peer, change });
+        let mut note =
+            |peer: &PeerAddress, change| events.push(Event { peer: peer.clone(), change });
         let mut peers = Vec::with_capacity(members.len());
         for member in members {
             let Some(kept) = leaving.remove(&member.address) else {
-                note(member.address, Change::Joined { tier: member.tier });
+                note(&member.address, Change::Joined { tier: member.tier });
                 if member.absent {
-                    note(member.address, Change::Absent);
+                    note(&member.address, Change::Absent);
                 }
                 peers.push(Peer::new(member, self.probes, now));
                 continue;
             };
             if member.absent && !kept.member().absent {
                 kept.set_presence(|_| Presence::Absent, now);
-                note(member.address, Change::Absent);
+                note(&member.address, Change::Absent);
             } else if kept.member().absent && !member.absent {
-                note(member.address, Change::Found);
+                note(&member.address, Change::Found);
                 if !kept.set_presence(Presence::found, now) {
                     // Whatever answers there now is not what left.
                     kept.set_presence(|_| Presence::Removed, now);
@@ -115,7 +117,7 @@ impl Upstream {
             peers.push(kept.with_member(member));
         }
         // In the old order, so that the log reads the same each time.
-        for gone in old.peers.iter().filter(|p| leaving.contains_key(&p.address())) {
+        for gone in old.peers.iter().filter(|p| leaving.contains_key(p.address())) {
             gone.set_presence(|_| Presence::Removed, now);
             note(gone.address(), Change::Left);
         }
@@ -256,7 +258,7 @@ impl Upstream {
         let _writer = self.writer();
         let set = self.set.load().turned(self.probes);
         self.set.store(Arc::new(set));
-        Some(Event { peer: peer.address(), change })
+        Some(Event { peer: peer.address().clone(), change })
     }
 
     fn writer(&self) -> std::sync::MutexGuard<'_, ()> {
@@ -270,10 +272,10 @@ fn distinct(members: &[Member]) -> Vec<Member> {
     let mut places = HashMap::with_capacity(members.len());
     let mut kept: Vec<Member> = Vec::with_capacity(members.len());
     for member in members {
-        let place = *places.entry(member.address).or_insert(kept.len());
+        let place = *places.entry(&member.address).or_insert(kept.len());
         match kept.get_mut(place) {
-            None => kept.push(*member),
-            Some(first) if first.absent && !member.absent => *first = *member,
+            None => kept.push(member.clone()),
+            Some(first) if first.absent && !member.absent => *first = member.clone(),
             Some(_) => {}
         }
     }

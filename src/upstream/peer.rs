@@ -14,15 +14,15 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use super::balance::ketama;
-use super::{PeerState, Status};
+use super::{PeerAddress, PeerState, Status};
 pub use crate::config::model::{Method, Tier};
 use crate::health::{Outcome, PassiveRule, ProbeRule, Standing, Tick, Verdict};
 
 /// What discovery and configuration say of a peer: all that is not its identity.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Member {
     /// The address, which is the peer's identity.
-    pub address: SocketAddr,
+    pub address: PeerAddress,
     /// Share of requests relative to the others of its tier; default 1, at least 1.
     pub weight: u32,
     /// Primary or backup.
@@ -42,7 +42,14 @@ pub struct Member {
 impl Member {
     /// A primary at `address` with every default.
     #[must_use]
-    pub fn new(address: SocketAddr) -> Self {
+    pub fn new(address: PeerAddress) -> Self {
+        let line = match &address {
+            PeerAddress::Tcp(SocketAddr::V4(v4)) => Self::line_of(&v4.ip().to_string(), v4.port()),
+            PeerAddress::Tcp(SocketAddr::V6(v6)) => {
+                Self::line_of(&format!("[{}]", v6.ip()), v6.port())
+            }
+            PeerAddress::Unix(path) => ketama::line(&path.to_string_lossy(), None),
+        };
         Self {
             address,
             weight: 1,
@@ -51,17 +58,14 @@ impl Member {
             absent: false,
             max_conns: 0,
             passive: PassiveRule::default(),
-            line: match address {
-                SocketAddr::V4(v4) => Self::line_of(&v4.ip().to_string(), v4.port()),
-                SocketAddr::V6(v6) => Self::line_of(&format!("[{}]", v6.ip()), v6.port()),
-            },
+            line,
         }
     }
 
     /// The number for a server line's host and port, made as nginx does for its ring.
     #[must_use]
     pub fn line_of(host: &str, port: u16) -> u32 {
-        ketama::line(host, port)
+        ketama::line(host, Some(port))
     }
 }
 
@@ -152,7 +156,8 @@ pub struct Peer {
 impl Peer {
     /// A peer that nothing is known of yet.
     pub(super) fn new(member: Member, probes: Option<ProbeRule>, now: Tick) -> Self {
-        Self { member, probes, live: Arc::new(Live::new(&member, now)) }
+        let live = Arc::new(Live::new(&member, now));
+        Self { member, probes, live }
     }
 
     /// The same peer with other attributes.
@@ -169,8 +174,8 @@ impl Peer {
 
     /// The address, which is its identity.
     #[must_use]
-    pub fn address(&self) -> SocketAddr {
-        self.member.address
+    pub fn address(&self) -> &PeerAddress {
+        &self.member.address
     }
 
     /// What configuration and discovery say of it.
@@ -248,8 +253,8 @@ impl Peer {
             _ => (Status::Up, present_since.max(standing_since).max(probe.since)),
         };
         PeerState {
-            address: self.address(),
-            member: self.member,
+            address: self.address().clone(),
+            member: self.member.clone(),
             status,
             since,
             last_probe: probe.last.clone(),

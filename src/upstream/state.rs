@@ -1,9 +1,8 @@
 //! What is happening, copied out for the dashboard.
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
-use super::Member;
+use super::{Member, PeerAddress};
 use crate::health::{Cause, Tick};
 
 /// How a peer stands: the one thing that says most about why it gets traffic or none.
@@ -36,7 +35,7 @@ pub enum Status {
 #[derive(Clone, Debug, PartialEq)]
 pub struct PeerState {
     /// Its address.
-    pub address: SocketAddr,
+    pub address: PeerAddress,
     /// What configuration and discovery say of it.
     pub member: Member,
     /// How it stands.

@@ -220,7 +220,7 @@ fn a_success_of_a_peer_tried_before_its_time_brings_it_back() {
     }
     let lease = pick(&u, at(1));
     let event = u.report(&lease, Outcome::Success, at(1)).expect("it is in rotation again");
-    assert_eq!((event.peer, event.change), (lease.address(), Change::Readmitted));
+    assert_eq!((event.peer, event.change), (lease.address().clone(), Change::Readmitted));
     let port = lease.address().port();
     assert_eq!(ports(&u, 3, at(2)), [port, port, port]);
 }

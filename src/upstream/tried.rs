@@ -1,13 +1,11 @@
 //! What one request has tried, so that it does not try the same peer twice.
 
-use std::net::SocketAddr;
-
-use super::Peer;
+use super::{Peer, PeerAddress};
 
 /// The addresses that one request has tried.
 #[derive(Clone, Debug, Default)]
 pub struct Tried {
-    addresses: [Option<SocketAddr>; Tried::MAX],
+    addresses: [Option<PeerAddress>; Tried::MAX],
     len: usize,
 }
 
@@ -17,13 +15,14 @@ impl Tried {
 
     /// Remembers the peer; beyond 16 the oldest is forgotten.
     pub fn add(&mut self, peer: &Peer) {
-        self.addresses[self.len % Self::MAX] = Some(peer.address());
+        self.addresses[self.len % Self::MAX] = Some(peer.address().clone());
         self.len += 1;
     }
 
     /// Whether the peer was tried.
     #[must_use]
     pub fn contains(&self, peer: &Peer) -> bool {
-        self.addresses[..self.len.min(Self::MAX)].contains(&Some(peer.address()))
+        let tried = &self.addresses[..self.len.min(Self::MAX)];
+        tried.iter().any(|address| address.as_ref() == Some(peer.address()))
     }
 }

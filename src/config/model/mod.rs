@@ -10,7 +10,8 @@ pub mod site;
 
 use std::net::{IpAddr, SocketAddr};
 use std::num::{NonZeroU32, NonZeroUsize};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -170,6 +171,8 @@ pub struct UpstreamServer {
 pub enum Host {
     /// A literal address: never looked up.
     Address(IpAddr),
+    /// A socket of the file system, by its path.
+    Unix(Arc<Path>),
     /// A name with A or AAAA records.
     Name(String),
     /// A service name (`_http._tcp.example`): SRV records give hosts, ports and weights.

@@ -23,7 +23,7 @@ use std::cell::RefCell;
 use std::fmt;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write as _};
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::os::fd::AsFd as _;
 use std::path::Path;
 use std::sync::Arc;
@@ -36,6 +36,7 @@ use super::queue::Queue;
 use super::stamp::{AccessStamp, local_zone};
 use super::text::{Value, push_decimal, push_escaped, push_hex, push_seconds};
 use crate::config::model;
+use crate::upstream::PeerAddress;
 
 /// What one line says.
 #[derive(Clone, Debug)]
@@ -88,7 +89,7 @@ pub enum RequestLine<'a> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Attempt {
     /// The peer.
-    pub address: SocketAddr,
+    pub address: PeerAddress,
     /// The status of its answer, if one came.
     pub status: Option<u16>,
     /// How long it took, the connect included.
@@ -253,7 +254,7 @@ fn push_attempts(out: &mut Vec<u8>, attempts: &[Attempt]) {
         if index > 0 {
             out.extend_from_slice(b", ");
         }
-        push_display(out, attempt.address);
+        push_display(out, &attempt.address);
         out.push(b' ');
         match attempt.status {
             Some(status) => push_decimal(out, u64::from(status)),

@@ -12,8 +12,8 @@ fn at() -> SystemTime {
     SystemTime::UNIX_EPOCH + Duration::from_secs(1_795_243_211)
 }
 
-fn peer(last: u8) -> SocketAddr {
-    SocketAddr::from(([172, 18, 0, last], 5252))
+fn peer(last: u8) -> PeerAddress {
+    PeerAddress::from(([172, 18, 0, last], 5252))
 }
 
 fn hello() -> Record<'static> {

@@ -27,11 +27,10 @@ mod table;
 mod tests;
 mod view;
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::text::{Escaped, Short};
-pub use crate::upstream::Tier;
+pub use crate::upstream::{PeerAddress, Tier};
 pub use schedule::{Due, Schedule};
 use table::{Align, Table};
 
@@ -51,7 +50,7 @@ pub struct UpstreamView {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PeerView {
     /// Its address.
-    pub address: SocketAddr,
+    pub address: PeerAddress,
     /// The host of its server line, shown where the upstream has several; none for an address.
     pub host: Option<String>,
     /// Primary or backup.

@@ -97,7 +97,7 @@ fn shape(upstreams: &[UpstreamView]) -> u64 {
     for upstream in upstreams {
         (&upstream.name, &upstream.trouble, upstream.peers.len()).hash(&mut hasher);
         for peer in &upstream.peers {
-            (peer.address, discriminant(&peer.tier), discriminant(&peer.state)).hash(&mut hasher);
+            (&peer.address, discriminant(&peer.tier), discriminant(&peer.state)).hash(&mut hasher);
         }
     }
     hasher.finish()

@@ -6,7 +6,7 @@ use crate::health::Tick;
 
 fn peer(address: &str, state: PeerState) -> PeerView {
     PeerView {
-        address: address.parse().expect("an address"),
+        address: std::net::SocketAddr::into(address.parse().expect("an address")),
         host: None,
         tier: Tier::Primary,
         state,

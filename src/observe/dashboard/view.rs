@@ -34,7 +34,7 @@ impl PeerView {
             Status::Down => PeerState::Down,
         };
         Self {
-            address: peer.address,
+            address: peer.address.clone(),
             host: None,
             tier: peer.member.tier,
             state,

@@ -123,7 +123,7 @@ impl Exchange {
         mut error: Box<Error>,
         classify: fn(&Error, Attempted) -> Failure,
     ) -> Box<Error> {
-        let address = self.lease.as_ref().map(|lease| lease.address());
+        let address = self.lease.as_ref().map(|lease| lease.address().clone());
         let failure = match self.failure.take() {
             // A phase of ours has refused the request or the answer.
             Some(told) if matches!(error.etype(), pingora::ErrorType::HTTPStatus(_)) => told,
@@ -193,7 +193,7 @@ impl Exchange {
     pub(super) fn note_attempt(&mut self, status: Option<u16>, error: Option<Cow<'static, str>>) {
         if let Some(lease) = &self.lease {
             let time = self.attempt_began.elapsed();
-            self.attempts.push(Attempt { address: lease.address(), status, time, error });
+            self.attempts.push(Attempt { address: lease.address().clone(), status, time, error });
         }
     }
 }

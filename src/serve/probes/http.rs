@@ -7,7 +7,6 @@ use pingora::ErrorType;
 use pingora::http::RequestHeader;
 use pingora::protocols::http::v1::client::HttpSession;
 use pingora::protocols::l4::stream::Stream;
-use tokio::net::TcpStream;
 
 use super::ProbeError;
 
@@ -37,9 +36,9 @@ impl Wanted<'_> {
 }
 
 /// Asks over `stream` and checks the answer. The time limit is the caller's.
-pub(super) async fn ask(stream: TcpStream, wanted: &Wanted<'_>) -> Result<(), ProbeError> {
+pub(super) async fn ask(stream: Stream, wanted: &Wanted<'_>) -> Result<(), ProbeError> {
     let request = wanted.request().map_err(|_| ProbeError::Request)?;
-    let mut session = HttpSession::new(Box::new(Stream::from(stream)));
+    let mut session = HttpSession::new(Box::new(stream));
     session.write_request_header(Box::new(request)).await.map_err(broken)?;
     session.finish_body().await.map_err(broken)?;
     let status = loop {

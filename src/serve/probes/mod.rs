@@ -20,16 +20,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use pingora::protocols::l4::stream::Stream;
 use pingora_load_balancing::Backend;
 use pingora_load_balancing::health_check::HealthCheck;
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use crate::config::model::{self, Host, UpstreamServer};
 use crate::health::Tick;
-use crate::upstream::{Event, Peer, Upstream};
+use crate::upstream::{Event, Peer, PeerAddress, Upstream};
 
 /// How often a peer that does not serve is looked at.
 const RETRY: Duration = Duration::from_secs(1);
@@ -119,12 +120,14 @@ impl Probe {
     ///
     /// # Cancel safety
     /// The connection is closed when it is dropped.
-    pub async fn send(&self, address: SocketAddr) -> Result<Duration, ProbeError> {
+    pub async fn send(&self, address: &PeerAddress) -> Result<Duration, ProbeError> {
         let begin = Instant::now();
         let limit = self.check.timeout;
-        let mut target = address;
-        target.set_port(self.check.port.unwrap_or(address.port()));
-        let stream = connect(target, limit).await?;
+        let mut target = address.clone();
+        if let (PeerAddress::Tcp(target), Some(port)) = (&mut target, self.check.port) {
+            target.set_port(port);
+        }
+        let stream = connect(&target, limit).await?;
         if let model::Probe::Http { path, host, status, body } = &self.check.probe {
             let host = host.clone().unwrap_or_else(|| self.host(address));
             let wanted = http::Wanted { path, host: &host, status, body: body.as_deref() };
@@ -136,12 +139,15 @@ impl Probe {
     }
 
     /// Whether a pass shows that the port which requests go to accepts connections.
-    fn connects_to(&self, address: SocketAddr) -> bool {
-        self.check.port.is_none_or(|port| port == address.port())
+    fn connects_to(&self, address: &PeerAddress) -> bool {
+        let elsewhere = |address: SocketAddr| self.check.port.is_some_and(|p| p != address.port());
+        !address.as_tcp().is_some_and(elsewhere)
     }
 
     /// The host and port of the first server line that can have led to `address`, as written.
-    fn host(&self, address: SocketAddr) -> String {
+    fn host(&self, address: &PeerAddress) -> String {
+        // A socket of the file system has no name; nginx's is this.
+        let Some(address) = address.as_tcp() else { return "localhost".to_owned() };
         let names = self.servers.iter().filter(|s| s.port == address.port());
         let literal = |s: &UpstreamServer| s.host == Host::Address(address.ip());
         let name = names.clone().find_map(|s| match &s.host {
@@ -162,10 +168,12 @@ impl Probe {
 impl HealthCheck for Probe {
     async fn check(&self, target: &Backend) -> pingora::Result<()> {
         use pingora::{Error, ErrorType::ConnectError};
-        let Some(address) = target.addr.as_inet() else {
-            return Error::e_explain(ConnectError, "the backend is not an IP address");
+        let path = || target.addr.as_unix()?.as_pathname().map(|p| PeerAddress::Unix(p.into()));
+        let address = target.addr.as_inet().map(|address| (*address).into()).or_else(path);
+        let Some(address) = address else {
+            return Error::e_explain(ConnectError, "the backend has no address");
         };
-        match self.send(*address).await {
+        match self.send(&address).await {
             Ok(_) => Ok(()),
             Err(error) => Error::e_because(ConnectError, "during a health check", error),
         }
@@ -176,8 +184,14 @@ impl HealthCheck for Probe {
     }
 }
 
-async fn connect(address: SocketAddr, limit: Duration) -> Result<TcpStream, ProbeError> {
-    match timeout(limit, TcpStream::connect(address)).await {
+async fn connect(address: &PeerAddress, limit: Duration) -> Result<Stream, ProbeError> {
+    let connected = async {
+        match address {
+            PeerAddress::Tcp(address) => TcpStream::connect(address).await.map(Stream::from),
+            PeerAddress::Unix(path) => UnixStream::connect(path).await.map(Stream::from),
+        }
+    };
+    match timeout(limit, connected).await {
         Err(_) => Err(ProbeError::NoConnection(limit)),
         Ok(Err(e)) if e.kind() == io::ErrorKind::ConnectionRefused => Err(ProbeError::Refused),
         Ok(Err(e)) => Err(ProbeError::Connect(e.kind())),

@@ -83,14 +83,14 @@ async fn origin(answer: &'static str) -> (SocketAddr, Arc<Mutex<String>>) {
 }
 
 async fn error(probe: &Probe, address: SocketAddr) -> String {
-    probe.send(address).await.expect_err("the probe does not pass").to_string()
+    probe.send(&address.into()).await.expect_err("the probe does not pass").to_string()
 }
 
 #[tokio::test]
 async fn a_tcp_probe_passes_where_somebody_listens() {
     let (_listener, address) = listener().await;
     let tcp = probe(model::Probe::Tcp);
-    assert!(tcp.send(address).await.is_ok());
+    assert!(tcp.send(&address.into()).await.is_ok());
     let (_socket, address) = closed();
     assert_eq!(error(&tcp, address).await, "connect refused");
 }
@@ -100,7 +100,7 @@ async fn an_http_probe_asks_as_a_client_would() {
     let (address, asked) = origin("HTTP/1.1 204 No Content\r\n\r\n").await;
     let mut check = probe(get("/api/hello?x=1", None));
     check.servers = vec![server(Host::Name("back-end".to_owned()), address.port())];
-    check.send(address).await.expect("204 passes");
+    check.send(&address.into()).await.expect("204 passes");
     let asked = asked.lock().expect("no test panics with it").clone();
     assert!(asked.starts_with("GET /api/hello?x=1 HTTP/1.1\r\n"), "{asked}");
     assert!(asked.contains(&format!("\r\nHost: back-end:{}\r\n", address.port())), "{asked}");
@@ -119,7 +119,7 @@ fn the_default_host_is_that_of_the_server_line() {
         (([10, 0, 0, 1], 80), "site"),
         (([10, 0, 0, 1], 81), "10.0.0.1:81"),
     ] {
-        assert_eq!(check.host(address.into()), host);
+        assert_eq!(check.host(&address.into()), host);
     }
 }
 
@@ -156,7 +156,7 @@ async fn a_body_in_chunks_after_an_early_hint_passes() {
     let answer = "HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n\
                   3\r\nall\r\n4\r\n wel\r\n1\r\nl\r\n0\r\n\r\n";
     let (address, _) = origin(answer).await;
-    probe(get("/", Some("all well"))).send(address).await.expect("the text is there");
+    probe(get("/", Some("all well"))).send(&address.into()).await.expect("the text is there");
 }
 
 #[tokio::test]
@@ -165,8 +165,8 @@ async fn the_probe_goes_to_its_own_port() {
     let mut check = probe(model::Probe::Tcp);
     check.check.port = Some(address.port());
     let (_socket, peer) = closed();
-    check.send(peer).await.expect("the other port listens");
-    assert!(!check.connects_to(peer));
+    check.send(&peer.into()).await.expect("the other port listens");
+    assert!(!check.connects_to(&peer.into()));
 }
 
 #[test]
@@ -219,15 +219,17 @@ impl Running {
 #[tokio::test]
 async fn peers_are_probed_as_they_are_published_and_until_they_fail() {
     let (address, _) = origin("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await;
-    let running = running(Some(probe(get("/", None))), &[Member::new(address)]);
+    let running = running(Some(probe(get("/", None))), &[Member::new(address.into())]);
     running.until("a pass", |c| *c == Change::Passing).await;
     let (_socket, refusing) = closed();
-    running.upstream.publish(&[Member::new(address), Member::new(refusing)], Tick::now());
+    running
+        .upstream
+        .publish(&[Member::new(address.into()), Member::new(refusing.into())], Tick::now());
     let failing = |c: &Change| matches!(c, Change::Failing { error } if error == "connect refused");
     running.until("a failure", failing).await;
     let lease =
         running.upstream.pick(Key::default(), &Tried::default(), Tick::now()).expect("one passes");
-    assert_eq!(lease.address(), address);
+    assert_eq!(*lease.address(), address);
     running.stop.send(true).expect("it listens");
     timeout(LIMIT, running.task).await.expect("it ends").expect("without a panic");
 }
@@ -236,7 +238,7 @@ async fn peers_are_probed_as_they_are_published_and_until_they_fail() {
 async fn a_peer_ejected_for_a_failed_connect_is_back_when_it_listens() {
     let (socket, address) = closed();
     let (_other, other) = closed();
-    let running = running(None, &[Member::new(address), Member::new(other)]);
+    let running = running(None, &[Member::new(address.into()), Member::new(other.into())]);
     let peer = running.upstream.peers()[0].clone();
     running.upstream.report(&peer, Outcome::ConnectFailure, Tick::now());
     let _listener = socket.listen(1).expect("the port is ours");
@@ -247,7 +249,7 @@ async fn a_peer_ejected_for_a_failed_connect_is_back_when_it_listens() {
 #[tokio::test]
 async fn an_absent_peer_is_reached_when_it_listens() {
     let (_listener, address) = listener().await;
-    let running = running(None, &[Member { absent: true, ..Member::new(address) }]);
+    let running = running(None, &[Member { absent: true, ..Member::new(address.into()) }]);
     running.until("a connect", |c| *c == Change::Reached).await;
     assert!(running.upstream.pick(Key::default(), &Tried::default(), Tick::now()).is_ok());
 }
@@ -255,9 +257,9 @@ async fn an_absent_peer_is_reached_when_it_listens() {
 #[tokio::test]
 async fn a_peer_that_is_gone_or_down_has_no_task() {
     let (_socket, address) = closed();
-    let member = Member::new(address);
+    let member = Member::new(address.into());
     let upstream = Arc::new(Upstream::new("test", &Method::default(), None));
-    upstream.publish(&[member], Tick::now());
+    upstream.publish(std::slice::from_ref(&member), Tick::now());
     let watch = Arc::new(Watch {
         upstream: Arc::clone(&upstream),
         probe: None,

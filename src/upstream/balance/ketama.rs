@@ -35,12 +35,15 @@ enum Line {
 #[derive(Debug)]
 struct Points(Box<[(u32, u32)]>);
 
-/// The part of each hash of a server line that is the same: `crc32(HOST \0 PORT)`.
-pub(crate) fn line(host: &str, port: u16) -> u32 {
+/// The part of each hash of a server line that is the same: `crc32(HOST \0 PORT)`. A socket of the
+/// file system is its path and has no port.
+pub(crate) fn line(host: &str, port: Option<u16>) -> u32 {
     let mut crc = crc32fast::Hasher::new();
     crc.update(host.as_bytes());
     crc.update(b"\0");
-    crc.update(port.to_string().as_bytes());
+    if let Some(port) = port {
+        crc.update(port.to_string().as_bytes());
+    }
     crc.finalize()
 }
 
@@ -49,7 +52,7 @@ impl Ring {
         let mut lines: Vec<(u32, Vec<Node>)> = Vec::new();
         for &(owner, peer) in peers {
             let member = peer.member();
-            let base = Member::new(member.address).line;
+            let base = Member::new(member.address.clone()).line;
             let node = Node { owner, base, weight: member.weight.max(1) };
             match lines.iter_mut().find(|(line, _)| *line == member.line) {
                 Some((_, nodes)) => nodes.push(node),
@@ -139,7 +142,7 @@ mod tests {
     }
 
     fn ring(members: &[Member]) -> Ring {
-        let peer = |member: &Member| Peer::new(*member, None, Tick::from_millis(0));
+        let peer = |member: &Member| Peer::new(member.clone(), None, Tick::from_millis(0));
         let peers: Vec<Peer> = members.iter().map(peer).collect();
         Ring::new(&(1..).zip(&peers).collect::<Vec<_>>())
     }
