@@ -27,6 +27,9 @@ pub enum Failure {
     /// A status that the configuration asks for (`return 404`, `try_files … =404`).
     #[error("status {0}, as configured")]
     Configured(u16),
+    /// Plain HTTP came to a listener with TLS.
+    #[error("plain HTTP sent to a port with TLS")]
+    PlainToTls,
     /// No route matches.
     #[error("no route matches the path")]
     NoRoute,
@@ -106,6 +109,7 @@ impl Failure {
             Self::Configured(status) => *status,
             Self::ClientTimeout => 408,
             Self::BodyTooLarge { .. } => 413,
+            Self::PlainToTls => super::page::PLAIN_TO_TLS,
             Self::ClientGone => 499,
             Self::Internal(_) | Self::Cycle(_) => 500,
             Self::Connect { timeout: true, .. } | Self::Broken { timeout: true, .. } => 504,

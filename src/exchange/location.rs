@@ -18,9 +18,11 @@ pub fn absolute(facts: &Facts<'_>, path: Vec<u8>) -> Vec<u8> {
         host if !host.is_empty() => host,
         _ => "",
     };
-    let host = if host.is_empty() { scene.local.ip().to_string() } else { host.to_owned() };
+    // A socket of the file system has no address to come back to: nginx says `localhost`.
+    let local = scene.local.map_or_else(|| "localhost".to_owned(), |local| local.ip().to_string());
+    let host = if host.is_empty() { &local } else { host };
     let default = if scene.scheme == "https" { 443 } else { 80 };
-    let port = Some(scene.local.port());
+    let port = scene.local.map(|local| local.port());
     let port = port.filter(|port| answers.port_in_redirect && *port != default);
     let port = port.map(|port| format!(":{port}")).unwrap_or_default();
     [format!("{}://{host}{port}", scene.scheme).as_bytes(), &path].concat()

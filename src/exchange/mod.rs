@@ -16,6 +16,8 @@ pub mod passing;
 pub mod path;
 mod program;
 pub mod reply;
+mod tls;
 pub mod variables;
 
 pub use course::{Course, Cycle};
+pub use tls::TlsFacts;

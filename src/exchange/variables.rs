@@ -11,6 +11,7 @@ use http::HeaderValue;
 use ipnet::IpNet;
 
 use super::Course;
+use super::TlsFacts;
 use super::head::{Asked, Head};
 use super::path;
 use crate::config::model::{Action, Config, VirtualServer};
@@ -29,10 +30,12 @@ pub struct Scene<'a> {
     pub head: Head<'a>,
     /// What it asks for.
     pub asked: &'a Asked,
-    /// The client's end of the connection.
-    pub client: SocketAddr,
+    /// The client's end of the connection; none for a socket of the file system.
+    pub client: Option<SocketAddr>,
     /// Our end of it.
-    pub local: SocketAddr,
+    pub local: Option<SocketAddr>,
+    /// Its TLS handshake; none without TLS.
+    pub tls: Option<&'a TlsFacts>,
     /// `http` or `https`.
     pub scheme: &'static str,
     /// 32 hexadecimal digits.
@@ -52,8 +55,8 @@ pub struct Facts<'a> {
 
 /// Whether `trust` holds the client's address.
 #[must_use]
-pub fn is_trusted(trust: &[IpNet], client: SocketAddr) -> bool {
-    let address = client.ip().to_canonical();
+pub fn is_trusted(trust: &[IpNet], client: Option<SocketAddr>) -> bool {
+    let Some(address) = client.map(|client| client.ip().to_canonical()) else { return false };
     trust.iter().any(|network| network.contains(&address))
 }
 
@@ -143,10 +146,10 @@ impl Facts<'_> {
                 value.extend_from_slice(self.server_name().as_bytes());
             }
             Known::Host => value.extend_from_slice(scene.asked.host.as_bytes()),
-            Known::RemoteAddr => append_display(scene.client.ip().to_canonical(), value),
-            Known::RemotePort => append_display(scene.client.port(), value),
-            Known::ServerAddr => append_display(scene.local.ip().to_canonical(), value),
-            Known::ServerPort => append_display(scene.local.port(), value),
+            Known::RemoteAddr => append_address(scene.client, value),
+            Known::RemotePort => append_port(scene.client, value),
+            Known::ServerAddr => append_address(scene.local, value),
+            Known::ServerPort => append_port(scene.local, value),
             Known::ServerName => value.extend_from_slice(self.server_name().as_bytes()),
             Known::Scheme => value.extend_from_slice(scene.scheme.as_bytes()),
             Known::RequestMethod => {
@@ -175,7 +178,7 @@ impl Facts<'_> {
             }
             Known::ProxyAddXForwardedFor => self.append_forwarded_for(value),
             Known::ForwardedFor if scene.trusted => self.append_forwarded_for(value),
-            Known::ForwardedFor => append_display(scene.client.ip().to_canonical(), value),
+            Known::ForwardedFor => append_address(scene.client, value),
             Known::RealIp => {
                 self.append_believed("x-real-ip", &known_var(Known::RemoteAddr), value)
             }
@@ -214,7 +217,7 @@ impl Facts<'_> {
         if !value.is_empty() {
             value.extend_from_slice(b", ");
         }
-        append_display(self.scene.client.ip().to_canonical(), value);
+        append_address(self.scene.client, value);
     }
 }
 
@@ -225,6 +228,20 @@ fn known_var(known: Known) -> Variable {
 fn append_display(shown: impl std::fmt::Display, value: &mut Vec<u8>) {
     // Writing into a Vec cannot fail.
     let _ = std::io::Write::write_fmt(value, format_args!("{shown}"));
+}
+
+/// nginx has a prefix for the address that a socket of the file system has not.
+fn append_address(end: Option<SocketAddr>, value: &mut Vec<u8>) {
+    match end {
+        Some(end) => append_display(end.ip().to_canonical(), value),
+        None => value.extend_from_slice(b"unix:"),
+    }
+}
+
+fn append_port(end: Option<SocketAddr>, value: &mut Vec<u8>) {
+    if let Some(end) = end {
+        append_display(end.port(), value);
+    }
 }
 
 fn append_debug(shown: impl std::fmt::Debug, value: &mut Vec<u8>) {
@@ -259,8 +276,9 @@ mod tests {
                 headers: &map,
             },
             asked: &asked,
-            client: ([10, 0, 0, 9], 4711).into(),
-            local: ([10, 0, 0, 1], 80).into(),
+            client: Some(([10, 0, 0, 9], 4711).into()),
+            local: Some(([10, 0, 0, 1], 80).into()),
+            tls: None,
             scheme: "http",
             request_id: "0123",
             trusted,
@@ -309,9 +327,9 @@ mod tests {
     #[test]
     fn trust_is_a_matter_of_networks() {
         let trust = ["10.0.0.0/8".parse().expect("a network")];
-        assert!(is_trusted(&trust, ([10, 1, 2, 3], 1).into()));
-        assert!(is_trusted(&trust, "[::ffff:10.1.2.3]:1".parse().expect("an address")));
-        assert!(!is_trusted(&trust, ([11, 1, 2, 3], 1).into()));
-        assert!(!is_trusted(&[], ([127, 0, 0, 1], 1).into()));
+        assert!(is_trusted(&trust, Some(([10, 1, 2, 3], 1).into())));
+        assert!(is_trusted(&trust, "[::ffff:10.1.2.3]:1".parse().ok()));
+        assert!(!is_trusted(&trust, Some(([11, 1, 2, 3], 1).into())));
+        assert!(!is_trusted(&[], Some(([127, 0, 0, 1], 1).into())));
     }
 }

@@ -22,10 +22,11 @@ use pingora::protocols::{
     GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl,
     TimingDigest, UniqueID, UniqueIDType,
 };
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::time::{Instant, timeout};
 
 use super::io::Io;
+use crate::exchange::TlsFacts;
 
 /// Writes below this many bytes are gathered; one of this size goes out by itself. A head and
 /// a small body fit.
@@ -38,12 +39,16 @@ const LINGER_IN_ALL: Duration = Duration::from_secs(30);
 
 /// What is known of a connection beside its bytes; shared with the loop that serves it.
 pub struct Connection {
-    /// The client's end.
-    pub client: SocketAddr,
+    /// The client's end; none for a socket of the file system.
+    pub client: Option<SocketAddr>,
     /// Our end.
-    pub local: SocketAddr,
+    pub local: Option<SocketAddr>,
     /// The index of the listener that accepted it.
     pub listener: usize,
+    /// What its TLS handshake has settled on; none without TLS.
+    pub tls: Option<TlsFacts>,
+    /// Whether the client speaks plain HTTP to a listener with TLS.
+    pub plain_to_tls: bool,
     /// Makes the page for a head that was refused before any phase saw it.
     refuse: fn(u16, &str) -> Vec<u8>,
     /// Whether a head is being read: no phase of this request has run yet.
@@ -79,17 +84,18 @@ pub struct Refusal {
 }
 
 impl Connection {
-    /// A new connection; `refuse` makes the page for a status and a request id.
+    /// A new connection between two ends, the client's first; `refuse` makes the page for a status and a request id.
     #[must_use]
     pub fn new(
-        client: SocketAddr,
-        local: SocketAddr,
+        ends: Option<(SocketAddr, SocketAddr)>,
         listener: usize,
         refuse: fn(u16, &str) -> Vec<u8>,
     ) -> Self {
         Self {
-            client,
-            local,
+            client: ends.map(|(client, _)| client),
+            local: ends.map(|(_, local)| local),
+            tls: None,
+            plain_to_tls: false,
             listener,
             refuse,
             in_head: AtomicBool::new(true),
@@ -298,7 +304,7 @@ impl AsyncWrite for Downstream {
 async fn drain(mut io: Io) {
     let mut nothing = [0; 4096];
     let drained = async {
-        if io.shutdown().await.is_ok() {
+        if AsyncWriteExt::shutdown(&mut io).await.is_ok() {
             while let Ok(Ok(1..)) = timeout(LINGER_READ, io.read(&mut nothing)).await {}
         }
     };

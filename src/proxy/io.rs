@@ -7,8 +7,15 @@
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use async_trait::async_trait;
+use pingora::protocols::raw_connect::ProxyDigest;
+use pingora::protocols::{
+    GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl,
+    TimingDigest, UniqueID, UniqueIDType,
+};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::server::TlsStream;
@@ -175,6 +182,42 @@ impl AsyncWrite for Io {
             Self::Plain(socket) => Pin::new(socket).poll_shutdown(cx),
             Self::Tls(tls) => Pin::new(tls).poll_shutdown(cx),
         }
+    }
+}
+
+/// What HTTP/2 is spoken on: it needs nothing but the bytes.
+#[async_trait]
+impl Shutdown for Io {
+    async fn shutdown(&mut self) {
+        // The client may be gone already; there is nobody to tell.
+        let _ = tokio::io::AsyncWriteExt::shutdown(self).await;
+    }
+}
+
+impl UniqueID for Io {
+    fn id(&self) -> UniqueIDType {
+        self.as_raw_fd()
+    }
+}
+
+impl Ssl for Io {}
+impl Peek for Io {}
+
+impl GetTimingDigest for Io {
+    fn get_timing_digest(&self) -> Vec<Option<TimingDigest>> {
+        Vec::new()
+    }
+}
+
+impl GetProxyDigest for Io {
+    fn get_proxy_digest(&self) -> Option<Arc<ProxyDigest>> {
+        None
+    }
+}
+
+impl GetSocketDigest for Io {
+    fn get_socket_digest(&self) -> Option<Arc<SocketDigest>> {
+        None
     }
 }
 

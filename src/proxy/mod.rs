@@ -34,7 +34,7 @@ pub use downstream::{Connection, Downstream, Refusal};
 pub use io::{Io, Socket};
 pub use refused::{refusal_record, refused_head};
 pub use request::{Exchange, request_id};
-pub use tls::{TlsError, TlsFacts, TlsServer, handshake};
+pub use tls::{TlsError, TlsServers, handshake};
 
 /// All that requests are served from.
 #[derive(Debug)]
@@ -45,6 +45,8 @@ pub struct Runtime {
     pub router: Router,
     /// The upstreams, in the order of `config.upstreams`.
     pub upstreams: Vec<Served>,
+    /// What TLS handshakes are made with.
+    pub tls: TlsServers,
     /// Where lines about requests go.
     pub access_log: AccessLog,
 }

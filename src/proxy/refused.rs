@@ -26,7 +26,7 @@ pub fn refused_head(status: u16, id: &str) -> Vec<u8> {
 #[must_use]
 pub fn refusal_record<'a>(refusal: &'a Refusal, connection: &Connection) -> Record<'a> {
     Record {
-        client: Some(connection.client.ip().to_canonical()),
+        client: connection.client.map(|client| client.ip().to_canonical()),
         user: None,
         at: SystemTime::now(),
         request: RequestLine::Raw(&refusal.line),

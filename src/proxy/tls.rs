@@ -13,18 +13,19 @@ use rustls::server::{
     ServerSessionMemoryCache,
 };
 use rustls::sign::CertifiedKey;
-use rustls::{HandshakeKind, ProtocolVersion, ServerConfig, ServerConnection, version};
+use rustls::{HandshakeKind, NamedGroup, ProtocolVersion, ServerConfig, ServerConnection, version};
 use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use super::io::Socket;
+use crate::config::model::{Config, ListenAddress};
 use crate::config::tls::certificate::{self, LoadError};
 use crate::config::tls::{Tls, ciphers};
+use crate::exchange::TlsFacts;
+use crate::route::Router;
 
-/// What ALPN calls HTTP/2.
-const H2: &[u8] = b"h2";
-/// Older clients name these.
-const HTTP1: [&[u8]; 3] = [b"http/1.1", b"http/1.0", b"http/0.9"];
+/// What ALPN calls HTTP/1; older clients name the older ones.
+const HTTP1: [&str; 3] = ["http/1.1", "http/1.0", "http/0.9"];
 
 /// Why TLS cannot be served.
 #[derive(Debug, thiserror::Error)]
@@ -43,23 +44,6 @@ pub struct TlsServer {
     http1: Arc<ServerConfig>,
     /// The same with HTTP/2 on offer.
     http2: Arc<ServerConfig>,
-}
-
-/// What a handshake has settled on.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TlsFacts {
-    /// `TLSv1.2` or `TLSv1.3`, nginx's `$ssl_protocol`.
-    pub protocol: &'static str,
-    /// OpenSSL's name of the cipher suite, `$ssl_cipher`.
-    pub cipher: &'static str,
-    /// The group that keys were exchanged in, `$ssl_curve`; empty where none is known.
-    pub curve: &'static str,
-    /// The host that the client named, `$ssl_server_name`.
-    pub server_name: Option<String>,
-    /// What ALPN chose, `$ssl_alpn_protocol`; empty for none.
-    pub alpn: &'static str,
-    /// Whether a session was taken up again, `$ssl_session_reused`.
-    pub reused: bool,
 }
 
 impl TlsServer {
@@ -100,8 +84,63 @@ impl TlsServer {
         };
         config.alpn_protocols = HTTP1.map(Vec::from).into();
         let http1 = Arc::new(config.clone());
-        config.alpn_protocols.insert(0, H2.into());
+        config.alpn_protocols.insert(0, TlsFacts::HTTP2.into());
         Ok(Self { http1, http2: Arc::new(config) })
+    }
+}
+
+/// What the handshakes of all listeners are made with.
+#[derive(Debug)]
+pub struct TlsServers {
+    /// Of each virtual server; none for those without certificates.
+    servers: Vec<Option<TlsServer>>,
+    /// For each listener whether it speaks TLS, and whether HTTP/2 is on offer.
+    listeners: Vec<(bool, bool)>,
+}
+
+impl TlsServers {
+    /// Reads the certificates of all virtual servers.
+    ///
+    /// # Errors
+    /// [`TlsError`] says what cannot be used.
+    pub fn new(config: &Config, router: &Router) -> Result<Self, TlsError> {
+        let servers = config.virtual_servers.iter();
+        let servers = servers.map(|server| server.tls.as_ref().map(TlsServer::new).transpose());
+        let all = || config.virtual_servers.iter().flat_map(|server| &server.listen);
+        let listener = |address: &ListenAddress| {
+            let here = || all().filter(|listen| listen.address == *address);
+            (here().any(|listen| listen.tls), here().any(|listen| listen.http2))
+        };
+        Ok(Self {
+            servers: servers.collect::<Result<_, _>>()?,
+            listeners: router.listeners().map(listener).collect(),
+        })
+    }
+
+    /// Whether a listener speaks TLS.
+    #[must_use]
+    pub fn is_tls(&self, listener: usize) -> bool {
+        self.listeners.get(listener).is_some_and(|(tls, _)| *tls)
+    }
+
+    /// What the handshake for a host is made with, and whether HTTP/2 is on offer.
+    #[must_use]
+    pub fn choose(
+        &self,
+        router: &Router,
+        listener: usize,
+        host: Option<&str>,
+    ) -> Option<(&TlsServer, bool)> {
+        let of = |host| {
+            let (server, _) = router.server(listener, host)?;
+            self.servers.get(server)?.as_ref()
+        };
+        let server = host.and_then(of).or_else(|| {
+            let default = router.default(listener)?;
+            self.servers.get(default)?.as_ref()
+        });
+        let http2 = self.listeners.get(listener).is_some_and(|(_, http2)| *http2);
+        server.map(|server| (server, http2))
     }
 }
 
@@ -159,39 +198,30 @@ pub async fn handshake<'a>(
     let (server, http2) = choose(name.as_deref()).ok_or(io::ErrorKind::ConnectionRefused)?;
     let config = if http2 { &server.http2 } else { &server.http1 };
     let stream = started.into_stream(Arc::clone(config)).await?;
-    let facts = TlsFacts::of(stream.get_ref().1, name);
+    let facts = facts(stream.get_ref().1, name);
     Ok((stream, facts))
 }
 
-impl TlsFacts {
-    fn of(connection: &ServerConnection, server_name: Option<String>) -> Self {
-        let alpn = connection.alpn_protocol();
-        let known = [H2].into_iter().chain(HTTP1);
-        let alpn = known.into_iter().find(|known| Some(*known) == alpn).unwrap_or_default();
-        Self {
-            protocol: match connection.protocol_version() {
-                Some(ProtocolVersion::TLSv1_3) => "TLSv1.3",
-                _ => "TLSv1.2",
-            },
-            cipher: connection
-                .negotiated_cipher_suite()
-                .map_or("", |suite| ciphers::openssl_name(suite.suite())),
-            curve: match connection.negotiated_key_exchange_group().map(|group| group.name()) {
-                Some(rustls::NamedGroup::X25519) => "X25519",
-                Some(rustls::NamedGroup::secp256r1) => "prime256v1",
-                Some(rustls::NamedGroup::secp384r1) => "secp384r1",
-                _ => "",
-            },
-            server_name,
-            alpn: std::str::from_utf8(alpn).unwrap_or_default(),
-            reused: connection.handshake_kind() == Some(HandshakeKind::Resumed),
-        }
-    }
-
-    /// Whether HTTP/2 is spoken.
-    #[must_use]
-    pub fn is_http2(&self) -> bool {
-        self.alpn.as_bytes() == H2
+fn facts(connection: &ServerConnection, server_name: Option<String>) -> TlsFacts {
+    let chosen = connection.alpn_protocol();
+    let known = [TlsFacts::HTTP2].into_iter().chain(HTTP1);
+    TlsFacts {
+        protocol: match connection.protocol_version() {
+            Some(ProtocolVersion::TLSv1_3) => "TLSv1.3",
+            _ => "TLSv1.2",
+        },
+        cipher: connection
+            .negotiated_cipher_suite()
+            .map_or("", |suite| ciphers::openssl_name(suite.suite())),
+        curve: match connection.negotiated_key_exchange_group().map(|group| group.name()) {
+            Some(NamedGroup::X25519) => "X25519",
+            Some(NamedGroup::secp256r1) => "prime256v1",
+            Some(NamedGroup::secp384r1) => "secp384r1",
+            _ => "",
+        },
+        server_name,
+        alpn: known.into_iter().find(|known| Some(known.as_bytes()) == chosen).unwrap_or_default(),
+        reused: connection.handshake_kind() == Some(HandshakeKind::Resumed),
     }
 }
 

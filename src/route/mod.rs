@@ -98,6 +98,12 @@ impl Router {
         self.listeners.iter().map(|l| &l.address)
     }
 
+    /// The virtual server of a listener for requests that name no other.
+    #[must_use]
+    pub fn default(&self, listener: usize) -> Option<usize> {
+        self.listeners.get(listener).map(|l| l.default)
+    }
+
     /// The virtual server for a host name at a listener, and what its pattern has matched.
     #[must_use]
     pub fn server(&self, listener: usize, host: &str) -> Option<(usize, Option<Captures>)> {

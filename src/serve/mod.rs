@@ -7,6 +7,7 @@
 
 mod background;
 pub mod balancing;
+mod connection;
 mod control;
 pub mod demo;
 mod listen;
@@ -25,14 +26,15 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 
-use crate::config::model::{Config, ListenAddress};
+use crate::config::model::Config;
 use crate::observe::access::AccessLog;
 use crate::observe::event::Line;
-use crate::proxy::Runtime;
+use crate::proxy::{Runtime, TlsError, TlsServers};
 use crate::route::Router;
 use background::Background;
 pub use control::health;
 pub use listen::ListenError;
+use listen::Listener;
 use pid_file::PidFile;
 pub use privileges::PrivilegeError;
 use worker::Worker;
@@ -60,6 +62,9 @@ pub enum ServeError {
     /// The system gives no thread, signal or timer.
     #[error("cannot start: {0}")]
     System(#[from] io::Error),
+    /// TLS cannot be served.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// A worker has ended without being told to.
     #[error("a worker thread has ended unexpectedly")]
     Worker,
@@ -88,17 +93,12 @@ pub fn run(config: Config, process: Process, started: impl FnOnce()) -> Result<(
     let signals = main.block_on(async { Signals::new(process.fast_stop) })?;
     let threads = config.threads.map_or_else(cores, usize::from);
     let router = Router::new(&config);
-    let addresses: Vec<_> = router
-        .listeners()
-        .filter_map(|listen| match listen {
-            ListenAddress::Tcp(address) => Some(*address),
-            ListenAddress::Unix(_) => None,
-        })
-        .collect();
+    let tls = TlsServers::new(&config, &router)?;
+    let addresses: Vec<_> = router.listeners().cloned().collect();
     listen::raise_open_files();
     // Before the listeners: who sees one of them and asks for health is to wait, not be turned away.
     let control = control::bind(&process.path);
-    let sockets = listen::bind(&addresses, threads)?;
+    let listen::Bound { workers: sockets, files } = listen::bind(&addresses, threads)?;
     let access_log = AccessLog::open(&config.access_log).map_err(ServeError::AccessLog)?;
     let pid = config.pid.as_ref().or(process.pid.as_ref());
     let _pid_file = pid.and_then(|path| PidFile::write(path));
@@ -106,7 +106,8 @@ pub fn run(config: Config, process: Process, started: impl FnOnce()) -> Result<(
 
     let (background, upstreams) = Background::new(&config)?;
     let listeners: Vec<String> = addresses.iter().map(ToString::to_string).collect();
-    let runtime = Arc::new(Runtime { config, router, upstreams, access_log: access_log.clone() });
+    let runtime =
+        Arc::new(Runtime { config, router, upstreams, tls, access_log: access_log.clone() });
 
     let ended = main.block_on(async {
         let (shutdown, ending) = watch::channel(false);
@@ -133,6 +134,7 @@ pub fn run(config: Config, process: Process, started: impl FnOnce()) -> Result<(
         until_ended(signalled, signals, workers, &shutdown).await
     });
     main.shutdown_background();
+    drop(files);
     if !access_log.close(LAST_LINES) {
         log::warn!(target: "robin::serve", "access log lines lost at the end");
     }
@@ -185,7 +187,7 @@ impl Drop for Obituary {
 /// closes with the last.
 fn start_workers(
     runtime: &Arc<Runtime>,
-    sockets: Vec<Vec<std::net::TcpListener>>,
+    sockets: Vec<Vec<Listener>>,
     ending: &watch::Receiver<bool>,
 ) -> io::Result<mpsc::UnboundedReceiver<Ending>> {
     let (sender, workers) = mpsc::unbounded_channel();

@@ -5,21 +5,20 @@
 //! turns, is shared by atomics.
 
 use std::io;
-use std::net::TcpListener as StdListener;
 use std::sync::Arc;
 use std::time::Duration;
 
 use pingora::apps::HttpServerApp;
-use pingora::protocols::http::ServerSession;
 use pingora::server::configuration::ServerConf;
 use pingora_proxy::HttpProxy;
-use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout, timeout_at};
 
+use super::connection::Serving;
+use super::listen::{Accepted, Accepting, Listener};
 use crate::observe::event::Line;
-use crate::proxy::{self, Connection, Downstream, Io, Robin, Runtime};
+use crate::proxy::{self, Connection, Robin, Runtime};
 
 /// After an accept that failed for want of descriptors or memory, as in nginx
 /// (`ngx_event_accept`).
@@ -27,7 +26,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(500);
 
 /// How long idle connections are kept while draining, so that a request that was on its way when
 /// the signal came is still read.
-const LAST_REQUESTS: Duration = Duration::from_millis(50);
+pub(super) const LAST_REQUESTS: Duration = Duration::from_millis(50);
 
 type Proxy = HttpProxy<Robin>;
 
@@ -35,7 +34,7 @@ type Proxy = HttpProxy<Robin>;
 pub(super) struct Worker {
     pub(super) runtime: Arc<Runtime>,
     /// One socket for each listener of the router, in its order.
-    pub(super) listeners: Vec<StdListener>,
+    pub(super) listeners: Vec<Listener>,
     /// Turns true when the process is to end.
     pub(super) shutdown: watch::Receiver<bool>,
 }
@@ -67,7 +66,7 @@ impl Worker {
                 shutdown: self.shutdown.clone(),
                 alive: alive.clone(),
             };
-            accepting.spawn(acceptor.run(TcpListener::from_std(listener)?));
+            accepting.spawn(acceptor.run(Accepting::new(listener)?));
         }
         drop(alive);
         while let Some(ended) = accepting.join_next().await {
@@ -86,7 +85,7 @@ impl Worker {
 }
 
 /// Waits for the end of the process. Its sender lives as long: an error means the same.
-async fn ended(shutdown: &mut watch::Receiver<bool>) {
+pub(super) async fn ended(shutdown: &mut watch::Receiver<bool>) {
     let _ = shutdown.wait_for(|ending| *ending).await;
 }
 
@@ -116,7 +115,7 @@ struct Acceptor {
 }
 
 impl Acceptor {
-    async fn run(self, listener: TcpListener) {
+    async fn run(self, listener: Accepting) {
         let mut ending = self.shutdown.clone();
         let mut failing = false;
         loop {
@@ -126,11 +125,11 @@ impl Acceptor {
                 accepted = listener.accept() => accepted,
             };
             match accepted {
-                Ok((io, client)) => {
+                Ok(accepted) => {
                     if std::mem::take(&mut failing) {
                         log::info!(target: "robin::serve", "accept works again");
                     }
-                    self.spawn(io, client);
+                    self.spawn(accepted);
                 }
                 Err(error) if is_of_client(&error) => {}
                 Err(error) => {
@@ -145,20 +144,12 @@ impl Acceptor {
         self.take_pending(listener);
     }
 
-    /// Accepts what the kernel has accepted for us already; closing the socket would reset it.
-    ///
-    /// The kernel itself is asked: Tokio knows only what it has seen when it last looked, and makes
-    /// a task that accepts many wait for its next turn.
-    fn take_pending(&self, listener: TcpListener) {
-        let Ok(listener) = listener.into_std() else { return };
+    /// Accepts what the kernel has accepted for us already.
+    fn take_pending(&self, listener: Accepting) {
+        let Ok(listener) = listener.into_pending() else { return };
         loop {
-            match listener.accept() {
-                Ok((io, client)) => {
-                    if let Ok(io) = io.set_nonblocking(true).and_then(|()| TcpStream::from_std(io))
-                    {
-                        self.spawn(io, client);
-                    }
-                }
+            match listener.accept_now() {
+                Ok(accepted) => self.spawn(accepted),
                 Err(error) if is_of_client(&error) => {}
                 // There are no more.
                 Err(_) => return,
@@ -166,65 +157,15 @@ impl Acceptor {
         }
     }
 
-    fn spawn(&self, io: TcpStream, client: std::net::SocketAddr) {
-        let local = match io.local_addr() {
-            Ok(local) => local,
-            // The client has left already.
-            Err(_) => return,
-        };
-        // Without it a slow client gets its last packet 40 ms late; a failure costs only that.
-        let _ = io.set_nodelay(true);
-        let connection = Connection::new(client, local, self.index, proxy::refused_head);
+    fn spawn(&self, accepted: Option<Accepted>) {
+        let Some(Accepted { io, ends }) = accepted else { return };
         let serving = Serving {
             runtime: Arc::clone(&self.runtime),
             proxy: Arc::clone(&self.proxy),
-            connection: Arc::new(connection),
+            connection: Connection::new(ends, self.index, proxy::refused_head),
             shutdown: self.shutdown.clone(),
+            alive: self.alive.clone(),
         };
-        let alive = self.alive.clone();
-        tokio::spawn(async move {
-            serving.run(io).await;
-            drop(alive);
-        });
-    }
-}
-
-/// One connection, request after request.
-struct Serving {
-    runtime: Arc<Runtime>,
-    proxy: Arc<Proxy>,
-    connection: Arc<Connection>,
-    shutdown: watch::Receiver<bool>,
-}
-
-impl Serving {
-    /// Pingora's own loop (`ServerApp::process_new`) with our stream, timeouts and pipelining.
-    async fn run(self, io: TcpStream) {
-        let config = &self.runtime.config;
-        let refusal_id = proxy::request_id();
-        let io = Io::Plain(io.into());
-        let stream = Downstream::new(io, Arc::clone(&self.connection), refusal_id.clone());
-        let mut session = ServerSession::new_http1(Box::new(stream));
-        session.set_pipelining_enabled(true);
-        loop {
-            session.set_read_timeout(Some(config.client_header_timeout));
-            self.connection.expect_head();
-            let began = Instant::now();
-            let Some(reused) = self.proxy.process_new_http(session, &self.shutdown).await else {
-                let timed_out = began.elapsed() >= config.client_header_timeout;
-                if let Some(refusal) = self.connection.refusal(refusal_id, timed_out) {
-                    let record = proxy::refusal_record(&refusal, &self.connection);
-                    self.runtime.access_log.write(&record);
-                }
-                return;
-            };
-            let (stream, settings) = reused.consume();
-            session = ServerSession::new_http1(stream);
-            if let Some(settings) = settings {
-                settings.apply_to_session(&mut session);
-            }
-            // The head of a request resets it to "without limit"; between requests it is ours.
-            session.set_keepalive(Some(config.keepalive_timeout.as_secs().max(1)));
-        }
+        tokio::spawn(serving.run(io));
     }
 }

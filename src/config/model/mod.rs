@@ -20,6 +20,7 @@ use ipnet::IpNet;
 
 use super::pattern::Pattern;
 use super::template::Template;
+pub use super::tls::Tls;
 use passing::Passing;
 use program::{Program, UserVariable};
 use site::{Answers, Clients, Files};
@@ -313,17 +314,6 @@ impl Default for Requests {
             header_buffer_bytes: 8 << 10,
         }
     }
-}
-
-/// What a virtual server shows who connects with TLS.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Tls {
-    /// Certificate chains with their keys.
-    pub certificates: Vec<(PathBuf, PathBuf)>,
-    /// `TLSv1.2`, `TLSv1.3`.
-    pub protocols: Vec<String>,
-    /// OpenSSL's names. Default: empty, the library's choice.
-    pub ciphers: Vec<String>,
 }
 
 /// A match and what to do with it.

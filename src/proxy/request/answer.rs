@@ -189,7 +189,7 @@ impl Exchange {
         let details = settings.is_some_and(|s| s.error_details);
         let reason = self.failure.as_ref().filter(|_| details).map(Failure::to_string);
         let body = Bytes::from(page::page(status, &self.id, reason.as_deref()));
-        let mut response = ResponseHeader::build(status, Some(6))?;
+        let mut response = ResponseHeader::build(page::shown(status), Some(6))?;
         if settings.map(|s| s.server_header) != Some(ServerHeader::Off) {
             response.insert_header(header::SERVER, SERVER)?;
         }
@@ -214,7 +214,7 @@ impl Exchange {
         let reason = self.failure.as_ref().map(Failure::to_string);
         let failed = self.failure.as_ref().map(Failure::status);
         self.runtime.access_log.write(&Record {
-            client: connection(session).map(|c| c.client.ip().to_canonical()),
+            client: connection(session).and_then(|c| Some(c.client?.ip().to_canonical())),
             user: None,
             at: SystemTime::now(),
             request: RequestLine::Parsed {

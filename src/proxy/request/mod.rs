@@ -2,6 +2,7 @@
 
 mod answer;
 mod attempt;
+mod http2;
 mod own;
 
 use std::sync::Arc;
@@ -120,12 +121,18 @@ impl Exchange {
             session.set_keepalive(None);
         }
         let bodiless = session.as_mut().is_body_empty();
-        let Some(http1) = session.as_http1() else { return Ok(()) };
-        let raw = http1.get_headers_raw_bytes();
-        let literal = connection(session).is_none_or(|c| c.head_read(&raw, bodiless));
-        let checked = match literal {
-            true => head_of(session.req_header()).check(&raw),
-            false => Err(head::Malformed::RawByte),
+        let checked = match session.as_http1() {
+            Some(http1) => {
+                let raw = http1.get_headers_raw_bytes();
+                match connection(session).is_none_or(|c| c.head_read(&raw, bodiless)) {
+                    true => head_of(session.req_header()).check(&raw),
+                    false => Err(head::Malformed::RawByte),
+                }
+            }
+            None => {
+                http2::make_plain(session.req_header_mut())?;
+                head_of(session.req_header()).check(&[])
+            }
         };
         match checked {
             Ok(asked) => self.asked = Some(asked),
@@ -149,7 +156,11 @@ impl Exchange {
         let variables = &self.runtime.config.variables;
         self.course = Course::new(server, asked.path.clone(), args, variables);
         let _ = captures;
-        let next = self.advance(session, Start::Server).await;
+        let next = if connection(session).is_some_and(|c| c.plain_to_tls) {
+            Next::Fail(Failure::PlainToTls)
+        } else {
+            self.advance(session, Start::Server).await
+        };
         self.act(session, next).await
     }
 
@@ -230,7 +241,8 @@ impl Exchange {
             asked: self.asked.as_ref()?,
             client: connection.client,
             local: connection.local,
-            scheme: "http",
+            scheme: if connection.tls.is_some() { "https" } else { "http" },
+            tls: connection.tls.as_ref(),
             request_id: &self.id,
             trusted: variables::is_trusted(&self.runtime.config.trust, connection.client),
         })
@@ -299,9 +311,13 @@ fn is_interim(status: StatusCode) -> bool {
     status.is_informational() && status != StatusCode::SWITCHING_PROTOCOLS
 }
 
+/// The client's connection. A request over HTTP/2 carries it with its head, since its stream is one
+/// of many.
 fn connection(session: &Session) -> Option<&Connection> {
-    let stream = session.as_http1()?.stream();
-    stream.as_any().downcast_ref::<Downstream>().map(Downstream::connection)
+    let Some(http1) = session.as_http1() else {
+        return session.req_header().extensions.get::<Arc<Connection>>().map(Arc::as_ref);
+    };
+    http1.stream().as_any().downcast_ref::<Downstream>().map(Downstream::connection)
 }
 
 fn head_of(request: &RequestHeader) -> Head<'_> {

@@ -151,7 +151,7 @@ async fn http2_is_chosen_where_it_is_on_offer() {
     let tls = ecdsa(&folder, "a.example");
     let server = TlsServer::new(&tls).expect("sound settings");
     let mut config = client(&[&tls], &BOTH);
-    config.alpn_protocols = vec![H2.into(), b"http/1.1".into()];
+    config.alpn_protocols = vec![TlsFacts::HTTP2.into(), b"http/1.1".into()];
     let config = Arc::new(config);
     for (http2, alpn) in [(true, "h2"), (false, "http/1.1")] {
         let (_, facts) = meet(&server, http2, &config, "a.example").await;
