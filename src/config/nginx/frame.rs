@@ -22,8 +22,8 @@ impl Context {
         [Self::Main, Self::Events, Self::Http, Self::Server, Self::Location, Self::Upstream];
 
     /// The bit that stands for it in a table row.
-    pub(super) const fn bit(self) -> u8 {
-        1 << self as u8
+    pub(super) const fn bit(self) -> u16 {
+        1 << self as u16
     }
 
     /// Where that is, in words.

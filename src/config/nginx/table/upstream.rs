@@ -1,0 +1,19 @@
+//! What stands in `upstream`.
+
+use super::{Body, HTTP, HTTP_ALL, MANY, Row, UPSTREAM, call, none, value};
+use crate::config::nginx::set::{self, Kind};
+
+#[rustfmt::skip]
+pub(super) const ROWS: &[Row] = &[
+    call("upstream", HTTP, (1, 1), set::upstream).body(Body::Block).often(),
+    call("server", UPSTREAM, (1, MANY), set::upstream_server).often(),
+    call("keepalive", UPSTREAM, (1, 1), set::keepalive),
+    value("keepalive_timeout", UPSTREAM, Kind::TimeOrZero, |f| &mut f.keepalive_idle),
+    none("keepalive_requests", HTTP_ALL | UPSTREAM, (1, 1), "a connection is used until it fails or idles"),
+    none("keepalive_time", HTTP_ALL | UPSTREAM, (1, 1), "a connection is used until it fails or idles"),
+    call("least_conn", UPSTREAM, (0, 0), set::method).often(),
+    call("ip_hash", UPSTREAM, (0, 0), set::method).often(),
+    call("hash", UPSTREAM, (1, 2), set::method).often(),
+    call("random", UPSTREAM, (0, 2), set::method).often(),
+    none("zone", UPSTREAM, (1, 2), "threads share the state of an upstream"),
+];
