@@ -101,14 +101,12 @@ fn a_post_is_sent_twice_where_that_is_allowed() {
 }
 
 #[test]
-fn a_small_body_is_replayed_and_a_large_one_is_not() {
-    let small = stack([Behaviour::Close, Behaviour::ok()], "");
-    assert_eq!(small.ask(&put(60_000)).status(), 200);
-    assert_eq!(small.origins[1].requests()[0].body.len(), 60_000);
-
-    let large = stack([Behaviour::Close, Behaviour::ok()], "");
-    assert_eq!(large.ask(&put(200_000)).status(), 502);
-    assert_eq!(large.counts(), [1, 0]);
+fn a_body_is_replayed_however_large() {
+    for size in [60_000, 200_000] {
+        let stack = stack([Behaviour::Close, Behaviour::ok()], "");
+        assert_eq!(stack.ask(&put(size)).status(), 200);
+        assert_eq!(stack.origins[1].requests()[0].body.len(), size);
+    }
 }
 
 #[test]

@@ -11,6 +11,7 @@ mod downstream;
 mod io;
 mod refused;
 mod request;
+mod spool;
 mod tls;
 
 use std::sync::Arc;
@@ -93,7 +94,10 @@ impl ProxyHttp for Robin {
     }
 
     async fn request_filter(&self, session: &mut Session, ctx: &mut Exchange) -> Result<bool> {
-        ctx.find_route(session).await
+        if ctx.find_route(session).await? {
+            return Ok(true);
+        }
+        ctx.buffer_body(session).await.map(|()| false)
     }
 
     async fn upstream_peer(
@@ -101,6 +105,7 @@ impl ProxyHttp for Robin {
         session: &mut Session,
         ctx: &mut Exchange,
     ) -> Result<Box<HttpPeer>> {
+        ctx.rewind_body(session).await?;
         ctx.begin_attempt(session).await
     }
 
@@ -120,7 +125,9 @@ impl ProxyHttp for Robin {
         _: bool,
         ctx: &mut Exchange,
     ) -> Result<()> {
-        ctx.check_body_so_far(session)
+        ctx.check_body_so_far(session)?;
+        ctx.note_body_read(session);
+        Ok(())
     }
 
     async fn upstream_response_filter(
@@ -151,6 +158,7 @@ impl ProxyHttp for Robin {
         response: &mut ResponseHeader,
         ctx: &mut Exchange,
     ) -> Result<()> {
+        ctx.buffer_answer(session, response);
         ctx.finish_answer_head(session, response)
     }
 
@@ -185,7 +193,8 @@ impl ProxyHttp for Robin {
         ctx.answer_failure(session, error).await
     }
 
-    async fn logging(&self, session: &mut Session, _: Option<&Error>, ctx: &mut Exchange) {
+    async fn logging(&self, session: &mut Session, error: Option<&Error>, ctx: &mut Exchange) {
+        ctx.deliver_answer(session, error.is_none()).await;
         ctx.end(session);
     }
 

@@ -113,6 +113,7 @@ struct Script {
     requests: Vec<Message>,
     connections: usize,
     received: usize,
+    answered: usize,
     open: Vec<Weak<TcpStream>>,
     stopped: bool,
 }
@@ -209,6 +210,11 @@ impl Origin {
     /// How many bytes were received on all connections, unfinished requests included.
     pub fn received(&self) -> usize {
         lock(&self.shared.script).received
+    }
+
+    /// How many requests were answered to their end.
+    pub fn answered(&self) -> usize {
+        lock(&self.shared.script).answered
     }
 
     fn listen(&mut self) {
@@ -339,6 +345,7 @@ impl Connection {
                 }
                 Some(Behaviour::Close | Behaviour::Refuse) | None => false,
             };
+            lock(&self.shared.script).answered += 1;
             if !keep {
                 break;
             }

@@ -223,7 +223,7 @@ impl Exchange {
                 version: request.version,
             },
             status: written.filter(|s| *s >= 200 || *s == 101).or(failed).unwrap_or(499),
-            body_bytes: session.body_bytes_sent() as u64,
+            body_bytes: self.body_bytes_sent(session),
             referer: request.headers.get(header::REFERER),
             user_agent: request.headers.get(header::USER_AGENT),
             upstream: self.served().map(|(served, _)| served.upstream.name()),

@@ -173,10 +173,10 @@ impl Exchange {
     pub(super) fn attempted<'a>(&self, session: &'a Session) -> failure::Attempted<'a> {
         failure::Attempted {
             method: &session.req_header().method,
-            replayable: !session.as_ref().retry_buffer_truncated(),
+            replayable: self.body.is_whole() || !session.as_ref().retry_buffer_truncated(),
             answered: is_answered(session),
             attempts: self.attempts.len(),
-            elapsed: self.began.elapsed(),
+            elapsed: self.body.since(self.began).elapsed(),
         }
     }
 

@@ -2,6 +2,7 @@
 
 mod answer;
 mod attempt;
+mod body;
 mod http2;
 mod own;
 
@@ -24,6 +25,7 @@ use crate::exchange::variables::{Facts, Scene};
 use crate::exchange::{Course, path, variables};
 use crate::observe::access::Attempt;
 use crate::upstream::{Lease, Tried};
+use body::Buffered;
 
 /// The value of our own `Server` header.
 pub(super) const SERVER: &str = "robin";
@@ -41,6 +43,8 @@ pub struct Exchange {
     began: Instant,
     id: String,
     asked: Option<Asked>,
+    /// The body, once all of it is here.
+    body: Buffered,
     course: Course,
     /// What an error page has come to, to be sent in the place of an upstream's answer.
     pending: Option<Next>,
@@ -70,6 +74,7 @@ impl Exchange {
             began: now,
             id: String::new(),
             asked: None,
+            body: Buffered::default(),
             course: Course::default(),
             pending: None,
             detour: None,
@@ -254,6 +259,7 @@ impl Exchange {
         session: &Session,
         request: &mut RequestHeader,
     ) -> Result<()> {
+        self.body.frame(request)?;
         let Some((proxy, scene)) = self.proxy().zip(self.scene(session)) else { return Ok(()) };
         let facts = scene.with(&self.course);
         let query = (!self.course.args.is_empty()).then_some(&self.course.args[..]);
@@ -317,7 +323,7 @@ fn connection(session: &Session) -> Option<&Connection> {
     let Some(http1) = session.as_http1() else {
         return session.req_header().extensions.get::<Arc<Connection>>().map(Arc::as_ref);
     };
-    http1.stream().as_any().downcast_ref::<Downstream>().map(Downstream::connection)
+    http1.stream().as_any().downcast_ref::<Downstream>().map(|d| &**d.connection())
 }
 
 fn head_of(request: &RequestHeader) -> Head<'_> {

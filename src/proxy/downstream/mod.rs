@@ -1,0 +1,294 @@
+//! The client's connection, as Pingora reads and writes it.
+//!
+//! Wraps the socket to do what Pingora leaves out: small writes are gathered until a flush, so that
+//! head and body of a short answer leave in one packet; what was read is kept long enough to see
+//! the request line as the client wrote it; a head that Pingora's parser refuses is answered with
+//! our page and can be logged; and a connection that is closed with a request body still
+//! on its way is drained first, because closing it at once would reset it and lose the answer
+//! (nginx's `lingering_close`).
+
+mod connection;
+mod outgoing;
+
+use std::fmt;
+use std::io;
+use std::os::fd::AsRawFd;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::{Buf as _, BytesMut};
+use pingora::protocols::{
+    GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl,
+    TimingDigest, UniqueID, UniqueIDType,
+};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::time::{Instant, timeout};
+
+use super::io::Io;
+use super::spool::Replay;
+use outgoing::Outgoing;
+
+pub use connection::{Connection, Refusal};
+pub(in crate::proxy) use outgoing::Keep;
+
+/// nginx's `lingering_timeout` and `lingering_time`.
+const LINGER_READ: Duration = Duration::from_secs(5);
+const LINGER_IN_ALL: Duration = Duration::from_secs(30);
+
+/// The stream that Pingora gets.
+pub struct Downstream {
+    io: Option<Io>,
+    outgoing: Outgoing,
+    /// The body of the present request, for each time it is sent to a peer.
+    replay: Option<Replay>,
+    /// What was read and is to be read again, behind that body.
+    ahead: BytesMut,
+    connection: Arc<Connection>,
+    /// The id that a page for a refused head shows.
+    refusal_id: String,
+    digest: Option<Arc<SocketDigest>>,
+}
+
+impl Downstream {
+    /// Wraps an accepted connection. `refusal_id` is the request id of a head that is refused.
+    #[must_use]
+    pub fn new(io: Io, connection: Arc<Connection>, refusal_id: String) -> Self {
+        let digest = Arc::new(SocketDigest::from_raw_fd(io.as_raw_fd()));
+        let mut new = Self::closed(connection);
+        (new.io, new.digest, new.refusal_id) = (Some(io), Some(digest), refusal_id);
+        new
+    }
+
+    /// One without a socket, to stand in for a while.
+    pub(in crate::proxy) fn closed(connection: Arc<Connection>) -> Self {
+        let outgoing = Outgoing::new(Arc::clone(&connection.sending));
+        Self {
+            io: None,
+            outgoing,
+            replay: None,
+            ahead: BytesMut::new(),
+            connection,
+            refusal_id: String::new(),
+            digest: None,
+        }
+    }
+
+    /// What is known of the connection beside its bytes.
+    #[must_use]
+    pub fn connection(&self) -> &Arc<Connection> {
+        &self.connection
+    }
+
+    /// Lets the body of the request be read again, and `behind` after it.
+    pub(in crate::proxy) fn replay(&mut self, body: Replay, behind: Option<BytesMut>) {
+        self.replay = Some(body);
+        if let Some(mut bytes) = behind {
+            bytes.unsplit(std::mem::take(&mut self.ahead));
+            self.ahead = bytes;
+        }
+    }
+
+    /// Writes all that waits to the socket, as far as it has room.
+    fn poll_drain(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let Some(io) = &mut self.io else {
+            return Poll::Ready(Err(io::ErrorKind::NotConnected.into()));
+        };
+        let drained = self.outgoing.poll_drain(io, cx);
+        self.connection.set_waiting(self.outgoing.waiting());
+        drained
+    }
+
+    fn poll_socket(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let Some(io) = &mut self.io else {
+            return Poll::Ready(Err(io::ErrorKind::NotConnected.into()));
+        };
+        let before = buf.filled().len();
+        ready!(Pin::new(io).poll_read(cx, buf))?;
+        self.connection.saw(&buf.filled()[before..]);
+        Poll::Ready(Ok(()))
+    }
+
+    /// Reads a body or the next head.
+    fn poll_bytes(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if !self.ahead.is_empty() {
+            let count = self.ahead.len().min(buf.remaining());
+            buf.put_slice(&self.ahead[..count]);
+            self.ahead.advance(count);
+            // What follows may be here already. An error will show at the next read.
+            if self.ahead.is_empty() && buf.remaining() > 0 {
+                let _ = self.poll_socket(cx, buf);
+            }
+            return Poll::Ready(Ok(()));
+        }
+        self.poll_socket(cx, buf)
+    }
+
+    /// Looks whether the client is still there while it waits for its answer. A byte of its next
+    /// request stays here: Pingora, which would put it aside, would then look no more, and what
+    /// waits for the client is written when it looks.
+    fn poll_presence(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if !self.ahead.is_empty() {
+            return Poll::Pending;
+        }
+        let mut byte = [0; 1];
+        let mut buf = ReadBuf::new(&mut byte);
+        ready!(self.poll_socket(cx, &mut buf))?;
+        if buf.filled().is_empty() {
+            return Poll::Ready(Ok(()));
+        }
+        self.ahead.extend_from_slice(buf.filled());
+        Poll::Pending
+    }
+
+    /// Puts our page in the place of Pingora's bare answer to a head that its parser refused.
+    fn refuse(&mut self, answer: &[u8]) {
+        let status = answer.get(9..12).and_then(|s| std::str::from_utf8(s).ok());
+        let status = status.and_then(|s| s.parse().ok()).unwrap_or(400);
+        if self.connection.refused.swap(status, Relaxed) == 0 {
+            let page = (self.connection.refuse)(status, &self.refusal_id);
+            let body = page.windows(4).position(|w| w == b"\r\n\r\n").map_or(0, |p| p + 4);
+            self.connection.refused_bytes.store((page.len() - body) as u64, Relaxed);
+            self.outgoing.push(&page);
+            self.connection.linger();
+        }
+    }
+}
+
+impl AsyncRead for Downstream {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = &mut *self;
+        if let Some(replay) = &mut this.replay {
+            if this.connection.take_rewind() {
+                replay.rewind();
+            }
+            let before = buf.filled().len();
+            ready!(replay.poll_read(cx, buf))?;
+            if buf.filled().len() > before {
+                return Poll::Ready(Ok(()));
+            }
+            if this.connection.is_in_head() {
+                this.replay = None;
+            }
+        }
+        let read = if this.connection.is_body_read() {
+            this.poll_presence(cx)
+        } else {
+            this.poll_bytes(cx, buf)
+        };
+        if read.is_pending() && this.outgoing.is_due() {
+            // Whoever waits for the client has nothing more to write just now: a part of a body that
+            // comes slowly must not wait for the next. An error also shows at the next write.
+            if let Poll::Ready(Err(error)) = this.poll_drain(cx) {
+                return Poll::Ready(Err(error));
+            }
+        }
+        read
+    }
+}
+
+impl AsyncWrite for Downstream {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        if self.connection.is_in_head() {
+            self.refuse(buf);
+            return Poll::Ready(Ok(buf.len()));
+        }
+        let this = &mut *self;
+        let Some(io) = &mut this.io else {
+            return Poll::Ready(Err(io::ErrorKind::NotConnected.into()));
+        };
+        this.outgoing.poll_write(io, cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.poll_drain(cx)? {
+            Poll::Pending if self.connection.is_keeping() => Poll::Ready(Ok(())),
+            drained => drained.map(Ok),
+        }
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_drain(cx))?;
+        match &mut self.io {
+            Some(io) => Pin::new(io).poll_shutdown(cx),
+            None => Poll::Ready(Ok(())),
+        }
+    }
+}
+
+/// Reads and forgets what the client still sends, until it is done or the time is over.
+async fn drain(mut io: Io) {
+    let mut nothing = [0; 4096];
+    let drained = async {
+        if AsyncWriteExt::shutdown(&mut io).await.is_ok() {
+            while let Ok(Ok(1..)) = timeout(LINGER_READ, io.read(&mut nothing)).await {}
+        }
+    };
+    // Either way the socket closes now.
+    let _ = tokio::time::timeout_at(Instant::now() + LINGER_IN_ALL, drained).await;
+}
+
+impl Drop for Downstream {
+    fn drop(&mut self) {
+        if self.connection.linger.load(Relaxed)
+            && let Some(io) = self.io.take()
+            && let Ok(runtime) = tokio::runtime::Handle::try_current()
+        {
+            runtime.spawn(drain(io));
+        }
+    }
+}
+
+impl fmt::Debug for Downstream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Downstream")
+            .field("client", &self.connection.client)
+            .finish_non_exhaustive()
+    }
+}
+
+#[async_trait]
+impl Shutdown for Downstream {
+    async fn shutdown(&mut self) {
+        // The client may be gone already; there is nobody to tell.
+        let _ = tokio::io::AsyncWriteExt::shutdown(self).await;
+    }
+}
+
+impl UniqueID for Downstream {
+    fn id(&self) -> UniqueIDType {
+        self.io.as_ref().map_or(-1, AsRawFd::as_raw_fd)
+    }
+}
+
+impl Ssl for Downstream {}
+impl Peek for Downstream {}
+
+impl GetTimingDigest for Downstream {
+    fn get_timing_digest(&self) -> Vec<Option<TimingDigest>> {
+        Vec::new()
+    }
+}
+
+impl GetProxyDigest for Downstream {
+    fn get_proxy_digest(&self) -> Option<Arc<pingora::protocols::raw_connect::ProxyDigest>> {
+        None
+    }
+}
+
+impl GetSocketDigest for Downstream {
+    fn get_socket_digest(&self) -> Option<Arc<SocketDigest>> {
+        self.digest.clone()
+    }
+}

@@ -1,0 +1,276 @@
+//! Bodies of both directions, kept here so that a slow client holds no peer.
+//!
+//! A request's body is read to its end before a peer is picked. Up to 64 KiB wait in Pingora's
+//! buffer for retries, from where each attempt sends them. A longer body waits in a [`Body`], which
+//! the client's connection then gives to Pingora as if the client sent it, once for each attempt:
+//! for that the head is parsed anew, and for the first time the session is rebuilt around its
+//! stream, because only so it hands out what it has read behind the body.
+//!
+//! An answer waits in the client's connection; see there.
+
+use std::sync::Arc;
+
+use bytes::BytesMut;
+use http::{HeaderValue, Version, header};
+use pingora::http::{RequestHeader, ResponseHeader};
+use pingora::protocols::http::ServerSession;
+use pingora::protocols::http::v1::server::HttpSession;
+use pingora::{Error, ErrorType, OrErr as _, Result};
+use pingora_proxy::Session;
+use tokio::time::Instant;
+
+use super::Exchange;
+use crate::exchange::failure::Failure;
+use crate::proxy::downstream::{Connection, Downstream, Keep};
+use crate::proxy::spool::{Body, Replay};
+
+/// The size of Pingora's buffer for retries.
+const RETRY_BUFFER: u64 = 64 * 1024;
+
+/// The largest frame of HTTP/2 unless both sides agree on more.
+const FRAME: u64 = 16 * 1024;
+
+/// The header in which an upstream may ask for its answer to be buffered, or not to be.
+const ACCEL_BUFFERING: &str = "x-accel-buffering";
+
+/// The body of a request as far as it is here.
+#[derive(Debug, Default)]
+pub(super) enum Buffered {
+    /// It streams, or there is none.
+    #[default]
+    No,
+    /// Pingora has all of it.
+    Small { bytes: u64, at: Instant },
+    /// We have all of it.
+    Large { body: Arc<Body>, at: Instant, attempts: usize },
+}
+
+impl Buffered {
+    /// Whether all of it can be sent again.
+    pub(super) fn is_whole(&self) -> bool {
+        !matches!(self, Self::No)
+    }
+
+    /// When it could be sent first; a request without a buffered body from `began` on.
+    pub(super) fn since(&self, began: Instant) -> Instant {
+        match self {
+            Self::No => began,
+            Self::Small { at, .. } | Self::Large { at, .. } => *at,
+        }
+    }
+
+    /// Announces the body to the upstream by its length, however it came, and asks for no leave.
+    pub(super) fn frame(&self, request: &mut RequestHeader) -> Result<()> {
+        let bytes = match self {
+            Self::No => return Ok(()),
+            Self::Small { bytes, .. } => *bytes,
+            Self::Large { body, .. } => body.len(),
+        };
+        request.remove_header(&header::TRANSFER_ENCODING);
+        request.remove_header(&header::EXPECT);
+        request.insert_header(header::CONTENT_LENGTH, bytes)
+    }
+}
+
+impl Exchange {
+    /// Reads the request's body to its end, if it is to be here before a peer is picked.
+    ///
+    /// # Cancel safety
+    /// None: what was read is lost.
+    pub(in crate::proxy) async fn buffer_body(&mut self, session: &mut Session) -> Result<()> {
+        let Some(settings) = self.settings() else { return Ok(()) };
+        let clients = &settings.clients;
+        if let Some(connection) = connection(session) {
+            connection.set_send_timeout(clients.send_timeout);
+        }
+        if session.as_mut().is_body_empty() || session.is_upgrade_req() {
+            return Ok(());
+        }
+        session.as_mut().set_read_timeout(Some(clients.body_timeout));
+        if !settings.passing.request_buffering {
+            return Ok(());
+        }
+        let most = clients.body_buffer_bytes.max(RETRY_BUFFER);
+        let most = usize::try_from(most).unwrap_or(usize::MAX);
+        let mut body = Body::new(most, clients.body_temp_path.clone());
+        say_continue(session).await?;
+        session.enable_retry_buffering();
+        while let Some(piece) = session.read_request_body().await.map_err(|e| e.into_down())? {
+            self.check_body_so_far(session)?;
+            if let Err(error) = body.append(&piece).await {
+                return self.refuse(Failure::Internal(error.to_string()));
+            }
+            // An HTTP/2 stream cannot be read twice: what Pingora's buffer cannot hold streams.
+            if session.is_http2() && body.len() + FRAME > RETRY_BUFFER {
+                return Ok(());
+            }
+        }
+        let at = Instant::now();
+        if session.retry_buffer_truncated() {
+            self.body = Buffered::Large { body: Arc::new(body), at, attempts: 0 };
+        } else {
+            self.body = Buffered::Small { bytes: body.len(), at };
+        }
+        self.note_body_read(session);
+        Ok(())
+    }
+
+    /// Lets Pingora read the body once more, for the attempt that begins.
+    ///
+    /// # Cancel safety
+    /// None: the session may be without its stream.
+    pub(in crate::proxy) async fn rewind_body(&mut self, session: &mut Session) -> Result<()> {
+        let Buffered::Large { body, attempts, .. } = &mut self.body else { return Ok(()) };
+        *attempts += 1;
+        if *attempts == 1 {
+            return rebuild(session, body).await;
+        }
+        if let Some(connection) = connection(session) {
+            connection.rewind();
+        }
+        match session.as_mut() {
+            ServerSession::H1(http1) => parse_again(http1).await,
+            _ => Ok(()),
+        }
+    }
+
+    /// Takes note of a body that was read to its end.
+    pub(in crate::proxy) fn note_body_read(&self, session: &mut Session) {
+        if session.as_mut().is_body_done()
+            && !session.was_upgraded()
+            && let Some(connection) = connection(session)
+        {
+            connection.body_read(true);
+        }
+    }
+
+    /// Lets the answer that begins wait for a slow client, unless it is to be passed on as it comes.
+    pub(in crate::proxy) fn buffer_answer(&self, session: &mut Session, response: &ResponseHeader) {
+        // While the body is still being sent, nobody would look after what waits.
+        let read = session.as_mut().is_body_done();
+        let Some(connection) = connection(session) else { return };
+        if response.status == http::StatusCode::SWITCHING_PROTOCOLS {
+            connection.body_read(false);
+        } else if read && !response.status.is_informational() {
+            let Some(passing) = self.settings().map(|s| &s.passing) else { return };
+            let ignored = passing.ignore.iter().any(|name| name == ACCEL_BUFFERING);
+            let asked = response.headers.get(ACCEL_BUFFERING).filter(|_| !ignored);
+            if asked.and_then(asks_for_buffering).unwrap_or(passing.buffering) {
+                let directory = passing.temp_path.clone();
+                connection.keep(Keep::new(
+                    passing.buffer_bytes,
+                    passing.temp_file_bytes,
+                    directory,
+                ));
+            }
+        }
+    }
+
+    /// Waits until the client has got all that waits for it. `whole` says that the answer is
+    /// complete; what there is of another is followed by the end of the connection.
+    pub(in crate::proxy) async fn deliver_answer(&self, session: &mut Session, whole: bool) {
+        if !connection(session).is_some_and(|c| c.deliver()) {
+            return;
+        }
+        if let ServerSession::H1(http1) = session.as_mut() {
+            if whole {
+                // Flushes. That it failed, Pingora finds out when it does the same.
+                let _ = http1.finish_body().await;
+            } else {
+                http1.shutdown().await;
+            }
+        }
+    }
+
+    /// How many bytes of the answer's body the client's system has got.
+    pub(super) fn body_bytes_sent(&self, session: &Session) -> u64 {
+        let waiting = connection(session).map_or(0, |c| c.waiting());
+        (session.body_bytes_sent() as u64).saturating_sub(waiting)
+    }
+}
+
+/// The client's connection, unless it is shared by the streams of HTTP/2: their bytes do not go
+/// through a [`Downstream`].
+fn connection(session: &Session) -> Option<&Arc<Connection>> {
+    let stream = session.as_http1()?.stream();
+    stream.as_any().downcast_ref().map(Downstream::connection)
+}
+
+/// What an upstream says about buffering its answer.
+fn asks_for_buffering(value: &HeaderValue) -> Option<bool> {
+    match value.as_bytes() {
+        yes if yes.eq_ignore_ascii_case(b"yes") => Some(true),
+        no if no.eq_ignore_ascii_case(b"no") => Some(false),
+        _ => None,
+    }
+}
+
+/// Asks a client that waits for leave to send its body.
+async fn say_continue(session: &mut Session) -> Result<()> {
+    let request = session.req_header();
+    let waits = request.version == Version::HTTP_11
+        && request
+            .headers
+            .get(header::EXPECT)
+            .is_some_and(|e| e.as_bytes().eq_ignore_ascii_case(b"100-continue"));
+    let ServerSession::H1(http1) = session.as_mut() else { return Ok(()) };
+    if !waits {
+        return Ok(());
+    }
+    // With an answer before the body, Pingora gives up on the connection; this one is interim.
+    let keepalive = http1.get_keepalive_timeout();
+    let written = http1.write_continue_response().await.map_err(|e| e.into_down());
+    http1.set_server_keepalive(keepalive);
+    written
+}
+
+/// Builds the session anew around its stream, which is then to give `body` and after it whatever
+/// was read behind it.
+async fn rebuild(session: &mut Session, body: &Arc<Body>) -> Result<()> {
+    let chunked = session.req_header().headers.contains_key(header::TRANSFER_ENCODING);
+    let lost = || Error::explain(ErrorType::InternalError, "the session lost its stream");
+    let connection = connection(session).map(Arc::clone).ok_or_else(lost)?;
+    let stand_in = ServerSession::new_http1(Box::new(Downstream::closed(connection)));
+    let ServerSession::H1(mut old) = std::mem::replace(session.as_mut(), stand_in) else {
+        return Err(lost());
+    };
+    let keepalive = old.get_keepalive_timeout();
+    let reuses = old.get_keepalive_reuses_remaining();
+    let timeout = old.get_read_timeout();
+    let raw = old.get_headers_raw_bytes();
+    let header = old.req_header().clone();
+    // Else it would not be taken apart.
+    old.set_server_keepalive(Some(0));
+    let (stream, behind) = old.reuse().await?.ok_or_else(lost)?.into_parts();
+    let mut stream = stream.into_any().downcast::<Downstream>().map_err(|_| lost())?;
+    stream.replay(Replay::new(body, chunked), behind);
+    let mut new = HttpSession::new(stream);
+    new.set_pipelining_enabled(true);
+    new.set_read_timeout(timeout);
+    new.set_keepalive_reuses_remaining(reuses);
+    parse(&mut new, &raw, header, keepalive).await?;
+    *session.as_mut() = ServerSession::H1(new);
+    Ok(())
+}
+
+/// Parses the head once more: from there on Pingora expects the body.
+async fn parse_again(http1: &mut HttpSession) -> Result<()> {
+    let raw = http1.get_headers_raw_bytes();
+    let header = http1.req_header().clone();
+    let keepalive = http1.get_keepalive_timeout();
+    parse(http1, &raw, header, keepalive).await
+}
+
+/// Parses `raw`, and keeps what has become of it since.
+async fn parse(
+    http1: &mut HttpSession,
+    raw: &[u8],
+    header: RequestHeader,
+    keepalive: Option<u64>,
+) -> Result<()> {
+    http1.set_pipelined_prefix(BytesMut::from(raw));
+    http1.read_request().await.or_err(ErrorType::InternalError, "parsing the head again")?;
+    *http1.req_header_mut() = header;
+    http1.set_server_keepalive(keepalive);
+    Ok(())
+}

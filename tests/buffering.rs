@@ -1,0 +1,356 @@
+//! Bodies kept for slow clients: neither a slow upload nor a slow download holds a peer.
+
+mod common;
+
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::time::Duration;
+
+use common::client::{Client, Request, exchange, get};
+use common::net::{free_address, replicas};
+use common::origin::{Behaviour, Origin, Reply};
+use common::robin::{Output, Robin};
+use common::{PATIENCE, eventually};
+use nix::sys::signal::Signal;
+use socket2::SockRef;
+
+struct Stack {
+    origin: Origin,
+    robin: Robin,
+}
+
+fn stack(behaviour: Behaviour, settings: &str) -> Stack {
+    let origin = Origin::start(free_address(), behaviour);
+    let robin = Robin::with(&format!("{settings}\nroutes: {{ /: {} }}", origin.address()));
+    Stack { origin, robin }
+}
+
+/// Bytes that tell where they belong.
+fn bytes(count: usize) -> Vec<u8> {
+    (0..count as u32 / 4 + 1).flat_map(u32::to_be_bytes).take(count).collect()
+}
+
+fn connect(stack: &Stack) -> Client {
+    Client::connect(stack.robin.address()).expect("it listens").with_limit(Duration::from_secs(60))
+}
+
+/// A client whose kernel takes little before it is read.
+fn small_reader(stack: &Stack) -> TcpStream {
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None);
+    let socket = socket.expect("a socket");
+    socket.set_recv_buffer_size(16 << 10).expect("a new socket");
+    socket.connect(&stack.robin.address().into()).expect("it listens");
+    let stream = TcpStream::from(socket);
+    stream.set_read_timeout(Some(PATIENCE)).expect("a connected socket");
+    stream
+}
+
+fn read_to_end(mut stream: &TcpStream) -> Vec<u8> {
+    let mut all = Vec::new();
+    stream.read_to_end(&mut all).expect("all of it");
+    all
+}
+
+/// Whether the origin has sent all it has: it waits for the next request, or has closed.
+fn is_free(stack: &Stack) -> bool {
+    stack.origin.answered() == stack.origin.count()
+}
+
+#[test]
+fn slow_uploads_reach_the_origin_complete_or_not_at_all() {
+    let stack = stack(Behaviour::ok(), "");
+    let body = bytes(20_000);
+    let mut clients: Vec<_> = (0..20).map(|_| connect(&stack)).collect();
+    for client in &mut clients {
+        client.send("POST / HTTP/1.1\r\nHost: t\r\nContent-Length: 20000\r\n\r\n").expect("sent");
+        client.send(&body[..19_000]).expect("sent");
+    }
+    for number in 1..=5 {
+        assert_eq!(get(stack.robin.address(), "/").status(), 200);
+        assert_eq!(stack.origin.count(), number);
+    }
+    for client in &mut clients {
+        client.send(&body[19_000..]).expect("sent");
+        assert_eq!(client.response().expect("an answer").status(), 200);
+    }
+    let requests = stack.origin.requests();
+    assert_eq!(requests.len(), 25);
+    assert!(requests[5..].iter().all(|request| request.body == body));
+}
+
+#[test]
+fn a_long_upload_goes_through_a_file_and_arrives_whole() {
+    let stack = stack(Behaviour::ok(), "client_max_body_size: 0");
+    let body = bytes(5 << 20);
+    let mut client = connect(&stack);
+    for request in [Request::post("/", body.clone()), Request::post_chunked("/", body.clone())] {
+        assert_eq!(client.exchange(&request).expect("an answer").status(), 200);
+        let received = stack.origin.requests().pop().expect("a request");
+        assert!(received.body == body, "{} bytes", received.body.len());
+        assert_eq!(received.header("content-length"), Some("5242880"));
+        assert_eq!(received.header("transfer-encoding"), None);
+    }
+    assert_eq!(stack.robin.access_lines(2).len(), 2);
+}
+
+#[test]
+fn a_chunked_upload_goes_on_with_its_length() {
+    let stack = stack(Behaviour::ok(), "");
+    for body in [bytes(0), bytes(1), bytes(50_000)] {
+        let length = body.len().to_string();
+        let request = Request::post_chunked("/", body);
+        assert_eq!(exchange(stack.robin.address(), &request).expect("an answer").status(), 200);
+        let received = stack.origin.requests().pop().expect("a request");
+        assert_eq!(received.header("content-length"), Some(&length[..]));
+        assert_eq!(received.header("transfer-encoding"), None);
+    }
+}
+
+#[test]
+fn what_follows_a_long_chunked_upload_is_the_next_request() {
+    let stack = stack(Behaviour::ok(), "");
+    let body = bytes(300_000);
+    let mut both = Request::post_chunked("/first", body.clone()).bytes();
+    both.extend(Request::post("/second", bytes(70_000)).bytes());
+    both.extend(Request::get("/third").bytes());
+    let mut client = connect(&stack);
+    client.send(both).expect("sent");
+    for _ in 0..3 {
+        assert_eq!(client.response().expect("an answer").status(), 200);
+    }
+    let requests = stack.origin.requests();
+    let targets: Vec<_> = requests.iter().map(|request| request.target().to_owned()).collect();
+    assert_eq!(targets, ["/first", "/second", "/third"]);
+    assert!(requests[0].body == body);
+    assert!(requests[1].body == bytes(70_000));
+}
+
+#[test]
+fn a_long_body_is_sent_to_each_peer_that_is_tried() {
+    let addresses = replicas(3);
+    let mut origins: Vec<_> = addresses
+        .iter()
+        .map(|address| Origin::start(*address, Behaviour::Answer(Reply::status(503))))
+        .collect();
+    let servers: Vec<_> = addresses.iter().map(ToString::to_string).collect();
+    let robin = Robin::with(&format!(
+        "upstreams: {{ api: {{ servers: [{}] }} }}\nroutes: {{ /: api }}\n\
+         retry: {{ non_idempotent: on, statuses: [503] }}",
+        servers.join(", ")
+    ));
+    origins[2].set(Behaviour::ok());
+    origins[1].set(Behaviour::Close);
+    let body = bytes(300 << 10);
+    let mut client = Client::connect(robin.address()).expect("it listens");
+    for request in [Request::post("/", body.clone()), Request::post_chunked("/", body.clone())] {
+        assert_eq!(client.exchange(&request).expect("an answer").status(), 200);
+    }
+    for origin in &origins {
+        for request in origin.requests() {
+            assert!(request.body == body, "{} bytes", request.body.len());
+        }
+    }
+    assert_eq!(origins[2].count(), 2);
+    assert!(origins[0].count() + origins[1].count() > 0);
+}
+
+#[test]
+fn a_long_body_is_sent_once_more_after_a_failed_connect() {
+    let addresses = replicas(2);
+    let ok = Origin::start(addresses[1], Behaviour::ok());
+    let robin = Robin::with(&format!(
+        "upstreams: {{ api: {{ servers: [{}, {}] }} }}\nroutes: {{ /: api }}",
+        addresses[0], addresses[1]
+    ));
+    let body = bytes(300 << 10);
+    for _ in 0..2 {
+        let request = Request::post("/", body.clone());
+        assert_eq!(exchange(robin.address(), &request).expect("an answer").status(), 200);
+    }
+    assert!(ok.requests().iter().all(|request| request.body == body));
+}
+
+#[test]
+fn a_client_that_waits_for_leave_to_send_gets_it_from_robin() {
+    let stack = stack(Behaviour::ok(), "");
+    let mut client = connect(&stack);
+    let head = "POST / HTTP/1.1\r\nHost: t\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n";
+    for _ in 0..2 {
+        client.send(head).expect("sent");
+        assert_eq!(client.bytes(25).expect("an answer"), b"HTTP/1.1 100 Continue\r\n\r\n");
+        client.send("hello").expect("sent");
+        let response = client.response().expect("an answer");
+        assert_eq!((response.status(), response.header("connection")), (200, Some("keep-alive")));
+    }
+    for request in stack.origin.requests() {
+        assert_eq!(request.header("expect"), None);
+        assert_eq!(request.body, b"hello");
+    }
+}
+
+#[test]
+fn a_chunked_upload_above_the_limit_is_refused_before_a_peer_is_asked() {
+    let stack = stack(Behaviour::ok(), "client_max_body_size: 100k");
+    for count in [102_401, 1 << 20] {
+        let request = Request::post_chunked("/", bytes(count));
+        let page = exchange(stack.robin.address(), &request).expect("an answer");
+        assert_eq!(page.status(), 413);
+    }
+    assert_eq!(stack.origin.connections(), 0);
+    let most = Request::post_chunked("/", bytes(102_400));
+    assert_eq!(exchange(stack.robin.address(), &most).expect("an answer").status(), 200);
+}
+
+#[test]
+fn a_broken_chunk_is_refused_before_a_peer_is_asked() {
+    let stack = stack(Behaviour::ok(), "");
+    let mut client = connect(&stack);
+    let head = "POST / HTTP/1.1\r\nHost: t\r\nTransfer-Encoding: chunked\r\n\r\n";
+    client.send(format!("{head}5\r\nhello\r\nxyz\r\n")).expect("sent");
+    assert_eq!(client.response().expect("an answer").status(), 400);
+    assert_eq!(stack.origin.connections(), 0);
+}
+
+#[test]
+fn a_client_that_leaves_within_its_body_asks_no_peer() {
+    let stack = stack(Behaviour::ok(), "");
+    let mut client = connect(&stack);
+    client.send("POST / HTTP/1.1\r\nHost: t\r\nContent-Length: 99\r\n\r\nhalf").expect("sent");
+    drop(client);
+    let line = stack.robin.access_lines(1).remove(0);
+    assert!(line.contains("\" 499 "), "{line}");
+    assert_eq!(stack.origin.connections(), 0);
+}
+
+#[test]
+fn without_a_place_for_files_bodies_stay_in_memory() {
+    let origin = Origin::start(free_address(), Behaviour::Answer(Reply::new(bytes(300_000))));
+    let address = free_address();
+    let yaml = format!(
+        "listen: {address}\nclient_max_body_size: 0\nroutes: {{ /: {} }}",
+        origin.address()
+    );
+    let robin = Robin::spawn(&yaml, &[], &[("TMPDIR", "/proc/none")]).listening(address);
+    let body = bytes(2 << 20);
+    for _ in 0..2 {
+        let response = exchange(address, &Request::post("/", body.clone())).expect("an answer");
+        assert!(response.body == bytes(300_000));
+        assert!(origin.requests().pop().expect("a request").body == body);
+    }
+    let line = robin.wait_for_line(Output::Stderr, &["no room for temporary files"]);
+    assert!(line.contains("WARN") && line.contains("/proc/none"), "{line}");
+    assert_eq!(robin.count_lines(Output::Stderr, &["no room for temporary files"]), 1);
+}
+
+#[test]
+fn a_slow_reader_holds_no_peer_and_gets_every_byte() {
+    let body = bytes(10 << 20);
+    for chunked in [false, true] {
+        let reply = Reply { chunked, ..Reply::new(body.clone()) };
+        let stack = stack(Behaviour::Answer(reply), "");
+        let mut client = small_reader(&stack);
+        client.write_all(&Request::get("/").header("Connection", "close").bytes()).expect("sent");
+        let mut start = [0; 1000];
+        client.read_exact(&mut start).expect("the beginning");
+        eventually("the origin has sent everything", PATIENCE, || is_free(&stack));
+        assert_eq!(stack.robin.count_lines(Output::Stdout, &["GET"]), 0);
+        let rest = read_to_end(&client);
+        let head = start.windows(4).position(|w| w == b"\r\n\r\n").expect("a head") + 4;
+        let all = [&start[head..], &rest].concat();
+        if chunked {
+            assert!(all.ends_with(b"\r\n0\r\n\r\n") && all.len() > body.len());
+        } else {
+            assert!(all == body, "{} bytes", all.len());
+        }
+        let line = stack.robin.access_lines(1).remove(0);
+        assert!(line.contains(" 200 10485760 "), "{line}");
+    }
+}
+
+#[test]
+fn the_connection_of_a_slow_reader_serves_its_next_requests() {
+    let stack = stack(Behaviour::Answer(Reply::new(bytes(2 << 20))), "");
+    let mut client = connect(&stack);
+    for _ in 0..3 {
+        client.send(Request::get("/").bytes()).expect("sent");
+    }
+    eventually("the first answer is here", PATIENCE, || stack.origin.answered() == 1);
+    for _ in 0..3 {
+        assert!(client.response().expect("an answer").body == bytes(2 << 20));
+    }
+    let upload = Request::post("/", bytes(100_000));
+    assert!(client.exchange(&upload).expect("an answer").body == bytes(2 << 20));
+}
+
+#[test]
+fn the_origins_connection_is_free_while_the_client_still_reads() {
+    let stack = stack(Behaviour::Answer(Reply::new(bytes(10 << 20))), "");
+    let mut slow = small_reader(&stack);
+    slow.write_all(&Request::get("/").header("Connection", "close").bytes()).expect("sent");
+    eventually("the origin has sent everything", PATIENCE, || {
+        stack.origin.count() == 1 && is_free(&stack)
+    });
+    stack.origin.set_path("/small", Behaviour::ok());
+    eventually("the connection is used again", PATIENCE, || {
+        let before = stack.origin.connections();
+        get(stack.robin.address(), "/small").status() == 200 && stack.origin.connections() == before
+    });
+    assert!(read_to_end(&slow).ends_with(&bytes(10 << 20)[1000..]));
+}
+
+#[test]
+fn an_answer_that_breaks_off_reaches_a_slow_client_as_far_as_it_goes() {
+    let reply = Reply { cut: Some(2 << 20), ..Reply::new(bytes(4 << 20)) };
+    let stack = stack(Behaviour::Answer(reply), "");
+    let mut client = small_reader(&stack);
+    client.write_all(&Request::get("/").bytes()).expect("sent");
+    eventually("the origin has closed", PATIENCE, || {
+        stack.origin.count() == 1 && stack.origin.open_connections() == 0
+    });
+    let all = read_to_end(&client);
+    assert!(all.ends_with(&bytes(2 << 20)), "{} bytes", all.len());
+}
+
+#[test]
+fn shutdown_waits_for_answers_that_are_still_read() {
+    let mut stack = stack(Behaviour::Answer(Reply::new(bytes(10 << 20))), "");
+    let mut client = small_reader(&stack);
+    client.write_all(&Request::get("/").header("Connection", "close").bytes()).expect("sent");
+    eventually("the origin has sent everything", PATIENCE, || {
+        stack.origin.count() == 1 && is_free(&stack)
+    });
+    stack.robin.signal(Signal::SIGTERM);
+    assert!(read_to_end(&client).ends_with(&bytes(10 << 20)));
+    let (status, _) = stack.robin.wait_exit(PATIENCE);
+    assert!(status.success(), "{status}");
+}
+
+#[test]
+fn a_client_that_leaves_within_a_kept_answer_is_let_go() {
+    let stack = stack(Behaviour::Answer(Reply::new(bytes(10 << 20))), "");
+    let client = small_reader(&stack);
+    (&client).write_all(&Request::get("/").bytes()).expect("sent");
+    eventually("the origin has sent everything", PATIENCE, || {
+        stack.origin.count() == 1 && is_free(&stack)
+    });
+    SockRef::from(&client).set_linger(Some(Duration::ZERO)).expect("a socket");
+    drop(client);
+    let line = stack.robin.access_lines(1).remove(0);
+    assert!(line.contains("\" 200 ") && !line.contains(" 10485760 "), "{line}");
+}
+
+#[test]
+fn parts_of_an_answer_reach_a_waiting_client_at_once() {
+    let reply = Reply { chunked: true, pace: Duration::from_secs(3600), ..Reply::new(bytes(2000)) };
+    let reply = reply.header("Content-Type", "text/event-stream");
+    let stack = stack(Behaviour::Answer(reply), "");
+    for pipelined in [false, true] {
+        let mut client = connect(&stack);
+        let mut requests = Request::get("/").bytes();
+        if pipelined {
+            requests.extend(Request::get("/").bytes());
+        }
+        client.send(requests).expect("sent");
+        assert!(client.bytes(1100).expect("head and first part").starts_with(b"HTTP/1.1 200"));
+    }
+}
