@@ -396,3 +396,6 @@ impl Timer {
         self.since.take().map_or(Duration::ZERO, |since| since.elapsed())
     }
 }
+
+#[cfg(test)]
+mod tests;
