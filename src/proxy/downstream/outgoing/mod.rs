@@ -73,6 +73,8 @@ pub(super) struct Outgoing {
     written: usize,
     /// How many writes are gathered.
     writes: usize,
+    /// Whether the stream may hold back what was written, as TLS does.
+    unflushed: bool,
     spill: Option<Spill>,
     sending: Arc<Mutex<Sending>>,
     /// Runs while the socket is full.
@@ -89,6 +91,7 @@ impl Outgoing {
             front: Vec::with_capacity(GATHERED),
             written: 0,
             writes: 0,
+            unflushed: false,
             spill: None,
             sending,
             stall: Timer::default(),
@@ -110,7 +113,11 @@ impl Outgoing {
     /// Whether something waits that is not just gathered for the next flush: several writes, or
     /// one that the socket had no room for. A head alone waits for its body, as in nginx.
     pub(super) fn is_due(&self) -> bool {
-        self.writes > 1 || self.written > 0 || self.front.len() > GATHERED || self.spill.is_some()
+        self.writes > 1
+            || self.written > 0
+            || self.front.len() > GATHERED
+            || self.spill.is_some()
+            || self.unflushed
     }
 
     /// Adds `bytes` whatever the limits are.
@@ -142,7 +149,7 @@ impl Outgoing {
         self.poll_keep(cx, bytes)
     }
 
-    /// Writes all that waits.
+    /// Writes and flushes all that waits.
     pub(super) fn poll_drain<S: AsyncWrite + Unpin>(
         &mut self,
         io: &mut S,
@@ -159,6 +166,7 @@ impl Outgoing {
             self.written = 0;
             self.writes = 0;
             let Some(spill) = &mut self.spill else {
+                ready!(self.poll_flush(io, cx))?;
                 if self.front.capacity() > 2 * GATHERED {
                     self.front.shrink_to(GATHERED);
                 }
@@ -181,11 +189,33 @@ impl Outgoing {
         if let Some(failed) = self.failed {
             return Poll::Ready(Err(failed.into()));
         }
-        let error = match Pin::new(io).poll_write(cx, bytes) {
-            Poll::Ready(Ok(0)) => io::ErrorKind::WriteZero.into(),
-            Poll::Ready(Ok(count)) => {
+        let written = match Pin::new(io).poll_write(cx, bytes) {
+            Poll::Ready(Ok(0)) => Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+            written => written,
+        };
+        self.unflushed |= written.is_ready();
+        self.judge(cx, written)
+    }
+
+    fn poll_flush<S: AsyncWrite + Unpin>(
+        &mut self,
+        io: &mut S,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.unflushed {
+            let flushed = Pin::new(io).poll_flush(cx);
+            ready!(self.judge(cx, flushed))?;
+            self.unflushed = false;
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Ends the time limit of a socket that has taken something, and makes errors last.
+    fn judge<T>(&mut self, cx: &mut Context<'_>, done: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        let error = match done {
+            Poll::Ready(Ok(done)) => {
                 self.stall.stop();
-                return Poll::Ready(Ok(count));
+                return Poll::Ready(Ok(done));
             }
             Poll::Ready(Err(error)) => error,
             Poll::Pending => {
