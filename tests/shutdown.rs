@@ -178,14 +178,6 @@ fn an_upgraded_connection_is_cut_off_after_shutdown_timeout() {
 }
 
 #[test]
-fn sighup_does_not_end_the_process() {
-    let setup = start("");
-    setup.robin.signal(Signal::SIGHUP);
-    setup.robin.wait_for_line(Output::Stderr, &["SIGHUP"]);
-    assert_eq!(get(setup.listen, "/").status(), 200);
-}
-
-#[test]
 fn a_reader_of_the_log_that_has_left_does_not_end_the_process() {
     let setup = start("access_log: /dev/full");
     assert_eq!(get(setup.listen, "/").status(), 200);

@@ -5,6 +5,7 @@
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use log::LevelFilter;
@@ -14,7 +15,7 @@ use crate::config::diagnostics::Syntax;
 use crate::config::{self, LoadOptions, Loaded};
 use crate::observe::logger::{self, Target};
 use crate::observe::sink::Sink;
-use crate::serve::{self, Process};
+use crate::serve::{self, Process, Read, Reread};
 
 /// Where the configuration is when nobody says: what compose files mount it at.
 const ROBIN_CONFIG: &str = "/etc/robin/robin.yaml";
@@ -35,6 +36,7 @@ pub(super) fn own_config() -> PathBuf {
 }
 
 /// What the flags come to.
+#[derive(Clone)]
 pub(super) struct Setting {
     /// Whether we were called as `nginx`.
     as_nginx: bool,
@@ -74,7 +76,8 @@ impl Setting {
         let ended = serve::run(loaded.config, self.process(), || ());
         drop(events);
         if let Err(error) = &ended {
-            self.refuse(&format!("{}: {error}", self.name()));
+            eprintln!("{}: {error}", self.name());
+            self.log(vec![error.to_string()]);
         }
         ended.is_ok()
     }
@@ -84,7 +87,19 @@ impl Setting {
             path: self.config.clone(),
             pid: self.as_nginx.then(|| NGINX_PID.into()),
             fast_stop: self.as_nginx,
+            read: Some(self.read()),
         }
+    }
+
+    /// How the configuration is read again.
+    fn read(&self) -> Read {
+        let setting = self.clone();
+        Arc::new(move || {
+            let loaded = config::load(&setting.config, &setting.options);
+            let loaded = loaded.map_err(|problems| problems.lines())?;
+            let events = setting.event_target();
+            Ok(Reread { config: loaded.config, events })
+        })
     }
 
     fn event_target(&self) -> Target {
@@ -121,7 +136,8 @@ impl Setting {
         match config::load(&self.config, &self.options) {
             Ok(loaded) => Some(loaded),
             Err(problems) => {
-                self.refuse(&problems.to_string());
+                eprint!("{problems}");
+                self.log(problems.lines());
                 None
             }
         }
@@ -137,19 +153,12 @@ impl Setting {
         loaded.config.pid.clone().or_else(|| self.process().pid)
     }
 
-    /// Tells why the process does not start.
-    pub(super) fn refuse(&self, message: &str) {
-        let message = message.trim_end();
-        eprintln!("{message}");
-        let Some(mut sink) = self.error_log.as_deref().and_then(|path| Sink::open(path).ok())
-        else {
-            return;
-        };
-        let lines = message.lines().filter_map(|line| line.split_once(": "));
-        let lines = lines.filter(|(name, _)| ["nginx", "robin", "error"].contains(name));
-        for (_, text) in lines {
-            let text = text.strip_prefix("[emerg] ").unwrap_or(text);
-            let line = logger::error_line(SystemTime::now(), "emerg", text);
+    /// Writes to the error log why the process does not start.
+    fn log(&self, problems: Vec<String>) {
+        let sink = self.error_log.as_deref().and_then(|path| Sink::open(path).ok());
+        let Some(mut sink) = sink else { return };
+        for problem in problems {
+            let line = logger::error_line(SystemTime::now(), "emerg", problem);
             // It has been told on stderr.
             let _ = sink.write_all(line.as_bytes());
         }

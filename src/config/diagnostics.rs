@@ -162,6 +162,21 @@ impl Diagnostic {
         }
     }
 
+    /// What and where, as nginx says it.
+    fn line(&self) -> String {
+        let message = match self.place.syntax() {
+            Syntax::Yaml => &self.message,
+            Syntax::Nginx => self.in_nginx.as_ref().unwrap_or(&self.message),
+        };
+        match &self.place {
+            Place::Span(span) => {
+                format!("{message} in {}:{}", span.source.name, span.line_column().0)
+            }
+            Place::File(name, Syntax::Yaml) => format!("{message} in {name}"),
+            Place::File(_, Syntax::Nginx) => message.clone(),
+        }
+    }
+
     /// Where in the file: the name of the source, then the first byte.
     fn order(&self) -> (&str, usize) {
         match &self.place {
@@ -225,14 +240,7 @@ impl fmt::Display for Diagnostic {
         match self.place.syntax() {
             Syntax::Yaml => writeln!(f, "error: {}", self.message)?,
             Syntax::Nginx => {
-                let message = self.in_nginx.as_ref().unwrap_or(&self.message);
-                write!(f, "nginx: [emerg] {message}")?;
-                match &self.place {
-                    Place::Span(span) => {
-                        writeln!(f, " in {}:{}", span.source.name, span.line_column().0)?;
-                    }
-                    Place::File(..) => writeln!(f)?,
-                }
+                writeln!(f, "nginx: [emerg] {}", self.line())?;
             }
         }
         let gutter = match &self.place {
@@ -301,6 +309,12 @@ impl Diagnostics {
     pub fn sort(&mut self) {
         self.list.sort_by(|a, b| a.order().cmp(&b.order()));
         self.list.dedup_by(|b, a| a.order() == b.order() && a.message == b.message);
+    }
+
+    /// Each problem in a line of its own, without what it was said with.
+    #[must_use]
+    pub fn lines(&self) -> Vec<String> {
+        self.list.iter().take(self.most.unwrap_or(usize::MAX)).map(Diagnostic::line).collect()
     }
 
     /// Whether nothing is wrong.

@@ -22,6 +22,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use futures_util::future::join_all;
 
 use crate::config::model::{self, Host, UpstreamServer};
@@ -48,7 +49,7 @@ pub struct Discovery {
     hosts: Vec<Host>,
     host_of: Vec<usize>,
     records: Mutex<Vec<Record>>,
-    resolver: Arc<Resolver>,
+    resolver: ArcSwap<Resolver>,
     refresh: Duration,
 }
 
@@ -69,9 +70,33 @@ impl Discovery {
             records: Mutex::new(hosts.iter().map(|_| Record::default()).collect()),
             hosts,
             host_of,
-            resolver,
+            resolver: ArcSwap::new(resolver),
             refresh: upstream.refresh,
         }
+    }
+
+    /// Asks another resolver from the next refresh on.
+    pub fn ask(&self, resolver: Arc<Resolver>) {
+        self.resolver.store(resolver);
+    }
+
+    /// Takes over what another one knows of the same names, where nothing is known here.
+    pub fn adopt(&self, other: &Self) {
+        let theirs: Vec<Option<Found>> = other.records().iter().map(|r| r.known.clone()).collect();
+        let mut records = self.records();
+        for (record, host) in records.iter_mut().zip(&self.hosts) {
+            if record.known.is_none()
+                && let Some(index) = other.hosts.iter().position(|theirs| theirs == host)
+            {
+                record.known = theirs[index].clone();
+            }
+        }
+    }
+
+    /// The members as far as they are known, without asking anybody.
+    #[must_use]
+    pub fn known(&self) -> Vec<Member> {
+        self.members(&self.records())
     }
 
     /// When to refresh. Literal addresses never need it after the first time.
@@ -92,8 +117,9 @@ impl Discovery {
     pub async fn refresh(&self) -> Refreshed {
         let known: Vec<Option<Found>> = self.records().iter().map(|r| r.known.clone()).collect();
         let lookups = self.hosts.iter().zip(&known);
+        let resolver = self.resolver.load_full();
         let answers =
-            join_all(lookups.map(|(host, known)| self.resolver.lookup(host, known.as_ref()))).await;
+            join_all(lookups.map(|(host, known)| resolver.lookup(host, known.as_ref()))).await;
         let mut records = self.records();
         let news = records.iter_mut().zip(answers).zip(&self.hosts);
         let events = news.filter_map(|((record, answer), host)| record.learn(answer, host));

@@ -17,6 +17,7 @@ mod tls;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use bytes::Bytes;
 use pingora::http::{RequestHeader, ResponseHeader};
@@ -45,7 +46,7 @@ pub struct Runtime {
     /// Which route a request belongs to.
     pub router: Router,
     /// The upstreams, in the order of `config.upstreams`.
-    pub upstreams: Vec<Served>,
+    pub upstreams: Vec<Arc<Served>>,
     /// What TLS handshakes are made with.
     pub tls: TlsServers,
     /// Where lines about requests go.
@@ -70,20 +71,25 @@ impl std::fmt::Debug for Served {
 
 impl Runtime {
     fn served(&self, index: usize) -> Option<(&Served, &Spec)> {
-        self.upstreams.get(index).zip(self.config.upstreams.get(index))
+        let served = self.upstreams.get(index).map(Arc::as_ref);
+        served.zip(self.config.upstreams.get(index))
     }
 }
 
+/// What requests are served from at the moment. A request takes it once and keeps it to its end; a
+/// reload puts another in its place.
+pub type Current = Arc<ArcSwap<Runtime>>;
+
 /// Pingora's view of robin.
 #[derive(Clone, Debug)]
-pub struct Robin(pub Arc<Runtime>);
+pub struct Robin(pub Current);
 
 #[async_trait]
 impl ProxyHttp for Robin {
     type CTX = Exchange;
 
     fn new_ctx(&self) -> Exchange {
-        Exchange::new(Arc::clone(&self.0))
+        Exchange::new(self.0.load_full())
     }
 
     /// None: compression, the default, would run a filter over each chunk to do nothing.

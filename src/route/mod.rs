@@ -104,6 +104,18 @@ impl Router {
         self.listeners.get(listener).map(|l| l.default)
     }
 
+    /// Gives the listeners of an older router the numbers that they had there: connections know
+    /// theirs by its number. One that is left out keeps its own too, for a request under way.
+    pub fn keep_numbers(&mut self, known: &[ListenAddress]) {
+        let mut listeners = std::mem::take(&mut self.listeners);
+        for address in known {
+            let same = listeners.iter().position(|listener| listener.address == *address);
+            let gone = || Listener::new(address.clone(), 0);
+            self.listeners.push(same.map_or_else(gone, |index| listeners.remove(index)));
+        }
+        self.listeners.extend(listeners);
+    }
+
     /// The virtual server for a host name at a listener, and what its pattern has matched.
     #[must_use]
     pub fn server(&self, listener: usize, host: &str) -> Option<(usize, Option<Captures>)> {

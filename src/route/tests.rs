@@ -57,3 +57,15 @@ fn a_name_wins_over_a_wildcard_and_the_first_server_is_the_default() {
     assert_eq!(server(&names, ".example"), 0);
     assert_eq!(server(&names, "elsewhere"), 0);
 }
+
+#[test]
+fn listeners_keep_their_numbers() {
+    let address = |port: u16| ListenAddress::Tcp(([0, 0, 0, 0], port).into());
+    let listeners = vec![Listener::new(address(82), 1), Listener::new(address(80), 2)];
+    let mut router = Router { listeners, servers: Vec::new() };
+    router.keep_numbers(&[address(80), address(81)]);
+    let listeners: Vec<ListenAddress> = router.listeners().cloned().collect();
+    assert_eq!(listeners, [address(80), address(81), address(82)]);
+    assert_eq!(router.server(0, "").map(|(server, _)| server), Some(2));
+    assert_eq!(router.server(2, "").map(|(server, _)| server), Some(1));
+}

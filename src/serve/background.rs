@@ -1,4 +1,7 @@
 //! Everything on a timer: discovery, probes and the dashboard, as tasks of the main thread.
+//!
+//! A reload keeps the upstreams whose specification it did not change, with all that is known of
+//! their peers, and the tasks behind them.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -6,7 +9,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use futures_util::FutureExt as _;
 use pingora_load_balancing::health_check::HealthCheck;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
 use tokio::time::{Duration, sleep, timeout};
 
 use super::ServeError;
@@ -30,15 +34,27 @@ const SETTLING: Duration = Duration::from_millis(10);
 
 /// One upstream with what keeps it up to date.
 struct Kept {
+    spec: model::Upstream,
     balancer: Balancer,
     discovery: Arc<Discovery>,
     probe: Option<Probe>,
+    served: Arc<Served>,
+    /// Turns true with the end of the first refresh.
+    refreshed: watch::Sender<bool>,
 }
 
-/// The tasks before they run.
+/// What is kept, and the tasks that keep it; they end with it.
+struct Running {
+    kept: Arc<Kept>,
+    _tasks: JoinSet<()>,
+}
+
+/// Every upstream of a configuration with the tasks behind it. What has not changed is handed on
+/// from one configuration to the next, tasks and all.
 pub(super) struct Background {
-    kept: Vec<Kept>,
+    running: Vec<Running>,
     dashboard: model::Dashboard,
+    shown: JoinSet<()>,
 }
 
 /// Discovery as the balancer asks for it: what changed about names is printed on the way.
@@ -59,74 +75,151 @@ impl Refresh for Lookups {
     }
 }
 
+/// The upstreams of the next configuration before they take the place of the present ones.
+pub(super) struct Next {
+    resolver: Arc<Resolver>,
+    upstreams: Vec<Coming>,
+    dashboard: model::Dashboard,
+}
+
+/// An upstream of the next configuration.
+enum Coming {
+    New(Running),
+    /// Where it stands among the present ones.
+    Present(usize),
+}
+
 impl Background {
-    /// Live upstreams for a configuration, and the tasks that will keep them so.
-    pub(super) fn new(config: &Config) -> Result<(Self, Vec<Served>), ServeError> {
+    /// Nothing yet.
+    pub(super) fn new() -> Self {
+        let dashboard = model::Dashboard { enabled: false, summary: Duration::ZERO };
+        Self { running: Vec::new(), dashboard, shown: JoinSet::new() }
+    }
+
+    /// Live upstreams for a configuration. One whose specification has not changed is the one
+    /// there is; a new one begins with the addresses that are known of its names. The files that the
+    /// system's resolver reads are read again.
+    pub(super) fn next(
+        &self,
+        config: &Config,
+        ending: &watch::Receiver<bool>,
+    ) -> Result<Next, ServeError> {
         let resolver = Resolver::new(&config.resolver)
             .map_err(|error| ServeError::Resolver(error.to_string()))?;
         let resolver = Arc::new(resolver);
-        let keep = |spec| Kept::new(spec, &resolver);
-        let kept: Vec<Kept> = config.upstreams.iter().map(keep).collect();
-        let served = kept.iter().map(Kept::served).collect();
-        Ok((Self { kept, dashboard: config.dashboard.clone() }, served))
-    }
-
-    /// Starts the tasks, all but the dashboard's.
-    pub(super) fn start(self, ending: &watch::Receiver<bool>) -> Started {
-        let (first, all_refreshed) = mpsc::channel::<()>(1);
-        let watched = self.kept.iter().map(Kept::watched).collect();
-        for kept in self.kept {
-            tokio::spawn(probes::run(
-                Arc::clone(kept.balancer.upstream()),
-                kept.probe.clone(),
-                |upstream, change| event::peer(upstream, &change),
-                ending.clone(),
-            ));
-            tokio::spawn(kept.refresh(first.clone()));
-        }
-        Started { watched, dashboard: self.dashboard, all_refreshed }
-    }
-}
-
-/// The tasks under way, and the dashboard before its first block.
-pub(super) struct Started {
-    watched: Vec<(Arc<Upstream>, Arc<Discovery>)>,
-    dashboard: model::Dashboard,
-    /// Closes when each upstream was refreshed once; nothing is ever sent.
-    all_refreshed: mpsc::Receiver<()>,
-}
-
-impl Started {
-    /// Waits until each upstream was refreshed once and each of its peers was probed.
-    pub(super) async fn settled(&mut self) {
-        let _ = self.all_refreshed.recv().await;
-        let waits = |peer: &PeerState| peer.status == Status::Waiting;
-        let unsettled = |(upstream, _): &(Arc<Upstream>, Arc<Discovery>)| {
-            upstream.snapshot(Tick::now()).peers.iter().any(waits)
+        let coming = |spec: &model::Upstream| match self
+            .running
+            .iter()
+            .position(|running| running.kept.spec == *spec)
+        {
+            Some(present) => Coming::Present(present),
+            None => Coming::New(Running::start(self.keep(spec, &resolver), ending)),
         };
-        while self.watched.iter().any(unsettled) {
-            sleep(SETTLING).await;
-        }
+        let upstreams = config.upstreams.iter().map(coming).collect();
+        Ok(Next { resolver, upstreams, dashboard: config.dashboard.clone() })
     }
 
-    /// Prints the dashboard at once, on changes, and its summary line, for ever.
-    pub(super) async fn show(self) {
-        let mut schedule = dashboard::Schedule::new(&self.dashboard, Tick::now());
-        loop {
-            let now = Tick::now();
-            let view = |(upstream, discovery): &(Arc<Upstream>, Arc<Discovery>)| {
-                UpstreamView::of(&upstream.snapshot(now), discovery.reason(), now)
-            };
-            let views: Vec<UpstreamView> = self.watched.iter().map(view).collect();
-            schedule.see(&views);
-            while let Some(due) = schedule.due(now) {
-                match due {
-                    Due::Block => dashboard::print_block(&views),
-                    Due::Summary => dashboard::print_summary(&views),
-                }
-            }
-            sleep(LOOK).await;
+    fn keep(&self, spec: &model::Upstream, resolver: &Arc<Resolver>) -> Kept {
+        let kept = Kept::new(spec, resolver);
+        for known in &self.running {
+            kept.discovery.adopt(&known.kept.discovery);
         }
+        let members = kept.discovery.known();
+        if !members.is_empty() {
+            kept.balancer.upstream().publish(&members, Tick::now());
+        }
+        kept
+    }
+
+    /// What requests ask, in the order of the next configuration.
+    pub(super) fn served(&self, next: &Next) -> Vec<Arc<Served>> {
+        let served = |coming: &Coming| match coming {
+            Coming::New(running) => Arc::clone(&running.kept.served),
+            Coming::Present(index) => Arc::clone(&self.running[*index].kept.served),
+        };
+        next.upstreams.iter().map(served).collect()
+    }
+
+    /// Lets the next upstreams take the place of the present ones. The tasks of those that are
+    /// left out end.
+    pub(super) fn advance(&mut self, next: Next) {
+        let mut present: Vec<Option<Running>> = self.running.drain(..).map(Some).collect();
+        let advance = |coming| match coming {
+            Coming::New(running) => Some(running),
+            Coming::Present(index) => {
+                let running = present.get_mut(index).and_then(Option::take)?;
+                running.kept.discovery.ask(Arc::clone(&next.resolver));
+                Some(running)
+            }
+        };
+        self.running = next.upstreams.into_iter().filter_map(advance).collect();
+        self.dashboard = next.dashboard;
+    }
+
+    /// Prints the dashboard at once, on changes, and its summary line, until the next call.
+    pub(super) fn show(&mut self) {
+        let watched = self.running.iter().map(|running| running.kept.watched()).collect();
+        self.shown = JoinSet::new();
+        self.shown.spawn(show(watched, self.dashboard.clone()));
+    }
+}
+
+impl Next {
+    /// Waits until each new upstream was refreshed once and each of its peers was probed.
+    pub(super) fn settled(&self) -> impl Future<Output = ()> + use<> {
+        let new = |coming: &Coming| match coming {
+            Coming::New(running) => Some(Arc::clone(&running.kept)),
+            Coming::Present(_) => None,
+        };
+        let new: Vec<Arc<Kept>> = self.upstreams.iter().filter_map(new).collect();
+        async move {
+            for kept in &new {
+                // The sender lives as long as what is kept.
+                let _ = kept.refreshed.subscribe().wait_for(|refreshed| *refreshed).await;
+            }
+            let waits = |peer: &PeerState| peer.status == Status::Waiting;
+            let unsettled = |kept: &Arc<Kept>| {
+                kept.balancer.upstream().snapshot(Tick::now()).peers.iter().any(waits)
+            };
+            while new.iter().any(unsettled) {
+                sleep(SETTLING).await;
+            }
+        }
+    }
+}
+
+async fn show(watched: Vec<(Arc<Upstream>, Arc<Discovery>)>, dashboard: model::Dashboard) {
+    let mut schedule = dashboard::Schedule::new(&dashboard, Tick::now());
+    loop {
+        let now = Tick::now();
+        let view = |(upstream, discovery): &(Arc<Upstream>, Arc<Discovery>)| {
+            UpstreamView::of(&upstream.snapshot(now), discovery.reason(), now)
+        };
+        let views: Vec<UpstreamView> = watched.iter().map(view).collect();
+        schedule.see(&views);
+        while let Some(due) = schedule.due(now) {
+            match due {
+                Due::Block => dashboard::print_block(&views),
+                Due::Summary => dashboard::print_summary(&views),
+            }
+        }
+        sleep(LOOK).await;
+    }
+}
+
+impl Running {
+    fn start(kept: Kept, ending: &watch::Receiver<bool>) -> Self {
+        let kept = Arc::new(kept);
+        let mut tasks = JoinSet::new();
+        tasks.spawn(probes::run(
+            Arc::clone(kept.balancer.upstream()),
+            kept.probe.clone(),
+            |upstream, change| event::peer(upstream, &change),
+            ending.clone(),
+        ));
+        let refreshed = Arc::clone(&kept);
+        tasks.spawn(async move { refreshed.refresh().await });
+        Self { kept, _tasks: tasks }
     }
 }
 
@@ -142,16 +235,15 @@ impl Kept {
         };
         let probe = Probe::of(spec);
         let check = probe.clone().map(|p| Box::new(p) as Box<dyn HealthCheck + Send + Sync>);
-        Self { balancer: Balancer::new(upstream, lookups, check), discovery, probe }
-    }
-
-    fn served(&self) -> Served {
-        let discovery = Arc::clone(&self.discovery);
-        Served {
-            upstream: Arc::clone(self.balancer.upstream()),
+        let balancer = Balancer::new(Arc::clone(&upstream), lookups, check);
+        let known = Arc::clone(&discovery);
+        let served = Arc::new(Served {
+            upstream,
             outage: OnChange::default(),
-            reason: Box::new(move || discovery.reason()),
-        }
+            reason: Box::new(move || known.reason()),
+        });
+        let refreshed = watch::Sender::new(false);
+        Self { spec: spec.clone(), balancer, discovery, probe, served, refreshed }
     }
 
     fn watched(&self) -> (Arc<Upstream>, Arc<Discovery>) {
@@ -168,9 +260,8 @@ impl Kept {
         }
     }
 
-    /// Refreshes for ever; lets go of `first` after the first time.
-    async fn refresh(self, first: mpsc::Sender<()>) {
-        let mut first = Some(first);
+    /// Refreshes for ever.
+    async fn refresh(&self) {
         let mut schedule = self.discovery.schedule();
         let upstream = self.balancer.upstream();
         loop {
@@ -188,7 +279,7 @@ impl Kept {
                     log::error!(target: "robin::discovery", "{line}");
                 }
             }
-            drop(first.take());
+            self.refreshed.send_replace(true);
         }
     }
 }

@@ -4,18 +4,20 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
+use futures_util::future::FusedFuture as _;
 use pingora::apps::HttpServerApp as _;
 use pingora::protocols::Digest;
 use pingora::protocols::http::ServerSession;
 use pingora::protocols::http::v2::server::{self as http2, H2Accept, HttpSession};
-use pingora_proxy::HttpProxy;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
-use super::worker::{LAST_REQUESTS, ended};
+use super::pools::Pools;
+use super::worker::{Ending, LAST_REQUESTS, ended};
 use crate::exchange::TlsFacts;
-use crate::proxy::{self, Connection, Downstream, Io, Robin, Runtime, Socket, handshake};
+use crate::proxy::{self, Connection, Downstream, Io, Runtime, Socket, handshake};
 
 /// nginx's `http2_max_concurrent_streams`.
 const STREAMS: u32 = 128;
@@ -28,10 +30,9 @@ const GOODBYE: Duration = Duration::from_secs(1);
 
 /// What a connection is served with.
 pub(super) struct Serving {
-    pub(super) runtime: Arc<Runtime>,
-    pub(super) proxy: Arc<HttpProxy<Robin>>,
+    pub(super) pools: Arc<Pools>,
     pub(super) connection: Connection,
-    pub(super) shutdown: watch::Receiver<bool>,
+    pub(super) ending: Ending,
     /// Dropped when nothing is left to do.
     pub(super) alive: mpsc::Sender<()>,
 }
@@ -50,15 +51,16 @@ impl Serving {
     /// Makes the TLS handshake where the listener wants one. A client that speaks plain HTTP there
     /// is let in, to be told so.
     async fn greet(&mut self, mut io: Socket) -> Option<Io> {
-        let Runtime { tls, router, .. } = &*self.runtime;
+        let runtime = self.pools.runtime();
+        let Runtime { tls, router, .. } = &*runtime;
         let listener = self.connection.listener;
         if !tls.is_tls(listener) {
             return Some(Io::Plain(io));
         }
-        let deadline = Instant::now() + self.runtime.config.client_header_timeout;
-        let mut shutdown = self.shutdown.clone();
+        let deadline = Instant::now() + runtime.config.client_header_timeout;
+        let mut ending = self.ending.clone();
         let leaving = async {
-            ended(&mut shutdown).await;
+            ending.reached().await;
             sleep(LAST_REQUESTS).await;
         };
         let begins = tokio::select! {
@@ -83,23 +85,38 @@ impl Serving {
         }
     }
 
-    /// Pingora's own loop (`ServerApp::process_new`) with our stream, timeouts and pipelining.
+    /// Pingora's own loop (`ServerApp::process_new`) with our stream, timeouts and pipelining. Once the
+    /// listener is left out of the configuration it ends before the next request.
     async fn http1(self, io: Io) {
-        let config = &self.runtime.config;
+        let mut left_out = self.ending.listener.clone();
+        let mut left_out = std::pin::pin!(ended(&mut left_out).fuse());
         let connection = Arc::new(self.connection);
         let refusal_id = proxy::request_id();
         let stream = Downstream::new(io, Arc::clone(&connection), refusal_id.clone());
         let mut session = ServerSession::new_http1(Box::new(stream));
         session.set_pipelining_enabled(true);
         loop {
-            session.set_read_timeout(Some(config.client_header_timeout));
+            let header_timeout = self.pools.runtime().config.client_header_timeout;
+            session.set_read_timeout(Some(header_timeout));
             connection.expect_head();
             let began = Instant::now();
-            let Some(reused) = self.proxy.process_new_http(session, &self.shutdown).await else {
-                let timed_out = began.elapsed() >= config.client_header_timeout;
+            let proxy = self.pools.proxy();
+            let mut serving = std::pin::pin!(proxy.process_new_http(session, &self.ending.process));
+            let served = tokio::select! {
+                biased;
+                served = &mut serving => served,
+                () = &mut left_out => {
+                    if connection.is_idle() {
+                        return;
+                    }
+                    serving.await
+                }
+            };
+            let Some(reused) = served else {
+                let timed_out = began.elapsed() >= header_timeout;
                 if let Some(refusal) = connection.refusal(refusal_id, timed_out) {
                     let record = proxy::refusal_record(&refusal, &connection);
-                    self.runtime.access_log.write(&record);
+                    self.pools.runtime().access_log.write(&record);
                 }
                 return;
             };
@@ -109,7 +126,11 @@ impl Serving {
                 settings.apply_to_session(&mut session);
             }
             // The head of a request resets it to "without limit"; between requests it is ours.
-            session.set_keepalive(Some(config.keepalive_timeout.as_secs().max(1)));
+            let keepalive_timeout = self.pools.runtime().config.keepalive_timeout;
+            session.set_keepalive(Some(keepalive_timeout.as_secs().max(1)));
+            if left_out.is_terminated() {
+                return;
+            }
         }
     }
 
@@ -118,21 +139,24 @@ impl Serving {
     /// As Pingora's own loop, which hides where a request came from: here each carries its
     /// connection.
     async fn http2(self, io: Io) {
-        let config = &self.runtime.config;
+        let runtime = self.pools.runtime();
+        let (header_timeout, keepalive_timeout) =
+            (runtime.config.client_header_timeout, runtime.config.keepalive_timeout);
+        drop(runtime);
         let mut options = http2::default_h2_options();
         options.max_concurrent_streams(STREAMS);
         let settled = http2::handshake(Box::new(io), Some(options));
-        let Ok(Ok(mut io)) = timeout(config.client_header_timeout, settled).await else { return };
+        let Ok(Ok(mut io)) = timeout(header_timeout, settled).await else { return };
         let connection = Arc::new(self.connection);
         let digest = Arc::new(Digest::default());
-        let mut shutdown = self.shutdown.clone();
+        let mut ending = self.ending.clone();
         let (mut malformed, mut draining) = (0, false);
         let mut streams = JoinSet::new();
         loop {
-            let idle = if draining { GOODBYE } else { config.keepalive_timeout };
+            let idle = if draining { GOODBYE } else { keepalive_timeout };
             let accepted = tokio::select! {
                 biased;
-                () = ended(&mut shutdown), if !draining => {
+                () = ending.reached(), if !draining => {
                     io.graceful_shutdown();
                     draining = true;
                     continue;
@@ -144,7 +168,7 @@ impl Serving {
             match accepted {
                 Ok(Some(H2Accept::Session(mut stream))) => {
                     stream.req_header_mut().extensions_mut().insert(Arc::clone(&connection));
-                    let (proxy, shutdown) = (Arc::clone(&self.proxy), self.shutdown.clone());
+                    let (proxy, shutdown) = (self.pools.proxy(), self.ending.process.clone());
                     let alive = self.alive.clone();
                     streams.spawn(async move {
                         let session = ServerSession::new_http2(stream);

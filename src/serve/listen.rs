@@ -55,6 +55,14 @@ pub(super) struct Bound {
 #[derive(Debug, Default)]
 pub(super) struct SocketFiles(Vec<PathBuf>);
 
+impl SocketFiles {
+    /// Removes the file of an address that is listened on no more.
+    pub(super) fn remove(&mut self, address: &ListenAddress) {
+        let is_its = |path: &PathBuf| *address == ListenAddress::Unix(path.clone());
+        drop(Self(self.0.extract_if(.., |path| is_its(path)).collect()));
+    }
+}
+
 impl Drop for SocketFiles {
     fn drop(&mut self) {
         for path in &self.0 {

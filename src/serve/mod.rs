@@ -3,7 +3,7 @@
 //! Workers serve requests, each on a thread of its own. The main thread waits for signals and
 //! runs everything on a timer: discovery, probes, the dashboard. The order at the start is: listen for
 //! signals, bind, give up root, look names up and probe once, accept. A name that does not resolve delays the start
-//! by a second at most and never prevents it.
+//! by a second at most and never prevents it. SIGHUP reads the configuration again ([`live`]).
 
 mod background;
 pub mod balancing;
@@ -11,9 +11,12 @@ mod connection;
 mod control;
 pub mod demo;
 mod listen;
+mod live;
 mod pid_file;
+mod pools;
 mod privileges;
 pub mod probes;
+mod signals;
 mod worker;
 
 use std::io;
@@ -22,25 +25,20 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::{mpsc, watch};
-use tokio::time::timeout;
+use tokio::sync::mpsc;
 
 use crate::config::model::Config;
-use crate::observe::access::AccessLog;
 use crate::observe::event::Line;
-use crate::proxy::{Runtime, TlsError, TlsServers};
-use crate::route::Router;
-use background::Background;
+use crate::observe::logger::Target;
+use crate::proxy::TlsError;
 pub use control::health;
 pub use listen::ListenError;
-use listen::Listener;
+use live::{Live, Ready};
 use pid_file::PidFile;
 pub use privileges::PrivilegeError;
+use signals::{End, Signals, Told};
 use worker::Worker;
 
-/// How long the start waits for names to be looked up and peers to be probed once.
-const FIRST_LOOKUPS: Duration = Duration::from_secs(1);
 /// How long the end waits for the access log to be written.
 const LAST_LINES: Duration = Duration::from_secs(1);
 
@@ -56,6 +54,9 @@ pub enum ServeError {
     /// The access log cannot be opened.
     #[error("cannot open the access log: {0}")]
     AccessLog(#[source] io::Error),
+    /// The error log cannot be opened.
+    #[error("cannot open the error log: {0}")]
+    ErrorLog(#[source] io::Error),
     /// Names cannot be looked up at all.
     #[error("cannot set up the DNS client: {0}")]
     Resolver(String),
@@ -70,8 +71,20 @@ pub enum ServeError {
     Worker,
 }
 
+/// A configuration that was read again, and where event lines go with it.
+#[derive(Clone, Debug)]
+pub struct Reread {
+    /// The configuration.
+    pub config: Config,
+    /// Where event lines go.
+    pub events: Target,
+}
+
+/// Reads the configuration again; each problem with it is a line.
+pub type Read = Arc<dyn Fn() -> Result<Reread, Vec<String>> + Send + Sync>;
+
 /// How a process serves, beside its configuration.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct Process {
     /// The main file of the configuration, by which `robin health` finds the process.
     pub path: PathBuf,
@@ -79,6 +92,8 @@ pub struct Process {
     pub pid: Option<PathBuf>,
     /// Whether SIGTERM and SIGINT end it at once, as they do nginx. Default: they drain.
     pub fast_stop: bool,
+    /// What SIGHUP does. Default: nothing.
+    pub read: Option<Read>,
 }
 
 /// Serves a configuration until a signal ends the process; `started` is called once connections
@@ -92,34 +107,24 @@ pub fn run(config: Config, process: Process, started: impl FnOnce()) -> Result<(
     // where it is a container's first, is lost.
     let signals = main.block_on(async { Signals::new(process.fast_stop) })?;
     let threads = config.threads.map_or_else(cores, usize::from);
-    let router = Router::new(&config);
-    let tls = TlsServers::new(&config, &router)?;
-    let addresses: Vec<_> = router.listeners().cloned().collect();
     listen::raise_open_files();
     // Before the listeners: who sees one of them and asks for health is to wait, not be turned away.
     let control = control::bind(&process.path);
-    let listen::Bound { workers: sockets, files } = listen::bind(&addresses, threads)?;
-    let access_log = AccessLog::open(&config.access_log).map_err(ServeError::AccessLog)?;
-    let pid = config.pid.as_ref().or(process.pid.as_ref());
-    let _pid_file = pid.and_then(|path| PidFile::write(path));
-    privileges::drop_privileges(config.user.as_deref())?;
+    let pid = config.pid.clone().or_else(|| process.pid.clone());
+    let user = config.user.clone();
+    let ready = Ready::new(config, threads, None)?;
+    let _pid_file = pid.and_then(|path| PidFile::write(&path));
+    privileges::drop_privileges(user.as_deref())?;
 
-    let (background, upstreams) = Background::new(&config)?;
-    let listeners: Vec<String> = addresses.iter().map(ToString::to_string).collect();
-    let runtime =
-        Arc::new(Runtime { config, router, upstreams, tls, access_log: access_log.clone() });
-
-    let ended = main.block_on(async {
-        let (shutdown, ending) = watch::channel(false);
-        let mut tasks = background.start(&ending);
+    let (ended, access_log) = main.block_on(async {
+        let (mut live, workers, settled) = Live::start(ready, process)?;
         let mut signals = signals;
         let signalled = tokio::select! {
-            // Without the first addresses the first requests would be refused for no reason.
-            _ = timeout(FIRST_LOOKUPS, tasks.settled()) => None,
+            () = settled => None,
             end = signals.end() => Some(end),
         };
-        tokio::spawn(tasks.show());
-        let workers = start_workers(&runtime, sockets, &ending)?;
+        live.show();
+        let workers = start_workers(workers)?;
         match control {
             Ok(listener) => drop(tokio::spawn(control::answer(listener))),
             Err(error) => log::warn!(
@@ -128,13 +133,13 @@ pub fn run(config: Config, process: Process, started: impl FnOnce()) -> Result<(
             ),
         }
         let line = Line::new("started").field("version", env!("CARGO_PKG_VERSION"));
-        let line = line.field("listen", listeners.join(",")).field("threads", threads);
+        let line = line.field("listen", live.addresses()).field("threads", threads);
         log::info!(target: "robin::serve", "{line}");
         started();
-        until_ended(signalled, signals, workers, &shutdown).await
-    });
+        let ended = until_ended(signalled, signals, workers, &mut live).await;
+        Ok::<_, ServeError>((ended, live.access_log()))
+    })?;
     main.shutdown_background();
-    drop(files);
     if !access_log.close(LAST_LINES) {
         log::warn!(target: "robin::serve", "access log lines lost at the end");
     }
@@ -183,17 +188,11 @@ impl Drop for Obituary {
     }
 }
 
-/// Starts one thread for each set of sockets. The channel tells how each of them has ended and
-/// closes with the last.
-fn start_workers(
-    runtime: &Arc<Runtime>,
-    sockets: Vec<Vec<Listener>>,
-    ending: &watch::Receiver<bool>,
-) -> io::Result<mpsc::UnboundedReceiver<Ending>> {
+/// Starts one thread for each worker. The channel tells how each of them has ended and closes with
+/// the last.
+fn start_workers(all: Vec<Worker>) -> io::Result<mpsc::UnboundedReceiver<Ending>> {
     let (sender, workers) = mpsc::unbounded_channel();
-    for (index, listeners) in sockets.into_iter().enumerate() {
-        let (runtime, shutdown) = (Arc::clone(runtime), ending.clone());
-        let worker = Worker { runtime, listeners, shutdown };
+    for (index, worker) in all.into_iter().enumerate() {
         let obituary = Obituary { ending: Ending::Failed, workers: sender.clone() };
         thread::Builder::new()
             .name(format!("worker-{index}"))
@@ -202,22 +201,36 @@ fn start_workers(
     Ok(workers)
 }
 
-/// Waits for a signal, unless one has come already, and then for the workers to drain. A worker
-/// that fails takes the others with it: its share of the connections would be lost
-/// silently, where whoever started the process can start it again.
+/// Who does what signals ask for.
+trait Obeys {
+    /// Reads the configuration again.
+    async fn reload(&mut self);
+    /// Opens the log files again.
+    fn reopen(&mut self);
+    /// Tells the workers to drain and end.
+    fn end(&mut self);
+}
+
+/// Does what signals ask for until one ends the process, unless one has come already, and then waits
+/// for the workers to drain. A worker that fails takes the others with it: its share of the
+/// connections would be lost silently, where whoever started the process can start it again.
 async fn until_ended(
     signalled: Option<End>,
     mut signals: Signals,
     mut workers: mpsc::UnboundedReceiver<Ending>,
-    shutdown: &watch::Sender<bool>,
+    live: &mut impl Obeys,
 ) -> Result<(), ServeError> {
-    let signalled = match signalled {
-        Some(end) => Some(end),
-        None => tokio::select! {
-            end = signals.end() => Some(end),
-            _ = workers.recv() => None,
-        },
-    };
+    let mut signalled = signalled;
+    while signalled.is_none() {
+        tokio::select! {
+            told = signals.next() => match told {
+                Told::End(end) => signalled = Some(end),
+                Told::Reload => live.reload().await,
+                Told::Reopen => live.reopen(),
+            },
+            _ = workers.recv() => break,
+        }
+    }
     match signalled {
         Some(End::AtOnce(name)) => {
             log::info!(target: "robin::serve", "{}", Line::new("stopping").field("signal", name));
@@ -228,8 +241,7 @@ async fn until_ended(
         }
         None => {}
     }
-    // Receivers are gone only when no worker is left, and then there is nothing to tell.
-    let _ = shutdown.send(true);
+    live.end();
     let drained = tokio::select! {
         drained = all_drained(&mut workers) => drained,
         end = signals.end() => {
@@ -238,7 +250,7 @@ async fn until_ended(
             Ok(())
         }
     };
-    signalled.ok_or(ServeError::Worker).and(drained)
+    signalled.map(drop).ok_or(ServeError::Worker).and(drained)
 }
 
 async fn all_drained(workers: &mut mpsc::UnboundedReceiver<Ending>) -> Result<(), ServeError> {
@@ -253,76 +265,34 @@ async fn all_drained(workers: &mut mpsc::UnboundedReceiver<Ending>) -> Result<()
     if failed { Err(ServeError::Worker) } else { Ok(()) }
 }
 
-/// How a signal ends the process; its name.
-#[derive(Clone, Copy, Debug)]
-enum End {
-    /// What is in flight is finished first.
-    Drain(&'static str),
-    /// Nothing is waited for.
-    AtOnce(&'static str),
-}
-
-impl End {
-    fn name(self) -> &'static str {
-        match self {
-            Self::Drain(name) | Self::AtOnce(name) => name,
-        }
-    }
-}
-
-/// The signals that mean something to us; without a handler each would kill the process.
-struct Signals {
-    fast_stop: bool,
-    terminate: Signal,
-    interrupt: Signal,
-    quit: Signal,
-    hangup: Signal,
-}
-
-impl Signals {
-    fn new(fast_stop: bool) -> io::Result<Self> {
-        Ok(Self {
-            fast_stop,
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-            quit: signal(SignalKind::quit())?,
-            hangup: signal(SignalKind::hangup())?,
-        })
-    }
-
-    /// Waits for one that ends the process and names it.
-    async fn end(&mut self) -> End {
-        let fast = if self.fast_stop { End::AtOnce } else { End::Drain };
-        loop {
-            tokio::select! {
-                _ = self.terminate.recv() => return fast("SIGTERM"),
-                _ = self.interrupt.recv() => return fast("SIGINT"),
-                _ = self.quit.recv() => return End::Drain("SIGQUIT"),
-                _ = self.hangup.recv() => log::warn!(
-                    target: "robin::serve",
-                    "SIGHUP ignored, restart to read the configuration again"
-                ),
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use tokio::sync::watch;
+
     use super::*;
+
+    struct Stub(watch::Sender<bool>);
+
+    impl Obeys for Stub {
+        async fn reload(&mut self) {}
+
+        fn reopen(&mut self) {}
+
+        fn end(&mut self) {
+            self.0.send_replace(true);
+        }
+    }
 
     #[tokio::test]
     async fn a_worker_that_fails_makes_the_others_drain_and_ends_the_process() {
         let (sender, workers) = mpsc::unbounded_channel();
-        let (shutdown, mut ending) = watch::channel(false);
+        let mut stub = Stub(watch::Sender::new(false));
+        let mut ending = stub.0.subscribe();
         let other = Obituary { ending: Ending::Drained, workers: sender.clone() };
         drop(Obituary { ending: Ending::Failed, workers: sender });
         let signals = Signals::new(false).expect("the system has signals");
-        let ended = tokio::spawn(async move {
-            let ended = until_ended(None, signals, workers, &shutdown).await;
-            drop(shutdown);
-            ended
-        });
+        let ended =
+            tokio::spawn(async move { until_ended(None, signals, workers, &mut stub).await });
         ending.wait_for(|ending| *ending).await.expect("the others are told");
         assert!(!ended.is_finished(), "the other one is still draining");
         drop(other);

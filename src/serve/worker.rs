@@ -8,17 +8,15 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use pingora::apps::HttpServerApp;
-use pingora::server::configuration::ServerConf;
-use pingora_proxy::HttpProxy;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::connection::Serving;
 use super::listen::{Accepted, Accepting, Listener};
+use super::pools::Pools;
 use crate::observe::event::Line;
-use crate::proxy::{self, Connection, Robin, Runtime};
+use crate::proxy::{self, Connection, Current};
 
 /// After an accept that failed for want of descriptors or memory, as in nginx
 /// (`ngx_event_accept`).
@@ -28,15 +26,34 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(500);
 /// the signal came is still read.
 pub(super) const LAST_REQUESTS: Duration = Duration::from_millis(50);
 
-type Proxy = HttpProxy<Robin>;
-
 /// What a worker serves with.
 pub(super) struct Worker {
-    pub(super) runtime: Arc<Runtime>,
-    /// One socket for each listener of the router, in its order.
-    pub(super) listeners: Vec<Listener>,
+    /// What requests are served from.
+    pub(super) current: Current,
+    /// What changes while it runs.
+    pub(super) news: mpsc::UnboundedReceiver<News>,
     /// Turns true when the process is to end.
     pub(super) shutdown: watch::Receiver<bool>,
+}
+
+/// What changes while a worker runs.
+#[derive(Debug)]
+pub(super) enum News {
+    /// Another socket to accept on.
+    Listen(Listening),
+    /// Requests are served from another runtime.
+    Reloaded,
+}
+
+/// A socket that a worker is to accept on.
+#[derive(Debug)]
+pub(super) struct Listening {
+    /// The number of the listener.
+    pub(super) number: usize,
+    /// The socket.
+    pub(super) socket: Listener,
+    /// Turns true when the listener is left out of the configuration.
+    pub(super) closing: watch::Receiver<bool>,
 }
 
 impl Worker {
@@ -48,45 +65,76 @@ impl Worker {
         Ok(drained)
     }
 
-    async fn serve(self) -> io::Result<bool> {
-        // A pool of size 0 would keep every connection for good.
-        let kept = self.runtime.config.upstreams.iter().map(|u| u.keepalive).fold(1, usize::max);
-        let conf = ServerConf { upstream_keepalive_pool_size: kept, ..ServerConf::default() };
-        let mut proxy = HttpProxy::new(Robin(Arc::clone(&self.runtime)), Arc::new(conf));
-        proxy.handle_init_modules();
-        let proxy = Arc::new(proxy);
+    async fn serve(mut self) -> io::Result<bool> {
+        let pools = Arc::new(Pools::new(Arc::clone(&self.current)));
         // Each connection holds a sender; when all are gone, nothing is left to wait for.
         let (alive, mut gone) = mpsc::channel::<()>(1);
         let mut accepting = JoinSet::new();
-        for (index, listener) in self.listeners.into_iter().enumerate() {
-            let acceptor = Acceptor {
-                index,
-                runtime: Arc::clone(&self.runtime),
-                proxy: Arc::clone(&proxy),
-                shutdown: self.shutdown.clone(),
-                alive: alive.clone(),
+        loop {
+            let news = tokio::select! {
+                // What is bound is accepted from, be it only to drain it.
+                biased;
+                Some(news) = self.news.recv() => news,
+                () = ended(&mut self.shutdown) => break,
+                Some(ended) = accepting.join_next() => {
+                    ended?;
+                    continue;
+                }
             };
-            accepting.spawn(acceptor.run(Accepting::new(listener)?));
+            match news {
+                News::Reloaded => pools.fit(),
+                News::Listen(Listening { number, socket, closing }) => {
+                    let acceptor = Acceptor {
+                        number,
+                        pools: Arc::clone(&pools),
+                        ending: Ending { process: self.shutdown.clone(), listener: closing },
+                        alive: alive.clone(),
+                    };
+                    accepting.spawn(acceptor.run(Accepting::new(socket)?));
+                }
+            }
         }
         drop(alive);
         while let Some(ended) = accepting.join_next().await {
             ended?;
         }
-        let deadline = Instant::now() + self.runtime.config.shutdown_timeout;
+        let deadline = Instant::now() + self.current.load().config.shutdown_timeout;
         if timeout(LAST_REQUESTS, gone.recv()).await.is_ok() {
             return Ok(true);
         }
         // Tasks take turns: when this one has had its, so has every connection that has something to
         // read, however many there are. What is still idle then has no request on its way.
         let _ = tokio::spawn(async {}).await;
-        proxy.http_cleanup().await;
+        pools.close_idle().await;
         Ok(timeout_at(deadline, gone.recv()).await.is_ok())
     }
 }
 
-/// Waits for the end of the process. Its sender lives as long: an error means the same.
-pub(super) async fn ended(shutdown: &mut watch::Receiver<bool>) {
-    let _ = shutdown.wait_for(|ending| *ending).await;
+/// Waits until it turns true. Its sender lives as long as it can: an error means the same.
+pub(super) async fn ended(ending: &mut watch::Receiver<bool>) {
+    let _ = ending.wait_for(|ending| *ending).await;
+}
+
+/// What ends an accept loop and, between requests, the connections that came from it.
+#[derive(Clone)]
+pub(super) struct Ending {
+    /// Turns true when the process is to end.
+    pub(super) process: watch::Receiver<bool>,
+    /// Turns true when the listener is left out of the configuration.
+    pub(super) listener: watch::Receiver<bool>,
+}
+
+impl Ending {
+    /// Waits for either.
+    ///
+    /// # Cancel safety
+    /// May be dropped.
+    pub(super) async fn reached(&mut self) {
+        tokio::select! {
+            () = ended(&mut self.process) => {}
+            () = ended(&mut self.listener) => {}
+        }
+    }
 }
 
 /// Whether an accept failed because of the one connection it would have given; the next one may
@@ -107,21 +155,20 @@ fn is_of_client(error: &io::Error) -> bool {
 
 /// The accept loop of one socket.
 struct Acceptor {
-    index: usize,
-    runtime: Arc<Runtime>,
-    proxy: Arc<Proxy>,
-    shutdown: watch::Receiver<bool>,
+    number: usize,
+    pools: Arc<Pools>,
+    ending: Ending,
     alive: mpsc::Sender<()>,
 }
 
 impl Acceptor {
     async fn run(self, listener: Accepting) {
-        let mut ending = self.shutdown.clone();
+        let mut ending = self.ending.clone();
         let mut failing = false;
         loop {
             let accepted = tokio::select! {
                 biased;
-                () = ended(&mut ending) => break,
+                () = ending.reached() => break,
                 accepted = listener.accept() => accepted,
             };
             match accepted {
@@ -137,7 +184,7 @@ impl Acceptor {
                         let line = Line::new("accept failed, trying on").field("error", error);
                         log::error!(target: "robin::serve", "{line}");
                     }
-                    let _ = timeout(ACCEPT_PAUSE, ended(&mut ending)).await;
+                    let _ = timeout(ACCEPT_PAUSE, ending.reached()).await;
                 }
             }
         }
@@ -160,10 +207,9 @@ impl Acceptor {
     fn spawn(&self, accepted: Option<Accepted>) {
         let Some(Accepted { io, ends }) = accepted else { return };
         let serving = Serving {
-            runtime: Arc::clone(&self.runtime),
-            proxy: Arc::clone(&self.proxy),
-            connection: Connection::new(ends, self.index, proxy::refused_head),
-            shutdown: self.shutdown.clone(),
+            pools: Arc::clone(&self.pools),
+            connection: Connection::new(ends, self.number, proxy::refused_head),
+            ending: self.ending.clone(),
             alive: self.alive.clone(),
         };
         tokio::spawn(serving.run(io));

@@ -21,10 +21,8 @@
 use std::borrow::Cow;
 use std::cell::RefCell;
 use std::fmt;
-use std::fs::{File, OpenOptions};
 use std::io::{self, Write as _};
 use std::net::IpAddr;
-use std::os::fd::AsFd as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -33,6 +31,7 @@ use http::{HeaderValue, Method, Version};
 
 use super::event;
 use super::queue::Queue;
+use super::sink::Sink;
 use super::stamp::{AccessStamp, local_zone};
 use super::text::{Value, push_decimal, push_escaped, push_hex, push_seconds};
 use crate::config::model;
@@ -134,9 +133,7 @@ impl AccessLog {
     /// # Errors
     /// Where standard output cannot be used or no thread can be started.
     pub fn stdout() -> io::Result<Self> {
-        // Not through `Stdout`, whose lock and line buffer other threads may hold.
-        let stdout = io::stdout().as_fd().try_clone_to_owned()?;
-        Self::to(File::from(stdout))
+        Self::to(Sink::stdout()?)
     }
 
     /// A log appended to a file, which is made where there is none.
@@ -144,10 +141,10 @@ impl AccessLog {
     /// # Errors
     /// Where the file cannot be opened or no thread can be started.
     pub fn file(path: &Path) -> io::Result<Self> {
-        Self::to(OpenOptions::new().append(true).create(true).open(path)?)
+        Self::to(Sink::open(path)?)
     }
 
-    fn to(sink: File) -> io::Result<Self> {
+    fn to(sink: Sink) -> io::Result<Self> {
         let queue = Queue::start("access-log", sink, event::access_log)?;
         Ok(Self { queue: Some(Arc::new(queue)) })
     }

@@ -110,6 +110,13 @@ impl Connection {
         seen.head = if seen.exact { 0 } else { seen.bytes.len() };
     }
 
+    /// Whether nothing of a request has come since the last one ended.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        let seen = self.seen();
+        self.is_in_head() && seen.bytes.len() <= seen.head
+    }
+
     /// To be called by the first phase; tells whether `parsed`, the head as Pingora shows it,
     /// begins with the line that the client wrote.
     ///

@@ -1,0 +1,80 @@
+//! Pingora's proxy, which owns a worker's connections to peers.
+//!
+//! How many it keeps idle is fixed when it is made: where a reload asks for more, another takes its
+//! place, and only then do the connections of the one before end unused.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use arc_swap::ArcSwap;
+use pingora::apps::HttpServerApp as _;
+use pingora::server::configuration::ServerConf;
+use pingora_proxy::HttpProxy;
+
+use crate::proxy::{Current, Robin, Runtime};
+
+/// What requests are served by.
+pub(super) struct Pools {
+    current: Current,
+    newest: ArcSwap<Pool>,
+    /// Those that were replaced: a connection may still wait in one for its next request.
+    replaced: Mutex<Vec<Arc<Pool>>>,
+}
+
+struct Pool {
+    proxy: Arc<HttpProxy<Robin>>,
+    size: usize,
+}
+
+impl Pools {
+    pub(super) fn new(current: Current) -> Self {
+        let newest = ArcSwap::from_pointee(Pool::new(&current));
+        Self { current, newest, replaced: Mutex::default() }
+    }
+
+    /// What requests are served from at the moment.
+    pub(super) fn runtime(&self) -> Arc<Runtime> {
+        self.current.load_full()
+    }
+
+    /// What serves the next request.
+    pub(super) fn proxy(&self) -> Arc<HttpProxy<Robin>> {
+        Arc::clone(&self.newest.load().proxy)
+    }
+
+    /// Makes room for as many idle connections as the runtime of the moment asks for.
+    pub(super) fn fit(&self) {
+        if wanted(&self.runtime()) > self.newest.load().size {
+            let before = self.newest.swap(Arc::new(Pool::new(&self.current)));
+            self.replaced().push(before);
+        }
+    }
+
+    /// Closes the clients' connections that have no request on its way.
+    pub(super) async fn close_idle(&self) {
+        let mut all = std::mem::take(&mut *self.replaced());
+        all.push(self.newest.load_full());
+        for pool in all {
+            pool.proxy.http_cleanup().await;
+        }
+    }
+
+    fn replaced(&self) -> MutexGuard<'_, Vec<Arc<Pool>>> {
+        // A push cannot be left half done by a panic: a poisoned lock is as good.
+        self.replaced.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Pool {
+    fn new(current: &Current) -> Self {
+        let size = wanted(&current.load());
+        let conf = ServerConf { upstream_keepalive_pool_size: size, ..ServerConf::default() };
+        let mut proxy = HttpProxy::new(Robin(Arc::clone(current)), Arc::new(conf));
+        proxy.handle_init_modules();
+        Self { proxy: Arc::new(proxy), size }
+    }
+}
+
+fn wanted(runtime: &Runtime) -> usize {
+    // A pool of size 0 would keep every connection for good.
+    runtime.config.upstreams.iter().map(|upstream| upstream.keepalive).fold(1, usize::max)
+}
