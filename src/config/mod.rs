@@ -4,7 +4,7 @@
 //! end in `.yaml` or `.yml` go through the YAML door, all others through nginx's. Past this room
 //! nobody can tell which door was used.
 
-mod address;
+pub(crate) mod address;
 mod convert;
 pub mod diagnostics;
 mod env;

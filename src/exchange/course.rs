@@ -30,6 +30,11 @@ pub struct Course {
     pub args: Vec<u8>,
     /// Whether path or query are no longer what the client sent: the upstream gets these.
     pub rewritten: bool,
+    /// Whether `break` has kept a route though the path is another: the URI part of its target does
+    /// not take the place of what the route matched (nginx's `valid_location`).
+    pub kept_route: bool,
+    /// Host and port that the request is handed to, as written (`$proxy_host`); empty before that.
+    pub proxy_host: String,
     /// Whether robin itself has chosen the path: `internal` routes may be entered.
     pub internal: bool,
     /// The method that the upstream gets, where an error page has made it `GET`.

@@ -21,6 +21,9 @@ pub enum Failure {
     /// The request was rewritten or redirected too often.
     #[error("{0}")]
     Cycle(#[from] super::Cycle),
+    /// What the variables of a target say is nowhere.
+    #[error("{0}")]
+    BadTarget(String),
     /// What is asked for must not be had.
     #[error("{0}")]
     Forbidden(&'static str),
@@ -111,7 +114,7 @@ impl Failure {
             Self::BodyTooLarge { .. } => 413,
             Self::PlainToTls => super::page::PLAIN_TO_TLS,
             Self::ClientGone => 499,
-            Self::Internal(_) | Self::Cycle(_) => 500,
+            Self::Internal(_) | Self::Cycle(_) | Self::BadTarget(_) => 500,
             Self::Connect { timeout: true, .. } | Self::Broken { timeout: true, .. } => 504,
             Self::NoPeer { .. } | Self::Connect { .. } | Self::Broken { .. } => 502,
             Self::Status { status, .. } => *status,

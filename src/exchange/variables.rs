@@ -170,11 +170,13 @@ impl Facts<'_> {
             Known::ServerProtocol => append_debug(scene.head.version, value),
             Known::RequestId => value.extend_from_slice(scene.request_id.as_bytes()),
             Known::ProxyHost => {
-                if let Some(Action::Proxy(proxy)) =
-                    self.course.route(scene.config).map(|route| &route.action)
-                {
-                    value.extend_from_slice(proxy.host.as_bytes());
-                }
+                let route = self.course.route(scene.config);
+                let written = route.and_then(|route| match &route.action {
+                    Action::Proxy(proxy) => Some(proxy.host.as_str()),
+                    _ => None,
+                });
+                let aimed = Some(self.course.proxy_host.as_str()).filter(|host| !host.is_empty());
+                value.extend_from_slice(aimed.or(written).unwrap_or_default().as_bytes());
             }
             Known::ProxyAddXForwardedFor => self.append_forwarded_for(value),
             Known::ForwardedFor if scene.trusted => self.append_forwarded_for(value),

@@ -26,7 +26,7 @@ use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorType, Result};
 use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 
-use crate::config::model::{Config, Upstream as Spec};
+use crate::config::model::{Config, Host, Upstream as Spec};
 use crate::observe::access::AccessLog;
 use crate::observe::event::OnChange;
 use crate::route::Router;
@@ -47,14 +47,25 @@ pub struct Runtime {
     pub router: Router,
     /// The upstreams, in the order of `config.upstreams`.
     pub upstreams: Vec<Arc<Served>>,
+    /// Those that only requests name.
+    pub implicit: Arc<dyn Implicit>,
     /// What TLS handshakes are made with.
     pub tls: TlsServers,
     /// Where lines about requests go.
     pub access_log: AccessLog,
 }
 
+/// Finds or makes the upstream of a host that only a request names.
+#[async_trait]
+pub trait Implicit: std::fmt::Debug + Send + Sync {
+    /// The upstream of a host and port, looked up once; none where there are too many already.
+    async fn upstream(&self, host: &Host, port: u16) -> Option<Arc<Served>>;
+}
+
 /// A live upstream with what requests need beside it.
 pub struct Served {
+    /// What was written of it.
+    pub spec: Spec,
     /// Its peers.
     pub upstream: Arc<Upstream>,
     /// Whether the lack of a peer has been told.
@@ -66,13 +77,6 @@ pub struct Served {
 impl std::fmt::Debug for Served {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Served").field("upstream", &self.upstream).finish_non_exhaustive()
-    }
-}
-
-impl Runtime {
-    fn served(&self, index: usize) -> Option<(&Served, &Spec)> {
-        let served = self.upstreams.get(index).map(Arc::as_ref);
-        served.zip(self.config.upstreams.get(index))
     }
 }
 

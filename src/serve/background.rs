@@ -33,7 +33,7 @@ const LOOK: Duration = Duration::from_millis(250);
 const SETTLING: Duration = Duration::from_millis(10);
 
 /// One upstream with what keeps it up to date.
-struct Kept {
+pub(super) struct Kept {
     spec: model::Upstream,
     balancer: Balancer,
     discovery: Arc<Discovery>,
@@ -44,7 +44,7 @@ struct Kept {
 }
 
 /// What is kept, and the tasks that keep it; they end with it.
-struct Running {
+pub(super) struct Running {
     kept: Arc<Kept>,
     _tasks: JoinSet<()>,
 }
@@ -165,6 +165,11 @@ impl Background {
 }
 
 impl Next {
+    /// What looks names up.
+    pub(super) fn resolver(&self) -> Arc<Resolver> {
+        Arc::clone(&self.resolver)
+    }
+
     /// Waits until each new upstream was refreshed once and each of its peers was probed.
     pub(super) fn settled(&self) -> impl Future<Output = ()> + use<> {
         let new = |coming: &Coming| match coming {
@@ -208,7 +213,8 @@ async fn show(watched: Vec<(Arc<Upstream>, Arc<Discovery>)>, dashboard: model::D
 }
 
 impl Running {
-    fn start(kept: Kept, ending: &watch::Receiver<bool>) -> Self {
+    /// Starts the tasks on the runtime that this is called on.
+    pub(super) fn start(kept: Kept, ending: &watch::Receiver<bool>) -> Self {
         let kept = Arc::new(kept);
         let mut tasks = JoinSet::new();
         tasks.spawn(probes::run(
@@ -221,10 +227,20 @@ impl Running {
         tasks.spawn(async move { refreshed.refresh().await });
         Self { kept, _tasks: tasks }
     }
+
+    /// What requests ask.
+    pub(super) fn served(&self) -> &Arc<Served> {
+        &self.kept.served
+    }
+
+    /// Turns true with the end of the first refresh.
+    pub(super) fn refreshed(&self) -> watch::Receiver<bool> {
+        self.kept.refreshed.subscribe()
+    }
 }
 
 impl Kept {
-    fn new(spec: &model::Upstream, resolver: &Arc<Resolver>) -> Self {
+    pub(super) fn new(spec: &model::Upstream, resolver: &Arc<Resolver>) -> Self {
         let rule = spec.health_check.as_ref().map(ProbeRule::from);
         let upstream = Arc::new(Upstream::new(&spec.name, &spec.method, rule));
         let discovery = Arc::new(Discovery::new(spec, Arc::clone(resolver)));
@@ -238,6 +254,7 @@ impl Kept {
         let balancer = Balancer::new(Arc::clone(&upstream), lookups, check);
         let known = Arc::clone(&discovery);
         let served = Arc::new(Served {
+            spec: spec.clone(),
             upstream,
             outage: OnChange::default(),
             reason: Box::new(move || known.reason()),

@@ -15,6 +15,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 
 use super::background::Background;
+use super::implicit::Registry;
 use super::listen::SocketFiles;
 use super::worker::{Listening, News, Worker};
 use super::{Obeys, Process, Reread, ServeError, listen};
@@ -99,9 +100,11 @@ impl Ready {
     }
 
     /// What requests are served from, and the sockets that are to be opened for them.
-    fn runtime(self, upstreams: Vec<Arc<Served>>) -> (Runtime, Opening) {
+    fn runtime(self, upstreams: Vec<Arc<Served>>, implicit: Registry) -> (Runtime, Opening) {
         let Self { config, router, tls, access_log, sockets, files, .. } = self;
-        (Runtime { config, router, upstreams, tls, access_log }, Opening { sockets, files })
+        let implicit = Arc::new(implicit);
+        let runtime = Runtime { config, router, upstreams, implicit, tls, access_log };
+        (runtime, Opening { sockets, files })
     }
 }
 
@@ -134,8 +137,9 @@ impl Live {
         // Without the first addresses the first requests would be refused for no reason.
         let settled = timeout(FIRST_LOOKUPS, next.settled()).map(drop);
         let upstreams = background.served(&next);
+        let implicit = Registry::new(next.resolver(), shutdown.subscribe());
         background.advance(next);
-        let (runtime, opening) = ready.runtime(upstreams);
+        let (runtime, opening) = ready.runtime(upstreams, implicit);
         let current: Current = Arc::new(ArcSwap::from_pointee(runtime));
         let worker = |_: &Sockets| {
             let (sender, news) = mpsc::unbounded_channel();
@@ -228,7 +232,8 @@ impl Live {
         logger::redirect(&events).map_err(ServeError::ErrorLog)?;
         let upstreams = self.background.served(&next);
         let wanted: Vec<ListenAddress> = ready.wanted.clone();
-        let (runtime, opening) = ready.runtime(upstreams);
+        let implicit = Registry::new(next.resolver(), self.shutdown.subscribe());
+        let (runtime, opening) = ready.runtime(upstreams, implicit);
         self.current.store(Arc::new(runtime));
         self.open(opening);
         for door in &self.listeners {

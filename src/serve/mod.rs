@@ -10,6 +10,7 @@ pub mod balancing;
 mod connection;
 mod control;
 pub mod demo;
+mod implicit;
 mod listen;
 mod live;
 mod pid_file;

@@ -168,7 +168,7 @@ pub struct UpstreamServer {
 }
 
 /// What a server line is reached at.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Host {
     /// A literal address: never looked up.
     Address(IpAddr),

@@ -75,15 +75,7 @@ impl Upstreams {
         let known =
             self.list.iter().position(|upstream| upstream.implicit && upstream.name == name);
         known.unwrap_or_else(|| {
-            let server = UpstreamServer {
-                host,
-                port,
-                weight: NonZeroU32::MIN,
-                tier: Tier::Primary,
-                down: false,
-                max_conns: 0,
-                passive: PassiveRule::default(),
-            };
+            let server = UpstreamServer::at(host, port);
             self.list.push(Upstream { implicit: true, ..Upstream::new(name, vec![server]) });
             self.list.len() - 1
         })
@@ -94,9 +86,26 @@ impl Upstreams {
     }
 }
 
+impl UpstreamServer {
+    /// A server line that says nothing but its address.
+    #[must_use]
+    pub fn at(host: Host, port: u16) -> Self {
+        Self {
+            host,
+            port,
+            weight: NonZeroU32::MIN,
+            tier: Tier::Primary,
+            down: false,
+            max_conns: 0,
+            passive: PassiveRule::default(),
+        }
+    }
+}
+
 impl Upstream {
     /// An upstream that says nothing but its name and its servers.
-    fn new(name: String, servers: Vec<UpstreamServer>) -> Self {
+    #[must_use]
+    pub fn new(name: String, servers: Vec<UpstreamServer>) -> Self {
         Self {
             name,
             implicit: false,

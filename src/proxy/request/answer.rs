@@ -9,7 +9,7 @@ use pingora::protocols::http::ServerSession;
 use pingora::{Error, Result};
 use pingora_proxy::{FailToProxy, Session};
 
-use super::{Exchange, SERVER, connection, is_answered, is_interim};
+use super::{Detour, Exchange, SERVER, connection, is_answered, is_interim};
 use crate::config::model::ServerHeader;
 use crate::exchange::failure::{self, Failure};
 use crate::exchange::flow::Next;
@@ -17,7 +17,10 @@ use crate::exchange::passing::{self, Edit};
 use crate::exchange::{head, page};
 use crate::health::{Outcome, Tick};
 use crate::observe::access::{Record, RequestLine};
-use crate::proxy::classify;
+use crate::proxy::{classify, told};
+
+/// Where an upstream sends the request instead of answering it.
+const ACCEL_REDIRECT: &str = "x-accel-redirect";
 
 impl Exchange {
     /// Takes note of the head of an answer, or refuses it for the next peer's.
@@ -30,7 +33,7 @@ impl Exchange {
         if is_interim(response.status) {
             return Ok(());
         }
-        let Some(((settings, (served, _)), lease)) =
+        let Some(((settings, served), lease)) =
             self.settings().zip(self.served()).zip(self.lease.as_ref())
         else {
             return Ok(());
@@ -66,10 +69,30 @@ impl Exchange {
         }
         self.failure = None;
         self.note_attempt(Some(status), None);
+        if let Some(detour) = self.detour_of(response) {
+            self.release_peer();
+            self.detour = Some(detour);
+            return Err(told(status));
+        }
         if has_no_body(session, response) {
             self.release_peer();
         }
         Ok(())
+    }
+
+    /// Whether an answer sends the request elsewhere: to the page of its status
+    /// (`proxy_intercept_errors`), or where it says (`X-Accel-Redirect`).
+    fn detour_of(&self, response: &ResponseHeader) -> Option<Detour> {
+        let passing = &self.settings()?.passing;
+        let status = response.status.as_u16();
+        let redirect = response.headers.get(ACCEL_REDIRECT);
+        if let Some(target) =
+            redirect.filter(|_| !passing.ignore.iter().any(|n| n == ACCEL_REDIRECT))
+        {
+            return Some(Detour::To(target.as_bytes().to_vec()));
+        }
+        let intercepted = passing.intercept_errors && status >= 300;
+        (intercepted && self.has_error_page(status)).then_some(Detour::Error(status))
     }
 
     /// The peer has answered: it has room for another request before the client has read the
@@ -226,7 +249,7 @@ impl Exchange {
             body_bytes: self.body_bytes_sent(session),
             referer: request.headers.get(header::REFERER),
             user_agent: request.headers.get(header::USER_AGENT),
-            upstream: self.served().map(|(served, _)| served.upstream.name()),
+            upstream: self.served().map(|served| served.upstream.name()),
             attempts: &self.attempts,
             time: self.began.elapsed(),
             id: &self.id,

@@ -1,15 +1,18 @@
 //! One attempt: a peer is picked, and what came of it is told to its upstream.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, Result};
 use pingora_proxy::Session;
 use tokio::time::Instant;
 
-use super::{Exchange, connection, is_answered};
+use super::{Aimed, Detour, Exchange, connection, is_answered};
+use crate::config::model::PathMatch;
+use crate::exchange::aim::{self, At};
 use crate::exchange::failure::{self, Failure};
-use crate::exchange::flow::{ErrorNext, Next};
+use crate::exchange::flow::{ErrorNext, Next, Start};
 use crate::health::{Outcome, Tick};
 use crate::observe::access::Attempt;
 use crate::observe::event;
@@ -28,32 +31,85 @@ impl Exchange {
         session: &Session,
     ) -> Result<Box<HttpPeer>> {
         loop {
-            if let Some(status) = self.detour.take() {
-                self.take_detour(session, status).await?;
+            if let Some(detour) = self.detour.take() {
+                self.turn(session, detour).await?;
+            }
+            if self.aim.is_none() {
+                self.take_aim(session).await?;
             }
             let picked = self.pick_peer(session);
             let status = self.failure.as_ref().map(Failure::status);
             match (picked, status) {
-                (Err(_), Some(status)) if self.has_error_page(status) => self.detour = Some(status),
+                (Err(_), Some(status)) if self.has_error_page(status) => {
+                    self.detour = Some(Detour::Error(status));
+                }
                 (picked, _) => return picked,
             }
         }
     }
 
-    /// Turns to the error page for a status.
-    async fn take_detour(&mut self, session: &Session, status: u16) -> Result<()> {
-        let next = match self.error_page(session, status) {
-            ErrorNext::Page(_) => return Err(told(status)),
-            ErrorNext::Reply(reply) => Next::Reply(reply),
-            ErrorNext::Go(start) => self.advance(session, start).await,
+    /// Turns to another route.
+    async fn turn(&mut self, session: &Session, detour: Detour) -> Result<()> {
+        let next = match detour {
+            Detour::Error(status) => match self.error_page(session, status) {
+                ErrorNext::Page(_) => return Err(told(status)),
+                ErrorNext::Reply(reply) => Next::Reply(reply),
+                ErrorNext::Go(start) => self.advance(session, start).await,
+            },
+            Detour::To(target) => self.go_to(session, &target).await,
         };
         self.tried = Tried::default();
         self.hash_key = None;
+        self.aim = None;
         if next == Next::Proxy {
             return Ok(());
         }
         self.pending = Some(next);
-        Err(told(status))
+        Err(told(500))
+    }
+
+    /// Goes where an upstream has sent the request: a path or a named route.
+    async fn go_to(&mut self, session: &Session, target: &[u8]) -> Next {
+        let config = Arc::clone(&self.runtime);
+        let routes = self.course.virtual_server(&config.config).map(|server| &server.routes[..]);
+        let named = routes.unwrap_or_default().iter().position(
+            |route| matches!(&route.path, PathMatch::Named(name) if name.as_bytes() == target),
+        );
+        let (turned, start) = match named {
+            Some(route) => (self.course.enter(route), Start::Route),
+            None => {
+                if session.req_header().method != http::Method::HEAD {
+                    self.course.method = Some(http::Method::GET);
+                }
+                (self.course.redirect(target), Start::Path)
+            }
+        };
+        match turned {
+            Ok(()) => self.advance(session, start).await,
+            Err(cycle) => Next::Fail(cycle.into()),
+        }
+    }
+
+    /// Works out where the request is handed to. A host that nobody has asked for yet is looked up
+    /// first; with the first answer, whatever it is, the request goes on.
+    async fn take_aim(&mut self, session: &Session) -> Result<()> {
+        let aimed = self.proxy().zip(self.scene(session));
+        let aim = aimed.map(|(proxy, scene)| aim::aim(proxy, &scene.with(&self.course)));
+        let aim = match aim {
+            Some(Ok(aim)) => aim,
+            Some(Err(failure)) => return self.refuse(failure),
+            None => return self.refuse(Failure::Internal("no upstream".into())),
+        };
+        let served = match &aim.at {
+            At::Upstream(index) => self.runtime.upstreams.get(*index).map(Arc::clone),
+            At::Address(host, port) => self.runtime.implicit.upstream(host, *port).await,
+        };
+        let Some(served) = served else {
+            return self.refuse(Failure::BadTarget(format!("too many hosts, not {}", aim.host)));
+        };
+        self.course.proxy_host.clone_from(&aim.host);
+        self.aim = Some(Aimed { aim, served });
+        Ok(())
     }
 
     /// Whether an error page answers this status here.
@@ -72,7 +128,7 @@ impl Exchange {
         let now = Tick::now();
         let next = self.next.take();
         self.hash_key = self.hash_key.take().or_else(|| self.make_hash_key(session));
-        let Some((settings, (served, spec))) = self.settings().zip(self.served()) else {
+        let Some((settings, served)) = self.settings().zip(self.served()) else {
             return self.refuse(Failure::Internal("no upstream".into()));
         };
         let picked =
@@ -98,7 +154,7 @@ impl Exchange {
             (false, true) => Pooled::Any,
             (false, false) => Pooled::Fresh,
         };
-        let peer = dial::http_peer(&served.upstream, spec, &lease, settings, pooled);
+        let peer = dial::http_peer(&served.upstream, &served.spec, &lease, settings, pooled);
         self.lease = Some(lease);
         Ok(peer)
     }
@@ -111,8 +167,7 @@ impl Exchange {
     }
 
     fn make_hash_key(&self, session: &Session) -> Option<Vec<u8>> {
-        let (_, spec) = self.served()?;
-        let Method::Hash { key, .. } = &spec.method else { return None };
+        let Method::Hash { key, .. } = &self.served()?.spec.method else { return None };
         Some(self.scene(session)?.with(&self.course).text(key))
     }
 
@@ -133,7 +188,7 @@ impl Exchange {
             }
         };
         self.report(failure.outcome());
-        if let Some((served, _)) = self.served()
+        if let Some(served) = self.served()
             && matches!(failure, Failure::Connect { .. } | Failure::Broken { .. })
         {
             served.upstream.ask_refresh();
@@ -163,8 +218,9 @@ impl Exchange {
         let status = failure.status();
         let page = !retry && !is_answered(session) && status != 499 && self.has_error_page(status);
         if page {
-            self.detour = Some(status);
+            self.detour = Some(Detour::Error(status));
         }
+        let page = self.detour.is_some();
         self.failure = Some(failure);
         error.set_retry(retry || page);
         error
@@ -182,7 +238,7 @@ impl Exchange {
 
     /// Tells the upstream what the present attempt says about its peer.
     pub(super) fn report(&self, outcome: Option<Outcome>) {
-        if let Some(((served, _), (lease, outcome))) =
+        if let Some((served, (lease, outcome))) =
             self.served().zip(self.lease.as_ref().zip(outcome))
             && let Some(change) = served.upstream.report(lease, outcome, Tick::now())
         {

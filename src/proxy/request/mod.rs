@@ -17,7 +17,8 @@ use tokio::time::Instant;
 use super::disk::FileSystem;
 use super::downstream::{Connection, Downstream};
 use super::{Runtime, Served, told};
-use crate::config::model::{Action, Proxy, ProxyTarget, Route, RouteSettings, Upstream as Spec};
+use crate::config::model::{Action, Proxy, Route, RouteSettings};
+use crate::exchange::aim::{self, Aim};
 use crate::exchange::failure::Failure;
 use crate::exchange::flow::{self, ErrorNext, Next, Start};
 use crate::exchange::head::{self, Asked, Head};
@@ -36,6 +37,22 @@ pub fn request_id() -> String {
     format!("{:032x}", fastrand::u128(..))
 }
 
+/// Where a request turns to instead of going on with its route.
+#[derive(Clone, Debug)]
+enum Detour {
+    /// The page of an error.
+    Error(u16),
+    /// What an upstream has asked for (`X-Accel-Redirect`).
+    To(Vec<u8>),
+}
+
+/// Where a request is handed to, and the upstream there.
+#[derive(Debug)]
+struct Aimed {
+    aim: Aim,
+    served: Arc<Served>,
+}
+
 /// What one request has met so far.
 #[derive(Debug)]
 pub struct Exchange {
@@ -48,8 +65,10 @@ pub struct Exchange {
     course: Course,
     /// What an error page has come to, to be sent in the place of an upstream's answer.
     pending: Option<Next>,
-    /// An error whose page is to be looked for before the next attempt.
-    detour: Option<u16>,
+    /// Where the request is to turn to before the next attempt.
+    detour: Option<Detour>,
+    /// Where it is handed to; none before its route was asked.
+    aim: Option<Aimed>,
     /// What `hash` makes of the request; none before the first attempt and for other methods.
     hash_key: Option<Vec<u8>>,
     tried: Tried,
@@ -78,6 +97,7 @@ impl Exchange {
             course: Course::default(),
             pending: None,
             detour: None,
+            aim: None,
             hash_key: None,
             tried: Tried::default(),
             lease: None,
@@ -105,11 +125,8 @@ impl Exchange {
         self.course.settings(&self.runtime.config)
     }
 
-    fn served(&self) -> Option<(&Served, &Spec)> {
-        match self.proxy()?.to {
-            ProxyTarget::Upstream(index) => self.runtime.served(index),
-            ProxyTarget::Template(_) => None,
-        }
+    fn served(&self) -> Option<&Arc<Served>> {
+        self.aim.as_ref().map(|aimed| &aimed.served)
     }
 
     /// Remembers why the request fails and makes Pingora end it.
@@ -260,16 +277,12 @@ impl Exchange {
         request: &mut RequestHeader,
     ) -> Result<()> {
         self.body.frame(request)?;
-        let Some((proxy, scene)) = self.proxy().zip(self.scene(session)) else { return Ok(()) };
+        let scene = self.scene(session);
+        let Some(((proxy, scene), aim)) = self.proxy().zip(scene).zip(self.aim.as_ref()) else {
+            return Ok(());
+        };
         let facts = scene.with(&self.course);
-        let query = (!self.course.args.is_empty()).then_some(&self.course.args[..]);
-        if let Some(uri) = &proxy.uri {
-            let matched = self.course.matched(&self.runtime.config).unwrap_or_default();
-            let (_, query) = path::split(scene.head.target);
-            request.set_raw_path(&path::rewrite(&self.course.uri, matched, uri, query))?;
-        } else if self.course.rewritten {
-            request.set_raw_path(&path::rewrite(&self.course.uri, 0, "", query))?;
-        } else if let Some((_, target)) = head::absolute(scene.head.target) {
+        if let Some(target) = aim::target(proxy, &aim.aim, &facts) {
             request.set_raw_path(&target)?;
         }
         let Some(settings) = self.settings() else { return Ok(()) };

@@ -1,0 +1,107 @@
+//! Upstreams that only requests name: `proxy_pass http://$backend;`.
+//!
+//! The first request for a host starts its discovery and waits for the first answer; later ones
+//! find it running. What nobody has asked for in a minute makes room for others when there are
+//! many, because the name may come from a client.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio::runtime::Handle;
+use tokio::sync::watch;
+use tokio::time::timeout;
+
+use super::background::{Kept, Running};
+use crate::config::model::{Host, Upstream, UpstreamServer};
+use crate::discovery::Resolver;
+use crate::health::Tick;
+use crate::proxy::{Implicit, Served};
+
+/// How many hosts are known before those that nobody asks for are let go.
+const MANY: usize = 64;
+/// How many are known at most.
+const MOST: usize = 1024;
+/// For how long nobody has asked for a host that is let go.
+const IDLE: Duration = Duration::from_mins(1);
+/// How long a request waits for the first answer about its host: nginx's `resolver_timeout`.
+const FIRST_ANSWER: Duration = Duration::from_secs(30);
+
+/// A host that was asked for.
+struct Known {
+    running: Running,
+    asked: Tick,
+}
+
+/// The upstreams that requests have named.
+pub(super) struct Registry {
+    known: Mutex<HashMap<(Host, u16), Known>>,
+    resolver: Arc<Resolver>,
+    /// The runtime of the main thread, where discovery lives.
+    main: Handle,
+    ending: watch::Receiver<bool>,
+}
+
+impl fmt::Debug for Registry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Registry").field("known", &self.known().len()).finish_non_exhaustive()
+    }
+}
+
+impl Registry {
+    /// To be made on the main thread's runtime.
+    pub(super) fn new(resolver: Arc<Resolver>, ending: watch::Receiver<bool>) -> Self {
+        Self { known: Mutex::default(), resolver, main: Handle::current(), ending }
+    }
+
+    fn known(&self) -> MutexGuard<'_, HashMap<(Host, u16), Known>> {
+        // Whole entries come and go under it: a poisoned one is as good as any.
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The upstream of a host, started if it is new, and what turns true with its first answer.
+    fn find(&self, host: &Host, port: u16) -> Option<(Arc<Served>, watch::Receiver<bool>)> {
+        let now = Tick::now();
+        let mut known = self.known();
+        if known.len() >= MANY {
+            known.retain(|_, known| now < known.asked.after(IDLE));
+        }
+        let full = known.len() >= MOST;
+        let key = (host.clone(), port);
+        if full && !known.contains_key(&key) {
+            return None;
+        }
+        let entry = known.entry(key).or_insert_with(|| {
+            let spec = spec(host, port);
+            let _main = self.main.enter();
+            let running = Running::start(Kept::new(&spec, &self.resolver), &self.ending);
+            Known { running, asked: now }
+        });
+        entry.asked = now;
+        Some((Arc::clone(entry.running.served()), entry.running.refreshed()))
+    }
+}
+
+#[async_trait]
+impl Implicit for Registry {
+    async fn upstream(&self, host: &Host, port: u16) -> Option<Arc<Served>> {
+        let (served, mut refreshed) = self.find(host, port)?;
+        // Without an answer the request is told what is missing.
+        let _ = timeout(FIRST_ANSWER, refreshed.wait_for(|refreshed| *refreshed)).await;
+        Some(served)
+    }
+}
+
+/// An upstream with one server line, as for an address that a route names.
+fn spec(host: &Host, port: u16) -> Upstream {
+    let name = match host {
+        Host::Address(address) => std::net::SocketAddr::new(*address, port).to_string(),
+        Host::Name(name) | Host::Service(name) => format!("{name}:{port}"),
+        Host::Unix(path) => format!("unix:{}", path.display()),
+    };
+    let servers = vec![UpstreamServer::at(host.clone(), port)];
+    Upstream { implicit: true, ..Upstream::new(name, servers) }
+}
