@@ -3,7 +3,7 @@
 mod common;
 
 use std::io::{Read as _, Write as _};
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::time::Duration;
 
 use common::client::{Client, Request, exchange, get};
@@ -23,6 +23,25 @@ fn stack(behaviour: Behaviour, settings: &str) -> Stack {
     let origin = Origin::start(free_address(), behaviour);
     let robin = Robin::with(&format!("{settings}\nroutes: {{ /: {} }}", origin.address()));
     Stack { origin, robin }
+}
+
+/// As [`stack`], with directives of nginx.
+fn nginx_stack(behaviour: Behaviour, directives: &str) -> Stack {
+    let origin = Origin::start(free_address(), behaviour);
+    let robin = nginx(origin.address(), directives);
+    Stack { origin, robin }
+}
+
+fn nginx(origin: SocketAddr, directives: &str) -> Robin {
+    let address = free_address();
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let file = folder.path().join("nginx.conf");
+    let conf = format!(
+        "events {{}} http {{ server {{ listen {address}; {directives}\n\
+         location / {{ proxy_pass http://{origin}; }} }} }}"
+    );
+    std::fs::write(&file, conf).expect("the configuration can be written");
+    Robin::run(&["-c", file.to_str().expect("a path of letters")]).listening(address)
 }
 
 /// Bytes that tell where they belong.
@@ -352,5 +371,80 @@ fn parts_of_an_answer_reach_a_waiting_client_at_once() {
         }
         client.send(requests).expect("sent");
         assert!(client.bytes(1100).expect("head and first part").starts_with(b"HTTP/1.1 200"));
+    }
+}
+
+#[test]
+fn an_unbuffered_upload_is_passed_on_as_it_comes() {
+    let listener = TcpListener::bind(free_address()).expect("the address is free");
+    let robin = nginx(
+        listener.local_addr().expect("a bound socket has an address"),
+        "proxy_request_buffering off;",
+    );
+    let mut client = Client::connect(robin.address()).expect("it listens");
+    let head = "POST / HTTP/1.1\r\nHost: t\r\nTransfer-Encoding: chunked\r\n\r\n";
+    client.send(head).expect("sent");
+    let (mut origin, _) = listener.accept().expect("robin connects");
+    origin.set_read_timeout(Some(PATIENCE)).expect("a connected socket");
+    let mut read_until = |end: &str| {
+        let mut read = Vec::new();
+        while !read.ends_with(end.as_bytes()) {
+            let mut byte = [0];
+            origin.read_exact(&mut byte).expect("the part arrives");
+            read.extend(byte);
+        }
+        String::from_utf8(read).expect("text")
+    };
+    assert!(read_until("\r\n\r\n").to_lowercase().contains("transfer-encoding: chunked"));
+    for part in ["first", "other"] {
+        client.send(format!("5\r\n{part}\r\n")).expect("sent");
+        read_until(part);
+    }
+    client.send("0\r\n\r\n").expect("sent");
+    read_until("0\r\n\r\n");
+    origin.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").expect("sent");
+    assert_eq!(client.response().expect("an answer").status(), 200);
+}
+
+/// Whether the origin still waits to send the rest of an answer that nobody reads.
+fn origin_is_held(stack: &Stack, client: &mut TcpStream) -> bool {
+    client.write_all(&Request::get("/").header("Connection", "close").bytes()).expect("sent");
+    let mut start = [0; 1000];
+    client.read_exact(&mut start).expect("the beginning");
+    !common::holds_within(Duration::from_millis(500), || stack.origin.answered() > 0)
+}
+
+#[test]
+fn an_unbuffered_answer_waits_for_its_client() {
+    let body = bytes(20 << 20);
+    for (directive, header) in [
+        ("proxy_buffering off;", None),
+        ("", Some("no")),
+        ("proxy_max_temp_file_size 0;", None),
+        ("proxy_max_temp_file_size 1m;", None),
+        ("proxy_temp_path /proc/none;", None),
+        ("proxy_buffering off; proxy_ignore_headers X-Accel-Buffering;", Some("yes")),
+    ] {
+        let mut reply = Reply::new(body.clone());
+        if let Some(value) = header {
+            reply = reply.header("X-Accel-Buffering", value);
+        }
+        let stack = nginx_stack(Behaviour::Answer(reply), directive);
+        let mut client = small_reader(&stack);
+        assert!(origin_is_held(&stack, &mut client), "{directive} {header:?}");
+        assert!(read_to_end(&client).ends_with(&body[4000..]), "{directive} {header:?}");
+    }
+}
+
+#[test]
+fn a_kept_answer_waits_here_if_the_origin_asks_for_it() {
+    for (directive, value) in
+        [("proxy_buffering off;", "yes"), ("proxy_ignore_headers X-Accel-Buffering;", "no")]
+    {
+        let reply = Reply::new(bytes(20 << 20)).header("X-Accel-Buffering", value);
+        let stack = nginx_stack(Behaviour::Answer(reply), directive);
+        let mut client = small_reader(&stack);
+        client.write_all(&Request::get("/").bytes()).expect("sent");
+        eventually("the origin has sent everything", PATIENCE, || stack.origin.answered() == 1);
     }
 }
