@@ -159,7 +159,7 @@ fn a_long_body_is_sent_to_each_peer_that_is_tried() {
     ));
     origins[2].set(Behaviour::ok());
     origins[1].set(Behaviour::Close);
-    let body = bytes(300 << 10);
+    let body = bytes(900 << 10);
     let mut client = Client::connect(robin.address()).expect("it listens");
     for request in [Request::post("/", body.clone()), Request::post_chunked("/", body.clone())] {
         assert_eq!(client.exchange(&request).expect("an answer").status(), 200);

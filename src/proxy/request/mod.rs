@@ -237,7 +237,8 @@ impl Exchange {
 
     /// Refuses a body that has become too large. What follows an upgrade is no body.
     pub(in crate::proxy) fn check_body_so_far(&mut self, session: &Session) -> Result<()> {
-        if session.was_upgraded() {
+        // A body that is sent once more was counted before.
+        if session.was_upgraded() || self.body.is_whole() {
             return Ok(());
         }
         self.check_body_size(session.body_bytes_read() as u64)
