@@ -67,7 +67,7 @@ impl BadAddress {
             Self::Scheme(_) => "expected `http://` or no scheme",
             Self::Https => "expected plain HTTP, as in `host:port`",
             Self::Unix | Self::Path(_) | Self::ServerScheme(_) => "expected `host:port`",
-            Self::Uri(_) => "expected a path without query, blanks and control characters",
+            Self::Uri(_) => "expected a path without blanks and control characters",
             Self::Listen(_) => "expected a port, `address:port` or `[address]:port`",
         }
     }
@@ -118,7 +118,9 @@ pub(crate) fn target(text: &str) -> Result<Target, BadAddress> {
         Some(slash) => (&rest[..slash], Some(&rest[slash..])),
         None => (rest, None),
     };
-    if let Some(uri) = uri.filter(|uri| !is_path(uri)) {
+    // As in nginx a query may be part of it, though what follows is then appended to that.
+    let sound = |uri: &str| is_path(&uri.replacen('?', "", 1));
+    if let Some(uri) = uri.filter(|uri| !sound(uri)) {
         return Err(BadAddress::Uri(uri.to_owned()));
     }
     let (name, port) = split_port(authority)?;
@@ -298,7 +300,7 @@ mod tests {
         assert_eq!(target("http://[::1]:8/x/"), Ok(("[::1]".into(), Some(8), Some("/x/".into()))));
         assert_eq!(target("a/"), Ok(("a".into(), None, Some("/".into()))));
         assert_eq!(target("ftp://a"), Err(BadAddress::Scheme("ftp".into())));
-        assert_eq!(target("a:1/x?y"), Err(BadAddress::Uri("/x?y".into())));
+        assert_eq!(target("a:1/x#y"), Err(BadAddress::Uri("/x#y".into())));
     }
 
     #[test]
