@@ -33,12 +33,16 @@ fn nginx_stack(behaviour: Behaviour, directives: &str) -> Stack {
 }
 
 fn nginx(origin: SocketAddr, directives: &str) -> Robin {
+    nginx_in("", &origin.to_string(), directives)
+}
+
+fn nginx_in(before: &str, target: &str, directives: &str) -> Robin {
     let address = free_address();
     let folder = tempfile::tempdir().expect("a temporary folder");
     let file = folder.path().join("nginx.conf");
     let conf = format!(
-        "events {{}} http {{ server {{ listen {address}; {directives}\n\
-         location / {{ proxy_pass http://{origin}; }} }} }}"
+        "events {{}} http {{ {before} server {{ listen {address}; {directives}\n\
+         location / {{ proxy_pass http://{target}; }} }} }}"
     );
     std::fs::write(&file, conf).expect("the configuration can be written");
     Robin::run(&["-c", file.to_str().expect("a path of letters")]).listening(address)
@@ -447,4 +451,82 @@ fn a_kept_answer_waits_here_if_the_origin_asks_for_it() {
         client.write_all(&Request::get("/").bytes()).expect("sent");
         eventually("the origin has sent everything", PATIENCE, || stack.origin.answered() == 1);
     }
+}
+
+#[test]
+fn the_upstream_gets_the_body_that_is_set_for_it() {
+    for (directives, body) in [
+        ("proxy_set_body \"uri=$uri\";", &b"uri=/x"[..]),
+        ("proxy_set_body \"uri=$uri\"; proxy_request_buffering off;", b"uri=/x"),
+        ("proxy_pass_request_body off;", b""),
+        ("proxy_pass_request_body off; proxy_request_buffering off;", b""),
+    ] {
+        let stack = nginx_stack(Behaviour::ok(), directives);
+        let requests = [
+            Request::get("/x"),
+            Request::post("/x", bytes(10)),
+            Request::post("/x", bytes(200_000)),
+            Request::post_chunked("/x", bytes(10)),
+            Request::post_chunked("/x", bytes(200_000)),
+        ];
+        for request in &requests {
+            let response = exchange(stack.robin.address(), request).expect("an answer");
+            assert_eq!(response.status(), 200, "{directives}");
+            let received = stack.origin.requests().pop().expect("a request");
+            assert_eq!(received.body, body, "{directives}");
+        }
+    }
+}
+
+#[test]
+fn a_set_body_is_sent_to_each_peer_that_is_tried() {
+    let broken = Origin::start(free_address(), Behaviour::Close);
+    let ok = Origin::start(free_address(), Behaviour::ok());
+    let robin = nginx_in(
+        &format!("upstream api {{ server {}; server {}; }}", broken.address(), ok.address()),
+        "api",
+        "proxy_set_body hello;",
+    );
+    for size in [0, 10, 200_000, 0, 10] {
+        let request = Request::new("PUT", "/").body(bytes(size));
+        let request = request.header("Content-Length", &size.to_string());
+        assert_eq!(exchange(robin.address(), &request).expect("an answer").status(), 200);
+    }
+    assert!(broken.count() > 0);
+    for request in ok.requests().iter().chain(&broken.requests()) {
+        assert_eq!(request.body, b"hello");
+    }
+}
+
+#[test]
+fn an_answer_for_a_client_that_left_is_waited_for_if_so_configured() {
+    for patient in [true, false] {
+        let directives = if patient { "proxy_ignore_client_abort on;" } else { "" };
+        let reply = Reply::new("late").after(Duration::from_millis(300));
+        let stack = nginx_stack(Behaviour::Answer(reply), directives);
+        let mut client = connect(&stack);
+        client.send(Request::get("/").bytes()).expect("sent");
+        eventually("the origin has the request", PATIENCE, || stack.origin.count() == 1);
+        client.finish();
+        let line = stack.robin.access_lines(1).remove(0);
+        assert_eq!(line.contains("\" 200 "), patient, "{line}");
+        if patient {
+            assert_eq!(client.response().expect("an answer").text(), "late");
+        }
+    }
+}
+
+#[test]
+fn what_follows_an_upgrade_is_never_kept() {
+    let origin = Origin::start(free_address(), Behaviour::Upgrade);
+    let robin = Robin::with(&format!("websocket: on\nroutes: {{ /: {} }}", origin.address()));
+    let mut client = TcpStream::connect(robin.address()).expect("it listens");
+    client.set_write_timeout(Some(Duration::from_secs(1))).expect("a connected socket");
+    client
+        .write_all(b"GET / HTTP/1.1\r\nHost: t\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\n")
+        .expect("sent");
+    // The origin sends everything back, and nobody reads it.
+    let piece = vec![b'x'; 1 << 20];
+    let taken = (0..200).take_while(|_| client.write_all(&piece).is_ok()).count();
+    assert!(taken < 200, "robin keeps what it should not");
 }

@@ -115,8 +115,8 @@ impl ProxyHttp for Robin {
         session: &mut Session,
         ctx: &mut Exchange,
     ) -> Result<Box<HttpPeer>> {
-        ctx.rewind_body(session).await?;
-        ctx.begin_attempt(session).await
+        let peer = ctx.begin_attempt(session).await?;
+        ctx.rewind_body(session).await.map(|()| peer)
     }
 
     async fn upstream_request_filter(
@@ -131,12 +131,13 @@ impl ProxyHttp for Robin {
     async fn request_body_filter(
         &self,
         session: &mut Session,
-        _: &mut Option<Bytes>,
-        _: bool,
+        body: &mut Option<Bytes>,
+        end: bool,
         ctx: &mut Exchange,
     ) -> Result<()> {
         ctx.check_body_so_far(session)?;
         ctx.note_body_read(session);
+        ctx.replace_body(session, body, end);
         Ok(())
     }
 

@@ -37,6 +37,8 @@ pub struct Connection {
     pub(super) linger: AtomicBool,
     /// Whether the body of the request was read: what comes belongs to the next one.
     body_read: AtomicBool,
+    /// Whether the answer is waited for although the client has left.
+    patient: AtomicBool,
     /// Whether the body that is read again is to be read from its beginning.
     rewind: AtomicBool,
     /// Whether a flush may leave bytes waiting for the client.
@@ -91,6 +93,7 @@ impl Connection {
             refused_bytes: AtomicU64::new(0),
             linger: AtomicBool::new(false),
             body_read: AtomicBool::new(false),
+            patient: AtomicBool::new(false),
             rewind: AtomicBool::new(false),
             keeping: AtomicBool::new(false),
             waiting: AtomicU64::new(0),
@@ -159,6 +162,15 @@ impl Connection {
     /// Whether Pingora only looks whether the client is still there.
     pub(super) fn is_body_read(&self) -> bool {
         self.body_read.load(Relaxed)
+    }
+
+    /// Says whether a client that leaves before its answer ends the request.
+    pub(in crate::proxy) fn set_patient(&self, patient: bool) {
+        self.patient.store(patient, Relaxed);
+    }
+
+    pub(super) fn is_patient(&self) -> bool {
+        self.patient.load(Relaxed)
     }
 
     /// Lets the body that was read come once more.

@@ -136,9 +136,9 @@ impl Downstream {
         }
         let mut byte = [0; 1];
         let mut buf = ReadBuf::new(&mut byte);
-        ready!(self.poll_socket(cx, &mut buf))?;
-        if buf.filled().is_empty() {
-            return Poll::Ready(Ok(()));
+        let read = ready!(self.poll_socket(cx, &mut buf));
+        if read.is_err() || buf.filled().is_empty() {
+            return if self.connection.is_patient() { Poll::Pending } else { Poll::Ready(read) };
         }
         self.ahead.extend_from_slice(buf.filled());
         Poll::Pending

@@ -10,7 +10,7 @@
 
 use std::sync::Arc;
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use http::{HeaderValue, Version, header};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::protocols::http::ServerSession;
@@ -72,6 +72,26 @@ impl Buffered {
     }
 }
 
+/// What an upstream gets in the place of the client's body (`proxy_set_body`,
+/// `proxy_pass_request_body off`); it goes with the first part of that, the others are empty.
+#[derive(Debug, Default)]
+pub(super) struct Replaced {
+    body: Option<Bytes>,
+    sent: bool,
+}
+
+impl Replaced {
+    /// Announces it, if there is something to announce.
+    pub(super) fn frame(&self, request: &mut RequestHeader) -> Result<()> {
+        let Some(own) = &self.body else { return Ok(()) };
+        let chunked = request.remove_header(&header::TRANSFER_ENCODING).is_some();
+        if !own.is_empty() || chunked || request.headers.contains_key(header::CONTENT_LENGTH) {
+            request.insert_header(header::CONTENT_LENGTH, own.len())?;
+        }
+        Ok(())
+    }
+}
+
 impl Exchange {
     /// Reads the request's body to its end, if it is to be here before a peer is picked.
     ///
@@ -81,6 +101,7 @@ impl Exchange {
         let Some(settings) = self.settings() else { return Ok(()) };
         let clients = &settings.clients;
         if let Some(connection) = connection(session) {
+            connection.set_patient(settings.passing.ignore_client_abort);
             connection.set_send_timeout(clients.send_timeout);
         }
         if session.as_mut().is_body_empty() || session.is_upgrade_req() {
@@ -115,11 +136,13 @@ impl Exchange {
         Ok(())
     }
 
-    /// Lets Pingora read the body once more, for the attempt that begins.
+    /// Makes ready the body that the attempt that begins sends: lets Pingora read the client's once
+    /// more, and says what takes its place.
     ///
     /// # Cancel safety
     /// None: the session may be without its stream.
     pub(in crate::proxy) async fn rewind_body(&mut self, session: &mut Session) -> Result<()> {
+        self.replaced = self.replace(session);
         let Buffered::Large { body, attempts, .. } = &mut self.body else { return Ok(()) };
         *attempts += 1;
         if *attempts == 1 {
@@ -131,6 +154,32 @@ impl Exchange {
         match session.as_mut() {
             ServerSession::H1(http1) => parse_again(http1).await,
             _ => Ok(()),
+        }
+    }
+
+    fn replace(&self, session: &Session) -> Replaced {
+        let Some(passing) = self.settings().map(|s| &s.passing) else { return Replaced::default() };
+        let own = match &passing.body {
+            Some(template) => self.scene(session).map(|s| s.with(&self.course).text(template)),
+            None => (!passing.request_body).then(Vec::new),
+        };
+        Replaced { body: own.map(Bytes::from), sent: false }
+    }
+
+    /// Hands on what takes the place of a part of the client's body, if something does.
+    pub(in crate::proxy) fn replace_body(
+        &mut self,
+        session: &Session,
+        part: &mut Option<Bytes>,
+        end: bool,
+    ) {
+        if let Some(own) = &self.replaced.body
+            && !session.was_upgraded()
+        {
+            let sent = std::mem::replace(&mut self.replaced.sent, true);
+            let own = if sent { Bytes::new() } else { own.clone() };
+            // Nothing at all would be the end.
+            *part = (!own.is_empty() || !end).then_some(own);
         }
     }
 

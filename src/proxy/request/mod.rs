@@ -26,7 +26,7 @@ use crate::exchange::variables::{Facts, Scene};
 use crate::exchange::{Course, path, variables};
 use crate::observe::access::Attempt;
 use crate::upstream::{Lease, Tried};
-use body::Buffered;
+use body::{Buffered, Replaced};
 
 /// The value of our own `Server` header.
 pub(super) const SERVER: &str = "robin";
@@ -62,6 +62,8 @@ pub struct Exchange {
     asked: Option<Asked>,
     /// The body, once all of it is here.
     body: Buffered,
+    /// What the upstream gets in its place.
+    replaced: Replaced,
     course: Course,
     /// What an error page has come to, to be sent in the place of an upstream's answer.
     pending: Option<Next>,
@@ -94,6 +96,7 @@ impl Exchange {
             id: String::new(),
             asked: None,
             body: Buffered::default(),
+            replaced: Replaced::default(),
             course: Course::default(),
             pending: None,
             detour: None,
@@ -278,6 +281,7 @@ impl Exchange {
         request: &mut RequestHeader,
     ) -> Result<()> {
         self.body.frame(request)?;
+        self.replaced.frame(request)?;
         let scene = self.scene(session);
         let Some(((proxy, scene), aim)) = self.proxy().zip(scene).zip(self.aim.as_ref()) else {
             return Ok(());
