@@ -1,6 +1,7 @@
 //! Words that say where something is: hosts, ports, listeners, targets of routes.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::Path;
 
 use super::diagnostics::quote;
 use super::model::{Host, ListenAddress};
@@ -11,6 +12,8 @@ pub(crate) const HTTP_PORT: u16 = 80;
 pub(crate) const HTTPS_PORT: u16 = 443;
 
 /// The longest path that a socket can have on Linux (unix(7)).
+/// What nginx calls the host behind a socket of the file system.
+const UNIX_HOST: &str = "localhost";
 const LONGEST_UNIX: usize = 107;
 
 /// Why a word is no address.
@@ -31,9 +34,6 @@ pub(crate) enum BadAddress {
     /// No IPv6 address, or one without brackets.
     #[error("{} is not an IPv6 address in brackets", quote(.0))]
     Ipv6(String),
-    /// `https://`.
-    #[error("`https://` is not supported yet")]
-    Https,
     /// Any other scheme.
     #[error("unknown scheme {}", quote(.0))]
     Scheme(String),
@@ -41,7 +41,7 @@ pub(crate) enum BadAddress {
     #[error("a server line has no scheme, found {}", quote(.0))]
     ServerScheme(String),
     /// `unix:`.
-    #[error("sockets of the file system are not supported")]
+    #[error("not the path of a socket")]
     Unix,
     /// A path where only host and port can be.
     #[error("a server line has no path, found {}", quote(.0))]
@@ -65,8 +65,8 @@ impl BadAddress {
             Self::Ipv4(_) => "expected four numbers from 0 to 255",
             Self::Ipv6(_) => "expected an address such as `[::1]:80`",
             Self::Scheme(_) => "expected `http://` or no scheme",
-            Self::Https => "expected plain HTTP, as in `host:port`",
-            Self::Unix | Self::Path(_) | Self::ServerScheme(_) => "expected `host:port`",
+            Self::Unix => "expected `unix:` and a path of at most 107 bytes",
+            Self::Path(_) | Self::ServerScheme(_) => "expected `host:port`",
             Self::Uri(_) => "expected a path without blanks and control characters",
             Self::Listen(_) => "expected a port, `address:port` or `[address]:port`",
         }
@@ -93,6 +93,9 @@ pub(crate) struct Target {
 /// # Errors
 /// [`BadAddress`] says what is wrong with it.
 pub(crate) fn server(text: &str) -> Result<(Host, Option<u16>), BadAddress> {
+    if let Some(path) = text.strip_prefix("unix:") {
+        return Ok((unix(path)?, None));
+    }
     refuse_scheme(text)?;
     if text.starts_with("http://") {
         return Err(BadAddress::ServerScheme("http://".into()));
@@ -110,10 +113,28 @@ pub(crate) fn server(text: &str) -> Result<(Host, Option<u16>), BadAddress> {
 /// [`BadAddress`] says what is wrong with it.
 pub(crate) fn target(text: &str) -> Result<Target, BadAddress> {
     let https = text.strip_prefix("https://");
-    if https.is_none() {
+    if https.is_none() && !text.starts_with("unix:") {
         refuse_scheme(text)?;
     }
     let rest = https.or_else(|| text.strip_prefix("http://")).unwrap_or(text);
+    if let Some(socket) = rest.strip_prefix("unix:") {
+        // As in nginx, a second colon ends the path of the socket.
+        let (path, uri) = match socket.split_once(':') {
+            Some((path, uri)) => (path, Some(uri).filter(|uri| !uri.is_empty())),
+            None => (socket, None),
+        };
+        if let Some(uri) = uri.filter(|uri| !is_path(uri)) {
+            return Err(BadAddress::Uri(uri.to_owned()));
+        }
+        let (tls, uri) = (https.is_some(), uri.map(str::to_owned));
+        return Ok(Target {
+            tls,
+            host_text: UNIX_HOST.to_owned(),
+            host: unix(path)?,
+            port: None,
+            uri,
+        });
+    }
     let (authority, uri) = match rest.find('/') {
         Some(slash) => (&rest[..slash], Some(&rest[slash..])),
         None => (rest, None),
@@ -135,8 +156,7 @@ pub(crate) fn target(text: &str) -> Result<Target, BadAddress> {
 /// [`BadAddress`] says what is wrong with it.
 pub(crate) fn listen(text: &str) -> Result<ListenAddress, BadAddress> {
     if let Some(path) = text.strip_prefix("unix:") {
-        let sound = path.starts_with('/') && path.len() <= LONGEST_UNIX;
-        return sound.then(|| ListenAddress::Unix(path.into())).ok_or(BadAddress::Unix);
+        return unix(path).map(|_| ListenAddress::Unix(path.into()));
     }
     if text.bytes().all(|b| b.is_ascii_digit()) {
         return Ok(ListenAddress::Tcp((Ipv4Addr::UNSPECIFIED, port(text)?).into()));
@@ -194,13 +214,16 @@ pub(crate) fn is_path(text: &str) -> bool {
     text.starts_with('/') && text.bytes().all(|b| b.is_ascii_graphic() && b != b'?' && b != b'#')
 }
 
+/// A socket of the file system.
+fn unix(path: &str) -> Result<Host, BadAddress> {
+    let sound = path.starts_with('/') && path.len() <= LONGEST_UNIX && !path.contains('\0');
+    sound.then(|| Host::Unix(Path::new(path).into())).ok_or(BadAddress::Unix)
+}
+
 fn refuse_scheme(text: &str) -> Result<(), BadAddress> {
-    if text.starts_with("unix:") {
-        return Err(BadAddress::Unix);
-    }
     match text.split_once("://") {
         Some(("http", _)) | None => Ok(()),
-        Some(("https", _)) => Err(BadAddress::Https),
+        Some(("https", _)) => Err(BadAddress::ServerScheme("https://".into())),
         Some((scheme, _)) => Err(BadAddress::Scheme(scheme.to_owned())),
     }
 }
@@ -283,9 +306,9 @@ mod tests {
             ("::1", BadAddress::Ipv6("::1".into())),
             ("[::1", BadAddress::Ipv6("[::1".into())),
             ("[::1]80", BadAddress::Ipv6("[::1]80".into())),
-            ("https://a", BadAddress::Https),
+            ("https://a", BadAddress::ServerScheme("https://".into())),
             ("http://a", BadAddress::ServerScheme("http://".into())),
-            ("unix:/x", BadAddress::Unix),
+            ("unix:x", BadAddress::Unix),
             ("a:80/x", BadAddress::Path("/x".into())),
         ] {
             assert_eq!(server(text), Err(error), "{text}");

@@ -3,14 +3,19 @@
 //! Everything is said, defaults too, so that the text loads to an equal model on any later version
 //! and in any environment.
 
+use std::path::Path;
+
 use serde_yaml::{Mapping, Value};
 
 use super::env::escape;
+use super::model::passing::UpstreamTls;
 use super::model::{
-    AccessLog, Action, Config, HealthCheck, Host, Method, PathMatch, Probe, Proxy, ProxyTarget,
-    Route, RouteSettings, ServerHeader, Tier, Upstream, UpstreamServer, VirtualServer,
+    AccessLog, Action, Config, HealthCheck, Host, Listen, Method, PathMatch, Probe, Proxy,
+    ProxyTarget, Route, RouteSettings, ServerHeader, Tier, Tls, Upstream, UpstreamServer,
+    VirtualServer,
 };
 use super::resolve::settings::{ALL, defaults};
+use super::tls::CipherSuite;
 use super::words::{PrintStatuses, print_duration, print_size};
 
 /// Prints a configuration as YAML that loads back to an equal one.
@@ -166,9 +171,12 @@ fn shared<'a>(mut routes: impl Iterator<Item = &'a Route>) -> Option<&'a RouteSe
 
 fn virtual_server(server: &VirtualServer, config: &Config, said: bool) -> Value {
     let mut entries = Mapping::new();
-    let listen = list(server.listen.iter().map(|listen| listen.address.to_string().into()));
+    let listen = list(server.listen.iter().map(listen));
     entries.insert("listen".into(), listen);
     entries.insert("names".into(), list(server.names.iter().map(|name| text(&name.to_string()))));
+    if let Some(tls) = &server.tls {
+        entries.insert("tls".into(), self::tls(tls));
+    }
     let shared = shared(server.routes.iter()).filter(|_| !said);
     if let Some(shared) = shared {
         settings(shared, &mut entries);
@@ -177,6 +185,58 @@ fn virtual_server(server: &VirtualServer, config: &Config, said: bool) -> Value 
     let routes = server.routes.iter();
     let routes = routes.map(|r| (path(&r.path).into(), route(r, config, said)));
     entries.insert("routes".into(), Value::Mapping(routes.collect()));
+    Value::Mapping(entries)
+}
+
+fn listen(listen: &Listen) -> Value {
+    let address: Value = listen.address.to_string().into();
+    if !listen.tls && !listen.http2 {
+        return address;
+    }
+    map([("address", address), ("tls", listen.tls.into()), ("http2", listen.http2.into())])
+}
+
+fn tls(tls: &Tls) -> Value {
+    let file = |path: &Path| text(&path.to_string_lossy());
+    let pairs = || tls.certificates.iter();
+    map([
+        ("certificate", list(pairs().map(|pair| file(&pair.certificate)))),
+        ("key", list(pairs().map(|pair| file(&pair.key)))),
+        ("protocols", list(tls.versions.names().map(Value::from))),
+        ("ciphers", cipher_names(&tls.ciphers)),
+        ("prefer_server_ciphers", tls.prefer_server_ciphers.into()),
+        ("session_cache", tls.session_cache.into()),
+        ("session_timeout", print_duration(tls.session_timeout).into()),
+        ("session_tickets", tls.session_tickets.into()),
+        ("reject_handshake", tls.reject_handshake.into()),
+    ])
+}
+
+fn cipher_names(ciphers: &[CipherSuite]) -> Value {
+    let names: Vec<&str> = ciphers.iter().map(|suite| suite.name()).collect();
+    names.join(":").into()
+}
+
+/// TLS to upstreams, where it is not as by default.
+fn upstream_tls(tls: &UpstreamTls) -> Value {
+    let mut entries = Mapping::new();
+    let mut put = |key: &str, value: Value| entries.insert(key.into(), value);
+    put("verify", tls.verify.into());
+    put("server_name", tls.server_name.into());
+    if let Some(name) = &tls.name {
+        put("name", name.to_string().into());
+    }
+    let mut file = |key: &str, path: &Path| put(key, text(&path.to_string_lossy()));
+    if let Some(trusted) = &tls.trusted {
+        file("trusted", trusted);
+    }
+    if let Some(pair) = &tls.certificate {
+        file("certificate", &pair.certificate);
+        file("key", &pair.key);
+    }
+    put("protocols", list(tls.versions.names().map(Value::from)));
+    put("ciphers", cipher_names(&tls.ciphers));
+    put("session_reuse", tls.session_reuse.into());
     Value::Mapping(entries)
 }
 
@@ -209,7 +269,12 @@ fn target(proxy: &Proxy, config: &Config) -> String {
     let scheme = if proxy.tls { "https://" } else { "" };
     let uri = proxy.uri.as_deref().unwrap_or("");
     match &proxy.to {
-        ProxyTarget::Upstream(index) => format!("{scheme}{}{uri}", config.upstreams[*index].name),
+        ProxyTarget::Upstream(index) => {
+            let name = &config.upstreams[*index].name;
+            // A colon ends the path of a socket.
+            let colon = if name.starts_with("unix:") && !uri.is_empty() { ":" } else { "" };
+            format!("{scheme}{name}{colon}{uri}")
+        }
         ProxyTarget::Template(template) => template.to_string(),
     }
 }
@@ -249,6 +314,9 @@ fn settings(settings: &RouteSettings, entries: &mut Mapping) {
             ("statuses", list(statuses.map(|status| (*status).into()))),
         ]),
     );
+    if settings.passing.tls != UpstreamTls::default() {
+        put("upstream_tls", upstream_tls(&settings.passing.tls));
+    }
     put("client_max_body_size", print_size(settings.client_max_body_bytes).into());
     put("websocket", settings.websocket.into());
     put("server_header", (settings.server_header != ServerHeader::Off).into());

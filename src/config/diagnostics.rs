@@ -273,11 +273,19 @@ pub struct Diagnostics {
     most: Option<usize>,
     /// The variables that the configuration makes itself, known before any template is read.
     pub(super) scope: super::template::Scope,
+    /// Where names of files begin that are not absolute: beside the main file.
+    pub(super) folder: std::path::PathBuf,
 }
 
 impl std::error::Error for Diagnostics {}
 
 impl Diagnostics {
+    /// Those of what is read from the file `main`.
+    pub(super) fn beside(main: &std::path::Path) -> Self {
+        let folder = main.parent().unwrap_or(std::path::Path::new("")).to_owned();
+        Self { folder, ..Self::default() }
+    }
+
     /// Records a problem and returns it, so that the caller can say more.
     pub fn error(&mut self, span: impl Into<Span>, message: impl Into<String>) -> &mut Diagnostic {
         self.push(Diagnostic::new(Place::Span(span.into()), message.into()))

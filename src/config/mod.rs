@@ -111,7 +111,7 @@ fn read_yaml(
 ) -> Result<Loaded, Diagnostics> {
     // libyaml takes a byte order mark for a document: `Source` drops it.
     let source = Arc::new(Source::new(name, text, Syntax::Yaml));
-    let mut diags = Diagnostics::default();
+    let mut diags = Diagnostics::beside(Path::new(name));
     let raw = yaml::read(&source, env, &mut diags);
     Ok(Loaded { config: checked(raw, diags)?, sources: vec![source] })
 }
@@ -131,7 +131,7 @@ fn read_nginx(
     options: &LoadOptions,
 ) -> Result<Loaded, Diagnostics> {
     let source = Arc::new(Source::new(path.display().to_string(), text, Syntax::Nginx));
-    let mut diags = Diagnostics::default();
+    let mut diags = Diagnostics::beside(path);
     diags.limit(20);
     let read = nginx::read(path, &source, options, &mut diags);
     Ok(Loaded { config: checked(read.raw, diags)?, sources: read.sources })

@@ -3,11 +3,11 @@
 use std::net::IpAddr;
 use std::path::PathBuf;
 
-use bytes::Bytes;
 use http::HeaderName;
 
 use crate::config::pattern::Pattern;
 use crate::config::template::Template;
+use crate::config::tls::{Certificate, CipherSuite, Versions};
 
 /// How requests and answers are passed on.
 #[derive(Clone, Debug, PartialEq)]
@@ -113,7 +113,7 @@ pub struct CookieFlags {
 }
 
 /// TLS to an upstream (`proxy_ssl_*`).
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct UpstreamTls {
     /// `proxy_ssl_verify`. Default false in nginx's door, true in YAML.
     pub verify: bool,
@@ -121,8 +121,38 @@ pub struct UpstreamTls {
     pub server_name: bool,
     /// `proxy_ssl_name`. Default: the host of the target.
     pub name: Option<Template>,
-    /// `proxy_ssl_trusted_certificate`, as read. Default: the system's.
-    pub trusted: Option<Bytes>,
-    /// `proxy_ssl_certificate` and its key, as read.
-    pub certificate: Option<(Bytes, Bytes)>,
+    /// `proxy_ssl_trusted_certificate`. Default: those of the system.
+    pub trusted: Option<PathBuf>,
+    /// `proxy_ssl_certificate` and its key. Default: none is shown.
+    pub certificate: Option<Certificate>,
+    /// `proxy_ssl_protocols`. Default: both.
+    pub versions: Versions,
+    /// `proxy_ssl_ciphers`, the most wanted first. Default: all.
+    pub ciphers: Vec<CipherSuite>,
+    /// `proxy_ssl_session_reuse`. Default true.
+    pub session_reuse: bool,
+}
+
+impl Default for UpstreamTls {
+    fn default() -> Self {
+        Self {
+            verify: true,
+            server_name: true,
+            name: None,
+            trusted: None,
+            certificate: None,
+            versions: Versions::default(),
+            ciphers: CipherSuite::ALL.into(),
+            session_reuse: true,
+        }
+    }
+}
+
+impl UpstreamTls {
+    /// Whether connections made with the one may be used with the other, if the names are the same.
+    #[must_use]
+    pub fn connects_as(&self, other: &Self) -> bool {
+        let nameless = |tls: &Self| Self { name: None, ..tls.clone() };
+        nameless(self) == nameless(other)
+    }
 }

@@ -53,20 +53,11 @@ const GROUPS: &[Group] = &[
         "gzip_http_version", "gzip_min_length", "gzip_no_buffer", "gzip_proxied", "gzip_types",
         "gzip_vary", "gzip_window", "postpone_gzipping",
     ]),
-    later("robin does not speak TLS yet: let something before it do so, and listen on port 80", &[
-        "ssl_buffer_size", "ssl_certificate", "ssl_certificate_key", "ssl_ciphers",
-        "ssl_client_certificate", "ssl_conf_command", "ssl_crl", "ssl_dhparam", "ssl_early_data",
-        "ssl_ecdh_curve", "ssl_engine", "ssl_ocsp", "ssl_ocsp_cache", "ssl_ocsp_responder",
-        "ssl_password_file", "ssl_prefer_server_ciphers", "ssl_protocols", "ssl_reject_handshake",
-        "ssl_session_cache", "ssl_session_ticket_key", "ssl_session_tickets",
-        "ssl_session_timeout", "ssl_stapling", "ssl_stapling_file", "ssl_stapling_responder",
-        "ssl_stapling_verify", "ssl_trusted_certificate", "ssl_verify_client", "ssl_verify_depth",
-        "ssl_object_cache_inheritable", "ssl_key_log", "http2", "http2_body_preread_size",
-        "http2_chunk_size", "http2_idle_timeout", "http2_max_concurrent_pushes",
-        "http2_max_concurrent_streams", "http2_max_field_size", "http2_max_header_size",
-        "http2_max_requests", "http2_push", "http2_push_preload", "http2_recv_buffer_size",
-        "http2_recv_timeout",
+    later("robin does not ask clients for certificates", &["ssl_crl", "ssl_ocsp_cache", "ssl_ocsp_responder"]),
+    later("robin's TLS is rustls, which has no such setting", &[
+        "ssl_conf_command", "ssl_engine", "ssl_key_log",
     ]),
+    later("write the key into its file without a password", &["ssl_password_file"]),
     later("robin has no such limit or choice yet: leave it out", &[
         "client_body_timeout", "send_timeout", "keepalive_disable", "keepalive_min_timeout",
         "large_client_header_buffers",
@@ -82,13 +73,10 @@ const GROUPS: &[Group] = &[
         "proxy_limit_rate",
         "proxy_force_ranges", "proxy_send_lowat", "proxy_allow_upstream", "proxy_pass_trailers",
     ]),
-    later("robin speaks plain HTTP to upstreams so far", &[
-        "proxy_ssl_certificate", "proxy_ssl_certificate_key", "proxy_ssl_ciphers",
-        "proxy_ssl_conf_command", "proxy_ssl_crl", "proxy_ssl_name", "proxy_ssl_password_file",
-        "proxy_ssl_protocols", "proxy_ssl_server_name", "proxy_ssl_session_reuse",
-        "proxy_ssl_trusted_certificate", "proxy_ssl_verify", "proxy_ssl_verify_depth",
-        "proxy_ssl_certificate_cache", "proxy_ssl_key_log",
+    later("robin's TLS is rustls, which has no such setting", &[
+        "proxy_ssl_conf_command", "proxy_ssl_crl", "proxy_ssl_key_log",
     ]),
+    later("write the key into its file without a password", &["proxy_ssl_password_file"]),
     later("`trust:` in robin's YAML believes a proxy before this one", &[
         "set_real_ip_from", "real_ip_header", "real_ip_recursive",
     ]),

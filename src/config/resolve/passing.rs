@@ -35,7 +35,7 @@ impl Passing {
             ignore_client_abort: false,
             socket_keepalive: false,
             bind: None,
-            tls: UpstreamTls { verify: true, server_name: true, ..UpstreamTls::default() },
+            tls: UpstreamTls::default(),
         }
     }
 
@@ -74,7 +74,7 @@ impl Passing {
                 .switch("proxy_ignore_client_abort", outer.ignore_client_abort),
             socket_keepalive: said.switch("proxy_socket_keepalive", outer.socket_keepalive),
             bind: said.bind().unwrap_or(outer.bind),
-            tls: outer.tls.clone(),
+            tls: super::tls::upstream(said.settings, &outer.tls, said.diags),
         }
     }
 }

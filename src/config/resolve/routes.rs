@@ -4,12 +4,14 @@ use std::collections::HashMap;
 
 use super::program;
 use super::settings;
+use super::tls;
 use super::upstreams::Upstreams;
 use crate::config::address::{self, HTTP_PORT, HTTPS_PORT, Target};
 use crate::config::diagnostics::{Diagnostics, quote};
+use crate::config::model::passing::UpstreamTls;
 use crate::config::model::{
-    Action, Listen, ListenAddress, PathMatch, Proxy, ProxyTarget, Requests, Route, RouteSettings,
-    ServerName, VirtualServer,
+    Action, Host, Listen, ListenAddress, PathMatch, Proxy, ProxyTarget, Requests, Route,
+    RouteSettings, ServerName, VirtualServer,
 };
 use crate::config::pattern::Pattern;
 use crate::config::raw::{self, List, Word};
@@ -22,7 +24,10 @@ pub(super) fn virtual_servers(
 ) -> Vec<VirtualServer> {
     let outer = raw.settings.resolve(&settings::defaults(), diags);
     let Some(list) = &raw.virtual_servers else {
-        return vec![virtual_server(&raw.server, &outer, upstreams, diags)];
+        let server = virtual_server(&raw.server, &raw.settings, &outer, upstreams, diags);
+        let servers = vec![server];
+        tls::refuse_bare_listeners(std::slice::from_ref(&raw.server), &servers, diags);
+        return servers;
     };
     let short = [
         ("listen", raw.server.listen.as_ref().map(|list| &list.place)),
@@ -42,10 +47,13 @@ pub(super) fn virtual_servers(
             .error(&list.place, "`virtual_servers` is empty")
             .expected("expected at least one entry with `listen` and `routes`");
     }
+    let all = &raw.settings;
+    let servers = list.items.iter();
     let servers: Vec<VirtualServer> =
-        list.items.iter().map(|raw| virtual_server(raw, &outer, upstreams, diags)).collect();
+        servers.map(|raw| virtual_server(raw, all, &outer, upstreams, diags)).collect();
     refuse_same_defaults(&list.items, diags);
     refuse_same_names(&list.items, &servers, diags);
+    tls::refuse_bare_listeners(&list.items, &servers, diags);
     servers
 }
 
@@ -71,6 +79,7 @@ fn refuse_same_defaults(raw: &[raw::VirtualServer], diags: &mut Diagnostics) {
 
 fn virtual_server(
     raw: &raw::VirtualServer,
+    all: &raw::Settings,
     outer: &RouteSettings,
     upstreams: &mut Upstreams,
     diags: &mut Diagnostics,
@@ -82,17 +91,17 @@ fn virtual_server(
     let mut list = routes.list;
     program::link_named(&mut list, diags);
     VirtualServer {
-        listen: listen(raw, diags),
+        listen: listen(raw, tls::http2(&raw.settings, all, diags), diags),
         names: names(raw.names.as_ref(), diags),
         program,
         routes: list,
-        settings,
+        settings: without_tls_unless(false, settings),
         requests: Requests::resolve(&raw.settings, diags),
-        tls: super::tls::server(&raw.settings, diags),
+        tls: tls::server(&raw.settings, all, diags),
     }
 }
 
-fn listen(raw: &raw::VirtualServer, diags: &mut Diagnostics) -> Vec<Listen> {
+fn listen(raw: &raw::VirtualServer, http2: bool, diags: &mut Diagnostics) -> Vec<Listen> {
     let Some(list) = &raw.listen else {
         if !raw.broken {
             diags
@@ -120,9 +129,9 @@ fn listen(raw: &raw::VirtualServer, diags: &mut Diagnostics) -> Vec<Listen> {
             continue;
         }
         let default = entry.default.is_some();
-        let tls = diags.switch("tls", entry.tls.as_ref()).unwrap_or(false);
-        let http2 = diags.switch("http2", entry.http2.as_ref()).unwrap_or(false);
-        listen.push((Listen { address, default, tls, http2 }, word));
+        let with_tls = diags.switch("tls", entry.tls.as_ref()).unwrap_or(false);
+        let http2 = diags.switch("http2", entry.http2.as_ref()).unwrap_or(http2);
+        listen.push((Listen { address, default, tls: with_tls, http2 }, word));
     }
     listen.into_iter().map(|(listen, _)| listen).collect()
 }
@@ -301,8 +310,8 @@ impl Routes<'_> {
             parent,
             internal,
             program: Vec::new(),
+            settings: without_tls_unless(connects_with_tls(&action), settings.clone()),
             action,
-            settings: settings.clone(),
         });
         self.list[index].program =
             program::program(&raw.program, Some(index), &settings, self, diags);
@@ -333,6 +342,20 @@ impl Routes<'_> {
             _ => Action::Files,
         }
     }
+}
+
+/// Whether an action may make TLS connections.
+fn connects_with_tls(action: &Action) -> bool {
+    let Action::Proxy(proxy) = action else { return false };
+    proxy.tls || matches!(proxy.to, ProxyTarget::Template(_))
+}
+
+/// What is said of TLS to upstreams and is for nobody means nothing: both doors say the same.
+fn without_tls_unless(used: bool, mut settings: RouteSettings) -> RouteSettings {
+    if !used {
+        settings.passing.tls = UpstreamTls::default();
+    }
+    settings
 }
 
 /// A route without its `=`, as nginx names it.
@@ -398,6 +421,11 @@ fn proxy(word: &Word, upstreams: &mut Upstreams, diags: &mut Diagnostics) -> Opt
     }
     let read = address::target(text);
     let Target { tls, host_text, host, port, uri } = diags.address(word, read)?;
+    if let Host::Unix(path) = &host {
+        let name = format!("unix:{}", path.display());
+        let to = ProxyTarget::Upstream(upstreams.implicit(name, host, HTTP_PORT));
+        return Some(Proxy { to, tls, uri, host: host_text });
+    }
     if port.is_none()
         && let Some(upstream) = upstreams.find(&host_text)
     {
@@ -405,7 +433,7 @@ fn proxy(word: &Word, upstreams: &mut Upstreams, diags: &mut Diagnostics) -> Opt
     }
     let default = if tls { HTTPS_PORT } else { HTTP_PORT };
     let port = port.unwrap_or(default);
-    let upstream = upstreams.implicit(&host_text, host, port);
+    let upstream = upstreams.implicit(format!("{host_text}:{port}"), host, port);
     // As in ngx_http_proxy_set_vars, the scheme's own port is not shown.
     let host = if port == default { host_text } else { format!("{host_text}:{port}") };
     Some(Proxy { to: ProxyTarget::Upstream(upstream), tls, uri, host })

@@ -70,8 +70,7 @@ impl Upstreams {
     }
 
     /// The position of the upstream made for an address; the same address has the same one.
-    pub(super) fn implicit(&mut self, host_text: &str, host: Host, port: u16) -> usize {
-        let name = format!("{host_text}:{port}");
+    pub(super) fn implicit(&mut self, name: String, host: Host, port: u16) -> usize {
         let known =
             self.list.iter().position(|upstream| upstream.implicit && upstream.name == name);
         known.unwrap_or_else(|| {

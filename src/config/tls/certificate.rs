@@ -32,10 +32,10 @@ pub enum Reason {
     #[error(transparent)]
     Read(#[from] io::Error),
     /// There is none in it.
-    #[error("no certificate in PEM format in it")]
+    #[error("no certificate in PEM format")]
     NoCertificate,
     /// There is none in it, or it is encrypted.
-    #[error("no unencrypted key in PEM format in it")]
+    #[error("no unencrypted key in PEM format")]
     NoKey,
     /// What is between the lines of PEM is broken.
     #[error("broken PEM: {0}")]

@@ -51,6 +51,14 @@ pub struct Versions {
     pub tls13: bool,
 }
 
+impl Versions {
+    /// nginx's words for those that are set.
+    pub fn names(self) -> impl Iterator<Item = &'static str> {
+        let all = [(self.tls12, "TLSv1.2"), (self.tls13, "TLSv1.3")];
+        all.into_iter().filter(|(on, _)| *on).map(|(_, name)| name)
+    }
+}
+
 impl Default for Versions {
     fn default() -> Self {
         Self { tls12: true, tls13: true }

@@ -3,13 +3,13 @@
 use super::fields::{Door, Fields};
 use super::node::{Node, Shape};
 use super::{
-    DASHBOARD, HEALTH_CHECK, KEEPALIVE, METHOD, RESOLVER, RETRY, ROUTE, SERVER, SETTINGS, TIMEOUTS,
-    TOP, UPSTREAM, UPSTREAM_SERVER,
+    DASHBOARD, HEALTH_CHECK, KEEPALIVE, LISTEN, METHOD, RESOLVER, RETRY, ROUTE, SERVER, SETTINGS,
+    TIMEOUTS, TLS, TLS_KEYS, TOP, UPSTREAM, UPSTREAM_SERVER, UPSTREAM_TLS, UPSTREAM_TLS_KEYS,
 };
 use crate::config::diagnostics::quote;
 use crate::config::env::Kind;
 use crate::config::raw::{
-    Config, Dashboard, HealthCheck, List, Listen, Resolver, Route, Settings, Upstream,
+    Config, Dashboard, HealthCheck, List, Listen, Resolver, Route, Settings, Statement, Upstream,
     UpstreamServer, VirtualServer, Word,
 };
 
@@ -261,11 +261,10 @@ impl Door<'_> {
     }
 
     fn server(&mut self, mut fields: Fields<'_>, settings: Settings) -> VirtualServer {
-        let listen = fields.words(self, "listen").map(|list| List {
-            items: list.items.into_iter().map(Listen::at).collect(),
-            broken: list.broken,
-            place: list.place,
-        });
+        let listen = self.listen(&fields);
+        let mut settings = settings;
+        let tls = self.statements(&fields, "tls", TLS, TLS_KEYS);
+        settings.statements.extend(tls);
         VirtualServer {
             listen,
             program: Vec::new(),
@@ -275,6 +274,67 @@ impl Door<'_> {
             place: fields.place,
             broken: fields.broken,
         }
+    }
+
+    fn listen(&mut self, fields: &Fields<'_>) -> Option<List<Listen>> {
+        let (key, node) = fields.get(self, "listen")?;
+        if matches!(node.shape, Shape::Null) {
+            let List { broken, place, .. } = self.words(key, node);
+            return Some(List { items: Vec::new(), broken, place });
+        }
+        let mut list = List { items: Vec::new(), broken: false, place: self.place(node) };
+        let items = match &node.shape {
+            Shape::List(items) => &items[..],
+            // One alone may stand without brackets.
+            _ => std::slice::from_ref(node),
+        };
+        for item in items {
+            match self.listener(key, item) {
+                Some(listen) => list.items.push(listen),
+                None => list.broken = true,
+            }
+        }
+        Some(list)
+    }
+
+    fn listener(&mut self, key: &Node, node: &Node) -> Option<Listen> {
+        if !matches!(node.shape, Shape::Map(_)) {
+            return Some(Listen::at(self.entry(key, node)?));
+        }
+        let mut f = self.fields("a listener", node, &[LISTEN])?;
+        let address = f.word(self, "address");
+        if address.is_none() && !f.broken {
+            self.diags
+                .error(&f.place, "a listener without an address")
+                .expected("expected `address:` with a port or an address");
+        }
+        let (tls, http2) = (f.word(self, "tls"), f.word(self, "http2"));
+        Some(Listen { tls, http2, ..Listen::at(address?) })
+    }
+
+    /// What stands in a map, in nginx's words: each key of ours with nginx's.
+    fn statements(
+        &mut self,
+        fields: &Fields<'_>,
+        key: &str,
+        words: &[(&'static str, &'static str)],
+        known: &[&'static str],
+    ) -> Vec<Statement> {
+        let Some(map) = self.submap(fields, key, known) else { return Vec::new() };
+        let mut statements = Vec::new();
+        for (ours, name) in words {
+            let Some((key, node)) = map.get(self, ours) else { continue };
+            let name = Word { value: (*name).to_owned(), place: self.place(key) };
+            let list = match &node.shape {
+                Shape::Scalar => {
+                    let kind = if *ours == "name" { Kind::Template } else { Kind::Word };
+                    self.word(key, node, kind).into_iter().collect()
+                }
+                _ => self.words(key, node).items,
+            };
+            statements.push(Statement { name, args: list, block: None });
+        }
+        statements
     }
 
     fn routes(&mut self, fields: &Fields<'_>) -> Option<List<Route>> {
@@ -304,6 +364,7 @@ impl Door<'_> {
             websocket: fields.word(self, "websocket"),
             server_header: fields.word(self, "server_header"),
             error_details: fields.word(self, "error_details"),
+            statements: self.statements(fields, "upstream_tls", UPSTREAM_TLS, UPSTREAM_TLS_KEYS),
             ..Settings::default()
         };
         if let Some(mut timeouts) = self.submap(fields, "timeouts", TIMEOUTS) {

@@ -33,7 +33,7 @@ const TOP: &[&str] = &[
     "upstreams",
     "virtual_servers",
 ];
-const SERVER: &[&str] = &["listen", "names", "routes"];
+const SERVER: &[&str] = &["listen", "names", "routes", "tls"];
 const SETTINGS: &[&str] = &[
     "headers",
     "timeouts",
@@ -42,6 +42,7 @@ const SETTINGS: &[&str] = &[
     "websocket",
     "server_header",
     "error_details",
+    "upstream_tls",
 ];
 const ROUTE: &[&str] = &["to"];
 const TIMEOUTS: &[&str] = &["connect", "send", "read"];
@@ -55,9 +56,47 @@ const HEALTH_CHECK: &[&str] =
     &["http", "tcp", "every", "timeout", "rise", "fall", "status", "body", "host", "port"];
 const KEEPALIVE: &[&str] = &["idle", "max"];
 const METHOD: &[&str] = &["hash", "consistent"];
+const LISTEN: &[&str] = &["address", "tls", "http2"];
+/// Keys of `tls`, and nginx's words for them.
+const TLS: &[(&str, &str)] = &[
+    ("certificate", "ssl_certificate"),
+    ("key", "ssl_certificate_key"),
+    ("protocols", "ssl_protocols"),
+    ("ciphers", "ssl_ciphers"),
+    ("prefer_server_ciphers", "ssl_prefer_server_ciphers"),
+    ("session_cache", "ssl_session_cache"),
+    ("session_timeout", "ssl_session_timeout"),
+    ("session_tickets", "ssl_session_tickets"),
+    ("reject_handshake", "ssl_reject_handshake"),
+];
+const TLS_KEYS: &[&str] = &ours::<{ TLS.len() }>(TLS);
+/// Keys of `upstream_tls`, and nginx's words for them.
+const UPSTREAM_TLS: &[(&str, &str)] = &[
+    ("verify", "proxy_ssl_verify"),
+    ("server_name", "proxy_ssl_server_name"),
+    ("name", "proxy_ssl_name"),
+    ("trusted", "proxy_ssl_trusted_certificate"),
+    ("certificate", "proxy_ssl_certificate"),
+    ("key", "proxy_ssl_certificate_key"),
+    ("protocols", "proxy_ssl_protocols"),
+    ("ciphers", "proxy_ssl_ciphers"),
+    ("session_reuse", "proxy_ssl_session_reuse"),
+];
+const UPSTREAM_TLS_KEYS: &[&str] = &ours::<{ UPSTREAM_TLS.len() }>(UPSTREAM_TLS);
+
+/// The keys without nginx's words.
+const fn ours<const N: usize>(pairs: &[(&'static str, &'static str)]) -> [&'static str; N] {
+    let mut keys = [""; N];
+    let mut n = 0;
+    while n < N {
+        keys[n] = pairs[n].0;
+        n += 1;
+    }
+    keys
+}
 
 /// Every map with known keys: where it is, and its keys.
-const MAPS: [(&str, &[&str]); 13] = [
+const MAPS: [(&str, &[&str]); 16] = [
     ("at the top level", TOP),
     ("in a virtual server", SERVER),
     ("at the top level, in a virtual server or in a route", SETTINGS),
@@ -71,6 +110,9 @@ const MAPS: [(&str, &[&str]); 13] = [
     ("in `health_check`", HEALTH_CHECK),
     ("in `keepalive`", KEEPALIVE),
     ("in `method`", METHOD),
+    ("in `listen`", LISTEN),
+    ("in `tls`", TLS_KEYS),
+    ("in `upstream_tls`", UPSTREAM_TLS_KEYS),
 ];
 
 /// Every key of every map, some more than once.

@@ -5,7 +5,7 @@ use crate::config::address::{self, BadAddress};
 use crate::config::nginx::frame::{Context, Frame};
 use crate::config::nginx::parser::Directive;
 use crate::config::nginx::reader::Reader;
-use crate::config::raw::{List, Word};
+use crate::config::raw::{List, Statement, Word};
 use crate::config::resolve::settings::ALL;
 
 pub(in crate::config::nginx) fn proxy_pass(
@@ -15,23 +15,23 @@ pub(in crate::config::nginx) fn proxy_pass(
 ) {
     let word = &directive.args[0];
     let text = word.value.as_str();
-    let rest = text.strip_prefix("http://");
+    let rest = text.strip_prefix("http://").or_else(|| text.strip_prefix("https://"));
     let problem = if text.contains('$') {
         None
     } else {
         match (rest, address::target(text)) {
             (Some(_), Ok(_)) => None,
-            (Some(rest), Err(_)) if rest.starts_with("unix:") => {
-                Some((BadAddress::Unix.to_string(), BadAddress::Unix.expected()))
+            (Some(_), Err(error @ BadAddress::Unix)) => {
+                Some(("invalid path in upstream".to_owned(), error.expected()))
             }
             (Some(rest), Err(error)) => {
                 let authority = rest.split('/').next().unwrap_or(rest);
                 Some((bad_address(authority, &error), error.expected()))
             }
-            (None, Err(error @ BadAddress::Https)) => Some((error.to_string(), error.expected())),
-            (None, _) => {
-                Some(("invalid URL prefix".to_owned(), "expected `http://` before the host"))
-            }
+            (None, _) => Some((
+                "invalid URL prefix".to_owned(),
+                "expected `http://` or `https://` before the host",
+            )),
         }
     };
     match problem {
@@ -112,6 +112,15 @@ impl Reader<'_> {
         } else {
             let all = frame.word("0");
             frame.settings.retry_tries = Some(frame.tries.clone().unwrap_or(all));
+        }
+        if frame.context == Context::Http {
+            // nginx trusts every certificate and names no host unless told to.
+            for name in ["proxy_ssl_verify", "proxy_ssl_server_name"] {
+                if frame.settings.last(name).is_none() {
+                    let (name, args) = (frame.word(name), vec![frame.word("off")]);
+                    frame.settings.statements.push(Statement { name, args, block: None });
+                }
+            }
         }
         if frame.context == Context::Http || !frame.headers.is_empty() {
             self.finish_headers(frame);

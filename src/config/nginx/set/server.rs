@@ -21,8 +21,8 @@ const NO_EFFECT: [&str; 11] = [
     "deferred",
     "bind",
 ];
-/// What asks for more than plain HTTP/1.1.
-const LATER: [&str; 6] = ["ssl", "http2", "quic", "spdy", "proxy_protocol", "ipv6only=off"];
+/// What asks for more than TLS and HTTP/2.
+const LATER: [&str; 4] = ["quic", "spdy", "proxy_protocol", "ipv6only=off"];
 
 pub(in crate::config::nginx) fn listen(
     reader: &mut Reader<'_>,
@@ -36,21 +36,16 @@ pub(in crate::config::nginx) fn listen(
         (text, _) => text.to_owned(),
     };
     let word = Word { value, place: typed.place.clone() };
-    let default = match parameters(reader, directive) {
-        Some(default) => default.then(|| word.clone()),
-        None => {
-            frame.broken = true;
-            None
-        }
-    };
-    let Err(error) = address::listen(&word.value) else {
-        return frame.listen.push(Listen { default, ..Listen::at(word) });
+    let mut listen = Listen::at(word);
+    frame.broken |= !parameters(reader, directive, &mut listen);
+    let Err(error) = address::listen(&listen.address.value) else {
+        return frame.listen.push(listen);
     };
     frame.broken = true;
     let text = &typed.value;
     let message = match &error {
         BadAddress::Port(_) => format!("invalid port in \"{text}\" of the \"listen\" directive"),
-        BadAddress::Unix => error.to_string(),
+        BadAddress::Unix => format!("invalid path in \"{text}\" of the \"listen\" directive"),
         _ => format!("host not found in \"{text}\" of the \"listen\" directive"),
     };
     reader
@@ -59,30 +54,33 @@ pub(in crate::config::nginx) fn listen(
         .expected("expected a port, `address:port` or `[address]:port`");
 }
 
-/// Whether `default_server` is among the parameters of `listen`; none when one is refused.
-fn parameters(reader: &mut Reader<'_>, directive: &Directive) -> Option<bool> {
-    let mut default = false;
+/// Takes the parameters of `listen`; false when one is refused.
+fn parameters(reader: &mut Reader<'_>, directive: &Directive, listen: &mut Listen) -> bool {
     let mut refused = false;
     for word in &directive.args[1..] {
         let text = word.value.as_str();
         let has_no_effect =
             |known: &&str| *known == text || (known.ends_with('=') && text.starts_with(*known));
+        let on = || Some(Word { value: "on".to_owned(), place: word.place.clone() });
         if matches!(text, "default_server" | "default") {
-            default = true;
+            listen.default = Some(listen.address.clone());
+        } else if text == "ssl" {
+            listen.tls = on();
+        } else if text == "http2" {
+            listen.http2 = on();
         } else if LATER.contains(&text) {
             reader
                 .diags
                 .error(&word.place, format!("\"{text}\" of \"listen\" is not supported yet"))
-                .expected("robin listens for plain HTTP/1.1")
-                .help("let something before it do so, and listen on port 80");
+                .expected("robin listens for HTTP/1.1 and HTTP/2, plain or in TLS");
             refused = true;
         } else if !NO_EFFECT.iter().any(has_no_effect) {
             // Behind a missing `;` each word would be another mistake: one tells enough.
             reader.invalid_parameter(directive, word, "expected `default_server` or `;`");
-            return None;
+            return false;
         }
     }
-    (!refused).then_some(default)
+    !refused
 }
 
 pub(in crate::config::nginx) fn server_name(

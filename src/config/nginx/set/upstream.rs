@@ -12,7 +12,8 @@ pub(super) fn bad_address(text: &str, error: &BadAddress) -> String {
     match error {
         BadAddress::Port(_) => format!("invalid port in upstream \"{text}\""),
         BadAddress::NoHost => format!("no host in upstream \"{text}\""),
-        BadAddress::Https | BadAddress::Unix | BadAddress::Uri(_) => error.to_string(),
+        BadAddress::Unix => "invalid path in upstream".to_owned(),
+        BadAddress::Uri(_) => error.to_string(),
         _ => format!("invalid host in upstream \"{text}\""),
     }
 }

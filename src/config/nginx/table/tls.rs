@@ -1,8 +1,58 @@
-//! `ssl*` and `http2`.
+//! `ssl_*`, `http2*` and `proxy_ssl_*`.
 
-use super::{HTTP_SERVER, Row, only};
+use super::{HTTP, HTTP_ALL, HTTP_SERVER, MAIN, MANY, OS, Row, none, only, statement};
 
 #[rustfmt::skip]
 pub(super) const ROWS: &[Row] = &[
-    only("ssl", HTTP_SERVER, &["off"], "robin does not speak TLS yet: let something before it do so"),
+    only("ssl", HTTP_SERVER, &["off"], "write `listen 443 ssl`"),
+    statement("ssl_certificate", HTTP_SERVER, (1, 1)).often(),
+    statement("ssl_certificate_key", HTTP_SERVER, (1, 1)).often(),
+    statement("ssl_protocols", HTTP_SERVER, (1, MANY)),
+    statement("ssl_ciphers", HTTP_SERVER, (1, 1)),
+    statement("ssl_prefer_server_ciphers", HTTP_SERVER, (1, 1)),
+    statement("ssl_session_cache", HTTP_SERVER, (1, 2)),
+    statement("ssl_session_timeout", HTTP_SERVER, (1, 1)),
+    statement("ssl_session_tickets", HTTP_SERVER, (1, 1)),
+    statement("ssl_reject_handshake", HTTP_SERVER, (1, 1)),
+    statement("http2", HTTP_SERVER, (1, 1)),
+    only("ssl_verify_client", HTTP_SERVER, &["off"], "robin does not ask clients for certificates"),
+    only("ssl_early_data", HTTP_SERVER, &["off"], "robin takes no early data: leave it out"),
+    only("ssl_ocsp", HTTP_SERVER, &["off"], "robin does not ask clients for certificates"),
+    none("ssl_client_certificate", HTTP_SERVER, (1, 1), "clients are not asked for certificates"),
+    none("ssl_trusted_certificate", HTTP_SERVER, (1, 1), "clients are not asked for certificates"),
+    none("ssl_verify_depth", HTTP_SERVER, (1, 1), "clients are not asked for certificates"),
+    none("ssl_buffer_size", HTTP_SERVER, (1, 1), "records are as large as what is written"),
+    none("ssl_dhparam", HTTP_SERVER, (1, 1), "keys are exchanged with elliptic curves"),
+    none("ssl_ecdh_curve", HTTP_SERVER, (1, 1), "X25519, P-256 and P-384 are always on offer"),
+    none("ssl_session_ticket_key", HTTP_SERVER, (1, 1), "keys of tickets are made at the start and change").often(),
+    none("ssl_stapling", HTTP_SERVER, (1, 1), "clients ask the authority themselves"),
+    none("ssl_stapling_file", HTTP_SERVER, (1, 1), "clients ask the authority themselves"),
+    none("ssl_stapling_responder", HTTP_SERVER, (1, 1), "clients ask the authority themselves"),
+    none("ssl_stapling_verify", HTTP_SERVER, (1, 1), "clients ask the authority themselves"),
+    none("ssl_object_cache_inheritable", MAIN, (1, 1), "certificates are read anew each time"),
+    none("http2_body_preread_size", HTTP_SERVER, (1, 1), OS),
+    none("http2_chunk_size", HTTP_ALL, (1, 1), OS),
+    none("http2_recv_buffer_size", HTTP, (1, 1), OS),
+    none("http2_max_concurrent_streams", HTTP_SERVER, (1, 1), "128 streams, as by default"),
+    none("http2_idle_timeout", HTTP_SERVER, (1, 1), "`keepalive_timeout` holds for HTTP/2, too"),
+    none("http2_recv_timeout", HTTP_SERVER, (1, 1), "`client_header_timeout` holds for HTTP/2, too"),
+    none("http2_max_field_size", HTTP_SERVER, (1, 1), "64 KiB for all headers"),
+    none("http2_max_header_size", HTTP_SERVER, (1, 1), "64 KiB for all headers"),
+    none("http2_max_requests", HTTP_SERVER, (1, 1), "a connection serves any number"),
+    none("http2_max_concurrent_pushes", HTTP_SERVER, (1, 1), "nothing is pushed"),
+    none("http2_push", HTTP_ALL, (1, 1), "nothing is pushed: browsers no longer take it").often(),
+    none("http2_push_preload", HTTP_ALL, (1, 1), "nothing is pushed: browsers no longer take it"),
+
+    // TLS to upstreams.
+    statement("proxy_ssl_verify", HTTP_ALL, (1, 1)),
+    statement("proxy_ssl_server_name", HTTP_ALL, (1, 1)),
+    statement("proxy_ssl_name", HTTP_ALL, (1, 1)),
+    statement("proxy_ssl_trusted_certificate", HTTP_ALL, (1, 1)),
+    statement("proxy_ssl_certificate", HTTP_ALL, (1, 1)),
+    statement("proxy_ssl_certificate_key", HTTP_ALL, (1, 1)),
+    statement("proxy_ssl_protocols", HTTP_ALL, (1, MANY)),
+    statement("proxy_ssl_ciphers", HTTP_ALL, (1, 1)),
+    statement("proxy_ssl_session_reuse", HTTP_ALL, (1, 1)),
+    none("proxy_ssl_verify_depth", HTTP_ALL, (1, 1), "chains may be as long as they need"),
+    none("proxy_ssl_certificate_cache", HTTP_ALL, (1, MANY), "certificates are read at the start"),
 ];
