@@ -143,11 +143,12 @@ impl Discovery {
     }
 
     fn members(&self, records: &[Record]) -> Vec<Member> {
-        let all: Vec<Member> = (self.lines.iter().zip(&self.host_of))
-            .flat_map(|(line, &host)| {
+        let all: Vec<Member> = (self.lines.iter().zip(&self.host_of).enumerate())
+            .flat_map(|(index, (line, &host))| {
                 let absent = records[host].condition == Condition::Gone;
                 let addresses = records[host].addresses().iter();
-                addresses.map(move |address| member(line, address, absent))
+                let copy = self.copy(index);
+                addresses.map(move |address| Member { copy, ..member(line, address, absent) })
             })
             .collect();
         // An address that another name still has is not absent; of equals the first line wins.
@@ -155,9 +156,16 @@ impl Discovery {
             all.iter().filter(|m| !m.absent).map(|m| m.address.clone()).collect();
         let mut seen = HashSet::new();
         let mut wanted = |m: &Member| {
-            (!m.absent || !present.contains(&m.address)) && seen.insert(m.address.clone())
+            (!m.absent || !present.contains(&m.address)) && seen.insert((m.address.clone(), m.copy))
         };
         all.into_iter().filter(|m| wanted(m)).collect()
+    }
+
+    /// How many lines before this one say the same host and port.
+    fn copy(&self, index: usize) -> u16 {
+        let line = &self.lines[index];
+        let same = |other: &&UpstreamServer| other.host == line.host && other.port == line.port;
+        u16::try_from(self.lines[..index].iter().filter(same).count()).unwrap_or(u16::MAX)
     }
 
     fn records(&self) -> MutexGuard<'_, Vec<Record>> {

@@ -87,14 +87,15 @@ impl Upstream {
         if members.iter().eq(old.peers.iter().map(Peer::member)) {
             return Vec::new();
         }
-        let mut leaving: HashMap<&PeerAddress, &Peer> =
-            old.peers.iter().map(|p| (p.address(), p)).collect();
+        let owned = |member: &Member| (member.address.clone(), member.copy);
+        let mut leaving: HashMap<(PeerAddress, u16), &Peer> =
+            old.peers.iter().map(|p| (owned(p.member()), p)).collect();
         let mut events = Vec::new();
         let mut note =
             |peer: &PeerAddress, change| events.push(Event { peer: peer.clone(), change });
         let mut peers = Vec::with_capacity(members.len());
         for member in members {
-            let Some(kept) = leaving.remove(&member.address) else {
+            let Some(kept) = leaving.remove(&owned(&member)) else {
                 note(&member.address, Change::Joined { tier: member.tier });
                 if member.absent {
                     note(&member.address, Change::Absent);
@@ -117,7 +118,7 @@ impl Upstream {
             peers.push(kept.with_member(member));
         }
         // In the old order, so that the log reads the same each time.
-        for gone in old.peers.iter().filter(|p| leaving.contains_key(p.address())) {
+        for gone in old.peers.iter().filter(|p| leaving.contains_key(&owned(p.member()))) {
             gone.set_presence(|_| Presence::Removed, now);
             note(gone.address(), Change::Left);
         }
@@ -267,12 +268,12 @@ impl Upstream {
     }
 }
 
-/// One member for each address, in order.
+/// One member for each address and copy, in order.
 fn distinct(members: &[Member]) -> Vec<Member> {
     let mut places = HashMap::with_capacity(members.len());
     let mut kept: Vec<Member> = Vec::with_capacity(members.len());
     for member in members {
-        let place = *places.entry(&member.address).or_insert(kept.len());
+        let place = *places.entry(member.key()).or_insert(kept.len());
         match kept.get_mut(place) {
             None => kept.push(member.clone()),
             Some(first) if first.absent && !member.absent => *first = member.clone(),

@@ -23,6 +23,9 @@ use crate::health::{Outcome, PassiveRule, ProbeRule, Standing, Tick, Verdict};
 pub struct Member {
     /// The address, which is the peer's identity.
     pub address: PeerAddress,
+    /// Which of several equal server lines it belongs to, for nginx allows them; default 0. Each of
+    /// them makes a peer of its own.
+    pub copy: u16,
     /// Share of requests relative to the others of its tier; default 1, at least 1.
     pub weight: u32,
     /// Primary or backup.
@@ -52,6 +55,7 @@ impl Member {
         };
         Self {
             address,
+            copy: 0,
             weight: 1,
             tier: Tier::Primary,
             down: false,
@@ -60,6 +64,11 @@ impl Member {
             passive: PassiveRule::default(),
             line,
         }
+    }
+
+    /// What no two peers of an upstream share.
+    pub(super) fn key(&self) -> (&PeerAddress, u16) {
+        (&self.address, self.copy)
     }
 
     /// The number for a server line's host and port, made as nginx does for its ring.

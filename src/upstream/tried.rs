@@ -1,11 +1,11 @@
 //! What one request has tried, so that it does not try the same peer twice.
 
-use super::{Peer, PeerAddress};
+use super::{Member, Peer, PeerAddress};
 
 /// The addresses that one request has tried.
 #[derive(Clone, Debug, Default)]
 pub struct Tried {
-    addresses: [Option<PeerAddress>; Tried::MAX],
+    keys: [Option<(PeerAddress, u16)>; Tried::MAX],
     len: usize,
 }
 
@@ -15,14 +15,15 @@ impl Tried {
 
     /// Remembers the peer; beyond 16 the oldest is forgotten.
     pub fn add(&mut self, peer: &Peer) {
-        self.addresses[self.len % Self::MAX] = Some(peer.address().clone());
+        let Member { address, copy, .. } = peer.member();
+        self.keys[self.len % Self::MAX] = Some((address.clone(), *copy));
         self.len += 1;
     }
 
     /// Whether the peer was tried.
     #[must_use]
     pub fn contains(&self, peer: &Peer) -> bool {
-        let tried = &self.addresses[..self.len.min(Self::MAX)];
-        tried.iter().any(|address| address.as_ref() == Some(peer.address()))
+        let mut tried = self.keys[..self.len.min(Self::MAX)].iter().flatten();
+        tried.any(|(address, copy)| (address, *copy) == peer.member().key())
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::leaf::Zero;
 use crate::config::address::{self, HTTP_PORT};
-use crate::config::diagnostics::{Diagnostics, quote};
+use crate::config::diagnostics::{Diagnostics, Span, Syntax, quote};
 use crate::config::model::{
     HealthCheck, Host, Method, PassiveRule, Probe, Tier, Upstream, UpstreamServer,
 };
@@ -160,7 +160,10 @@ fn servers(raw: &raw::Upstream, diags: &mut Diagnostics) -> Vec<UpstreamServer> 
     for raw in &list.items {
         let Some(server) = server(raw, diags) else { continue };
         let same = |s: &UpstreamServer| s.host == server.host && s.port == server.port;
-        if let Some((_, first)) = servers.iter().find(|(known, _)| same(known)) {
+        // nginx makes two peers of them; in YAML it is a slip.
+        let in_nginx = Span::from(&raw.address.place).source.syntax == Syntax::Nginx;
+        let known = servers.iter().find(|(known, _)| same(known) && !in_nginx);
+        if let Some((_, first)) = known {
             diags
                 .error(
                     &raw.address.place,
