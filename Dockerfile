@@ -9,6 +9,7 @@ WORKDIR /build
 
 # The dependencies in a layer of their own, built for an empty program: it stays until
 # Cargo.toml or Cargo.lock changes.
+COPY .cargo .cargo
 COPY Cargo.toml Cargo.lock ./
 RUN mkdir -p src benches \
     && echo 'fn main() {}' | tee src/main.rs > benches/select.rs \
@@ -24,16 +25,32 @@ RUN touch src/main.rs src/lib.rs \
 
 FROM debian:bookworm-slim
 
-RUN useradd --system --no-create-home --shell /usr/sbin/nologin robin
-COPY --from=build /build/target/release/robin /usr/local/bin/robin
-
 LABEL org.opencontainers.image.title="robin" \
-      org.opencontainers.image.description="A load balancer and reverse proxy on Pingora" \
+      org.opencontainers.image.description="A load balancer and reverse proxy on Pingora, in nginx's place" \
       org.opencontainers.image.licenses="Apache-2.0"
 
-# Starts as root to bind port 80, then becomes the user robin; started as any other user it stays that.
-# The configuration is /etc/robin/robin.yaml, which is mounted.
+# envsubst, for templates, and the user with the numbers that it has in nginx's image.
+RUN apt-get update \
+    && apt-get install -y --no-install-recommends gettext-base \
+    && rm -rf /var/lib/apt/lists/* \
+    && groupadd --system --gid 101 nginx \
+    && useradd --system --uid 101 --gid nginx --no-create-home --home-dir /nonexistent \
+        --shell /bin/false --comment "robin, in nginx's place" nginx
+
+# Everything lies where nginx's image has it: what derives from that one finds it here.
+COPY deploy/image/ /
+RUN mkdir -p /docker-entrypoint.d /etc/robin /var/cache/nginx /var/log/nginx \
+    && cp /etc/nginx/conf.d/default.conf /usr/share/nginx/default.conf \
+    && ln -s /usr/local/bin/robin /usr/sbin/nginx \
+    && ln -s /usr/local/bin/robin /usr/sbin/nginx-debug \
+    && ln -s /dev/stdout /var/log/nginx/access.log \
+    && ln -s /dev/stderr /var/log/nginx/error.log \
+    && chown nginx:nginx /var/cache/nginx /var/log/nginx
+COPY --from=build /build/target/release/robin /usr/local/bin/robin
+
+# Starts as root to bind port 80, then becomes the user nginx; started as any other user it stays that.
 EXPOSE 80
 STOPSIGNAL SIGQUIT
 HEALTHCHECK --interval=5s --timeout=3s --start-period=5s CMD ["robin", "health"]
-CMD ["robin"]
+ENTRYPOINT ["/docker-entrypoint.sh"]
+CMD ["nginx", "-g", "daemon off;"]

@@ -45,7 +45,8 @@ pub struct Cli {
 
 #[derive(Debug, Args)]
 struct ConfigFile {
-    /// The configuration. Default: the one that `robin` alone would serve.
+    /// The configuration. Default: the one that `robin` alone would serve, or whatever a container's
+    /// first process serves.
     #[arg(short = 'c', value_name = "FILE")]
     path: Option<PathBuf>,
 }
@@ -83,8 +84,11 @@ pub fn run() -> ExitCode {
     let done = match cli.command {
         Some(Command::Convert { file }) => convert(&file),
         Some(Command::Health(config)) => {
-            let path = config.path.unwrap_or_else(start::own_config);
-            serve::health(&path).map_err(|error| format!("robin: not healthy: {error}"))
+            let healthy = match &config.path {
+                Some(path) => serve::health(Some(path)),
+                None => serve::health(Some(&start::own_config())).or_else(|_| serve::health(None)),
+            };
+            healthy.map_err(|error| format!("robin: not healthy: {error}"))
         }
         Some(Command::Demo { replicas, port }) => {
             let _events = logger::start(&logger::Target::Stderr);

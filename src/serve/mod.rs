@@ -127,7 +127,9 @@ pub fn run(config: Config, process: Process, started: impl FnOnce()) -> Result<(
         live.show();
         let workers = start_workers(workers)?;
         match control {
-            Ok(listener) => drop(tokio::spawn(control::answer(listener))),
+            Ok(listeners) => {
+                listeners.into_iter().map(control::answer).map(tokio::spawn).for_each(drop);
+            }
             Err(error) => log::warn!(
                 target: "robin::serve",
                 "{}", Line::new("robin health will not work").field("error", error)

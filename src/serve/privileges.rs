@@ -4,14 +4,14 @@ use std::io;
 
 use nix::unistd::{Gid, Uid, User, setgid, setgroups, setuid};
 
-/// The user that our image makes for this purpose.
-const OWN_USER: &str = "robin";
+/// Users that are there for this purpose: somebody's own, or the one of our image.
+const OWN_USERS: [&str; 2] = ["robin", "nginx"];
 
 /// Why root could not be given up.
 #[derive(Debug, thiserror::Error)]
 pub enum PrivilegeError {
     /// `user:` names nobody.
-    #[error("user `{0}` does not exist; add it, or leave `user` out to run as `robin` or root")]
+    #[error("user `{0}` does not exist; add it, or leave `user` out")]
     NoSuchUser(String),
     /// The system refused.
     #[error("cannot become user `{user}`: {source} (a container needs CAP_SETUID and CAP_SETGID)")]
@@ -22,40 +22,38 @@ pub enum PrivilegeError {
         #[source]
         source: io::Error,
     },
-    /// Only root can become somebody else.
-    #[error("cannot become user `{0}`: robin was not started as root; leave `user` out")]
-    NotRoot(String),
 }
 
-/// Becomes `wanted`, or the user `robin` where there is one. Says in a line which user it is now.
+/// Becomes `wanted`, or one of [`OWN_USERS`] where there is one. Says in a line which user it is
+/// now. Who is not root has nothing to give up and stays who he is, as with nginx.
 ///
 /// # Errors
 /// [`PrivilegeError`] when `wanted` cannot be had. Without a wish, staying root is only a warning.
 pub(super) fn drop_privileges(wanted: Option<&str>) -> Result<(), PrivilegeError> {
-    let root = Uid::effective().is_root();
-    let user = match wanted {
-        None if !root => return Ok(()),
-        None => match lookup(OWN_USER) {
-            Some(user) => user,
-            None => {
-                log::warn!(
-                    target: "robin::serve",
-                    "running as root, set `user` or add a user named {OWN_USER}"
-                );
-                return Ok(());
-            }
-        },
-        Some(name) => {
-            let user = lookup(name).ok_or_else(|| PrivilegeError::NoSuchUser(name.into()))?;
-            if user.uid == Uid::effective() {
-                return Ok(());
-            }
-            if !root {
-                return Err(PrivilegeError::NotRoot(name.into()));
-            }
-            user
+    if !Uid::effective().is_root() {
+        if wanted.is_some_and(|name| lookup(name).is_none_or(|u| u.uid != Uid::effective())) {
+            log::warn!(
+                target: "robin::serve",
+                "the \"user\" directive makes sense only if the master process runs with \
+                 super-user privileges, ignored"
+            );
         }
+        return Ok(());
+    }
+    let user = match wanted {
+        None => OWN_USERS.iter().find_map(|name| lookup(name)),
+        Some(name) => Some(lookup(name).ok_or_else(|| PrivilegeError::NoSuchUser(name.into()))?),
     };
+    let Some(user) = user else {
+        log::warn!(
+            target: "robin::serve",
+            "running as root, set `user` or add a user named {}", OWN_USERS[0]
+        );
+        return Ok(());
+    };
+    if user.uid.is_root() {
+        return Ok(());
+    }
     become_user(user.uid, user.gid)
         .map_err(|source| PrivilegeError::Refused { user: user.name.clone(), source })?;
     log::info!(target: "robin::serve", "root given up user={}", user.name);

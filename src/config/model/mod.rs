@@ -30,7 +30,7 @@ use site::{Answers, Clients, Files};
 pub struct Config {
     /// Worker threads, each with its own accept loop. Default: none written, one a core.
     pub threads: Option<NonZeroUsize>,
-    /// The user to become after binding. Default: none written; as root, `robin` where that user exists.
+    /// The user to become after binding. Default: none written; as root, `robin` or `nginx` where such a user exists.
     pub user: Option<String>,
     /// Where the process writes its id. Default: none written, nowhere; called as `nginx`, `/run/nginx.pid`.
     pub pid: Option<PathBuf>,
