@@ -8,6 +8,8 @@ use std::sync::Arc;
 
 use pcre2::bytes::{Captures, Regex, RegexBuilder};
 
+use super::template::Scope;
+
 /// A regular expression.
 #[derive(Clone)]
 pub struct Pattern {
@@ -16,6 +18,8 @@ pub struct Pattern {
     regex: Arc<Regex>,
     /// The numbers of the groups that have names, and the variables they fill.
     named: Vec<(usize, String)>,
+    /// The same groups with the slots of these variables, once they are known.
+    slots: Vec<(usize, usize)>,
 }
 
 /// Why a text is no regular expression.
@@ -36,11 +40,22 @@ impl Pattern {
     pub fn new(text: &str, caseless: bool) -> Result<Self, BadPattern> {
         // PCRE without JIT is what nginx has by default (`pcre_jit off`); with it, matching costs a fraction.
         let compiled = RegexBuilder::new().caseless(caseless).jit_if_available(true).build(text);
-        let regex = compiled
-            .map_err(|error| BadPattern { reason: error.to_string(), at: error.offset() })?;
+        let regex = compiled.map_err(|error| {
+            // The words alone: the place is told beside them.
+            let told = error.to_string();
+            let offset = error.offset().map(|at| format!("at offset {at}: ")).unwrap_or_default();
+            let reason = told.rsplit_once(&offset).map_or(&told[..], |(_, reason)| reason);
+            BadPattern { reason: reason.to_owned(), at: error.offset() }
+        })?;
         let names = regex.capture_names().iter().enumerate();
         let named = names.filter_map(|(n, name)| Some((n, name.clone()?))).collect();
-        Ok(Self { text: text.to_owned(), caseless, regex: Arc::new(regex), named })
+        Ok(Self {
+            text: text.to_owned(),
+            caseless,
+            regex: Arc::new(regex),
+            named,
+            slots: Vec::new(),
+        })
     }
 
     /// The text it was made of.
@@ -59,6 +74,20 @@ impl Pattern {
     #[must_use]
     pub fn named(&self) -> &[(usize, String)] {
         &self.named
+    }
+
+    /// Tells it the slots of the variables that its groups fill.
+    #[must_use]
+    pub(super) fn bound(mut self, scope: &Scope) -> Self {
+        let slot = |(group, name): &(usize, String)| Some((*group, scope.slot(name)?));
+        self.slots = self.named.iter().filter_map(slot).collect();
+        self
+    }
+
+    /// The groups with names: number and the slot of the variable.
+    #[must_use]
+    pub fn slots(&self) -> &[(usize, usize)] {
+        &self.slots
     }
 
     /// How many groups it has, the whole match not counted.

@@ -273,16 +273,29 @@ impl Scope {
         self.own.get(&name.to_ascii_lowercase()).copied()
     }
 
+    /// The names of the configuration's own variables, by their slots.
+    pub fn in_order(&self) -> Vec<&str> {
+        let mut names: Vec<_> = self.own.iter().map(|(name, slot)| (*slot, &name[..])).collect();
+        names.sort_unstable();
+        names.into_iter().map(|(_, name)| name).collect()
+    }
+
     /// The names of the configuration's own variables.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.own.keys().map(String::as_str)
     }
 }
 
-/// Whether nginx has a variable of this name, other than by a prefix such as `http_`.
+/// Whether nginx has a variable of this name, other than by a prefix such as `http_`. Ours may be
+/// made anew: a configuration of nginx's may use these names for its own.
 #[must_use]
-pub fn is_known(name: &str) -> bool {
-    KNOWN.iter().any(|(known, _)| known.eq_ignore_ascii_case(name))
+pub fn is_nginx_s(name: &str) -> bool {
+    const OURS: [Known; 4] =
+        [Known::ForwardedFor, Known::ForwardedHost, Known::ForwardedProto, Known::RealIp];
+    let is = |(known, variable): &(&str, Known)| {
+        known.eq_ignore_ascii_case(name) && !OURS.contains(variable)
+    };
+    KNOWN.iter().any(is)
 }
 
 impl Variable {
@@ -296,11 +309,11 @@ impl Variable {
     pub fn parse(name: &str, scope: &Scope) -> Option<Self> {
         // As in nginx, capitals do not matter.
         let name = &name.to_ascii_lowercase()[..];
-        if let Some(slot) = scope.slot(name) {
-            return Some(Self::Own { name: name.into(), slot });
-        }
         if let Ok(group @ 1..=9) = name.parse() {
             return Some(Self::Capture(group));
+        }
+        if let Some(slot) = scope.slot(name) {
+            return Some(Self::Own { name: name.into(), slot });
         }
         if let Some((_, known)) = KNOWN.iter().find(|(n, _)| *n == name) {
             return Some(Self::Known(*known));

@@ -4,7 +4,6 @@
 //! `try_files`, `error_page`) begin again with another route, patterns and `set` leave values.
 //! nginx allows ten redirects; the eleventh is a 500.
 
-use std::borrow::Cow;
 use std::sync::OnceLock;
 
 use http::Method;
@@ -12,6 +11,7 @@ use http::Method;
 use super::path;
 use crate::config::model::program::UserVariable;
 use crate::config::model::{Config, PathMatch, Route, RouteSettings, VirtualServer};
+use crate::config::pattern::Pattern;
 use crate::route::{Captures, Found, Router};
 
 /// Internal redirects and rewrites of one request at most (`NGX_HTTP_MAX_URI_CHANGES`).
@@ -110,27 +110,28 @@ impl Course {
 
     /// Looks for the route of the present path. Returns whether the path lacks a slash.
     pub fn find_route(&mut self, router: &Router) -> bool {
-        let Found { route, captures, wants_slash } = router.route(self.server, &self.uri);
+        let Found { route, matched, wants_slash } = router.route(self.server, &self.uri);
         self.route = route;
-        if let Some(captures) = captures {
-            self.captures = captures;
+        for (pattern, captures) in matched {
+            self.capture(pattern, captures);
         }
         wants_slash
     }
 
     /// Puts the named groups of a pattern into their variables, and all of them into `$1` to `$9`.
-    pub fn capture(&mut self, slots: impl Iterator<Item = (usize, usize)>, captures: Captures) {
-        for (group, slot) in slots {
-            let value = captures.get(group).cloned().flatten().unwrap_or_default();
-            self.set(slot, value);
+    pub fn capture(&mut self, pattern: &Pattern, captures: Captures) {
+        for (group, slot) in pattern.slots() {
+            let value = captures.get(*group).cloned().flatten().unwrap_or_default();
+            self.set(*slot, value);
         }
         self.captures = captures;
     }
 
-    /// The value that a slot was set to.
+    /// The value that a slot was set to, or that was worked out for it before.
     #[must_use]
     pub fn value(&self, slot: usize) -> Option<&[u8]> {
-        self.values.get(slot)?.as_deref()
+        let set = self.values.get(slot)?.as_deref();
+        set.or_else(|| self.worked_out.get(slot)?.get().map(Vec::as_slice))
     }
 
     /// Sets the value of a slot.
@@ -140,11 +141,10 @@ impl Course {
         }
     }
 
-    /// The value of a slot that is worked out once a request.
-    pub fn once(&self, slot: usize, work_out: impl FnOnce() -> Vec<u8>) -> Cow<'_, [u8]> {
-        match self.worked_out.get(slot) {
-            Some(known) => Cow::Borrowed(known.get_or_init(work_out)),
-            None => Cow::Owned(work_out()),
+    /// Keeps what was worked out for a slot: the first value of a request stays.
+    pub fn remember(&self, slot: usize, value: &[u8]) {
+        if let Some(known) = self.worked_out.get(slot) {
+            known.get_or_init(|| value.to_vec());
         }
     }
 
@@ -166,6 +166,7 @@ impl Course {
         self.uri = uri.to_vec();
         self.args = args.unwrap_or_default().to_vec();
         self.rewritten = true;
+        self.kept_route = false;
         self.internal = true;
         self.count()
     }

@@ -37,6 +37,16 @@ pub(super) fn redirect(status: u16, location: Vec<u8>) -> Reply {
     Reply { status, headers, ..Reply::default() }
 }
 
+/// The type of a path by its extension, else the route's default one (`ngx_http_set_content_type`).
+pub(super) fn content_type<'a>(facts: &Facts<'a>) -> &'a str {
+    let Some(settings) = facts.course.settings(facts.scene.config) else { return "text/plain" };
+    let name = facts.course.uri.rsplit(|b| *b == b'/').next().unwrap_or_default();
+    let dot = name.iter().rposition(|b| *b == b'.');
+    let extension = dot.and_then(|dot| std::str::from_utf8(&name[dot + 1..]).ok());
+    let known = extension.and_then(|e| settings.files.types.get(&e.to_ascii_lowercase()));
+    known.map_or(&settings.files.default_type, String::as_str)
+}
+
 /// A picture of one transparent point (`empty_gif`).
 pub(super) fn empty_gif() -> Reply {
     const GIF: &[u8] = b"GIF89a\x01\0\x01\0\x80\x01\0\0\0\0\xff\xff\xff!\xf9\x04\x01\0\0\x01\0,\0\0\0\0\x01\0\x01\0\0\x02\x02L\x01\0;";

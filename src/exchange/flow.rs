@@ -1,7 +1,7 @@
 //! From a request's path to what it comes to: nginx's phases.
 //!
-//! The server's program runs once, then a route is looked for and its program runs; a rewritten
-//! path begins the search again. Then `try_files`, then what the route does. Only the file
+//! The server's program runs, then a route is looked for and its program runs; a rewritten path
+//! begins the search again, an internal redirect begins with the server's program. Then `try_files`, then what the route does. Only the file
 //! system is asked on the way, through [`Disk`]; opening and sending is up to the caller, and so
 //! is what follows from an error: [`error_page`] says whether the request goes on elsewhere.
 
@@ -14,9 +14,9 @@ use super::program::{self, Ran};
 use super::reply::Reply;
 use super::variables::{Facts, Scene};
 use super::{Course, files};
+use crate::config::model::Action;
 use crate::config::model::program::Otherwise;
 use crate::config::model::site::{ErrorPage, ErrorStatus, ErrorTarget};
-use crate::config::model::{Action, PathMatch};
 
 /// What the file system says of a path, symbolic links followed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,10 +70,10 @@ pub enum Next {
 /// Where the way begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Start {
-    /// With the server's program: a new request.
-    Server,
-    /// With a path: an internal redirect.
+    /// With a path and the server's program: a new request or an internal redirect.
     Path,
+    /// With the search for a route: a path that a route has rewritten.
+    Search,
     /// With a route: a named one.
     Route,
 }
@@ -85,24 +85,17 @@ pub async fn run(
     disk: &impl Disk,
     mut start: Start,
 ) -> Next {
-    if start == Start::Server
-        && let Some(server) = course.virtual_server(scene.config)
-    {
-        match program::run(&server.program, course, scene, disk).await {
-            Ran::Through { .. } => {}
-            Ran::Ended(next) => return next,
-        }
-    }
     loop {
+        if start == Start::Path {
+            course.route = None;
+            if let Some(server) = course.virtual_server(scene.config)
+                && let Ran::Ended(next) = program::run(&server.program, course, scene, disk).await
+            {
+                return next;
+            }
+        }
         if start != Start::Route {
             let wants_slash = course.find_route(scene.router);
-            if let Some(pattern) = course.route(scene.config).and_then(|r| match &r.path {
-                PathMatch::Pattern(pattern) => Some(pattern),
-                _ => None,
-            }) {
-                let captures = std::mem::take(&mut course.captures);
-                course.capture(program::slots(pattern, scene.config), captures);
-            }
             let Some(route) = course.route(scene.config) else {
                 return Next::Fail(Failure::NoRoute);
             };
@@ -113,12 +106,14 @@ pub async fn run(
                 return Next::Reply(files::slash_redirect(&scene.with(course)));
             }
         }
-        start = Start::Path;
         let Some(route) = course.route(scene.config) else { return Next::Fail(Failure::NoRoute) };
         match program::run(&route.program, course, scene, disk).await {
             Ran::Ended(next) => return next,
             Ran::Through { search: true } => match course.count() {
-                Ok(()) => continue,
+                Ok(()) => {
+                    start = Start::Search;
+                    continue;
+                }
                 Err(cycle) => return Next::Fail(cycle.into()),
             },
             Ran::Through { search: false } => {}
@@ -198,7 +193,8 @@ pub fn error_page(course: &mut Course, scene: &Scene<'_>, status: u16) -> ErrorN
     let Some(settings) = course.settings(scene.config) else { return ErrorNext::Page(status) };
     let answers = &settings.answers;
     if course.in_error_page && !answers.recursive_error_pages {
-        return ErrorNext::Page(course.status.filter(|s| *s >= 300).unwrap_or(status));
+        course.status = None;
+        return ErrorNext::Page(status);
     }
     let page = answers.error_pages.iter().find(|page| page.statuses.contains(&status));
     let Some(ErrorPage { status: becomes, page, .. }) = page else {
@@ -235,6 +231,6 @@ impl<'a> Scene<'a> {
     /// What templates ask, with where the request stands.
     #[must_use]
     pub fn with<'b>(&'b self, course: &'b Course) -> Facts<'b> {
-        Facts { scene: self, course }
+        Facts { scene: self, course, captures: &course.captures, depth: 0 }
     }
 }

@@ -12,6 +12,7 @@ mod files;
 pub mod flow;
 pub mod head;
 mod location;
+mod made;
 pub mod page;
 pub mod passing;
 pub mod path;

@@ -10,7 +10,7 @@ use percent_encoding::{AsciiSet, CONTROLS, percent_encode};
 
 /// What nginx escapes in a path (`ngx_escape_uri` with `NGX_ESCAPE_URI`); other bytes from 0x80 on
 /// are escaped as well.
-const ESCAPED: &AsciiSet = &CONTROLS
+const ESCAPED_PATH: &AsciiSet = &CONTROLS
     .add(b' ')
     .add(b'"')
     .add(b'#')
@@ -97,7 +97,7 @@ fn decode(path: &[u8]) -> Option<Vec<u8>> {
 pub fn rewrite(normal: &[u8], matched: usize, uri: &str, query: Option<&[u8]>) -> Vec<u8> {
     let rest = normal.get(matched..).unwrap_or_default();
     let mut target = uri.as_bytes().to_vec();
-    for piece in percent_encode(rest, ESCAPED) {
+    for piece in percent_encode(rest, ESCAPED_PATH) {
         target.extend_from_slice(piece.as_bytes());
     }
     if let Some(query) = query {
@@ -105,6 +105,48 @@ pub fn rewrite(normal: &[u8], matched: usize, uri: &str, query: Option<&[u8]>) -
         target.extend_from_slice(query);
     }
     target
+}
+
+/// Appends what a path has captured to a query or a URL (`NGX_ESCAPE_ARGS`).
+pub(super) fn escape_argument(text: &[u8], out: &mut Vec<u8>) {
+    const ESCAPED: &AsciiSet = &ESCAPED_PATH.add(b'&').add(b'+').add(b';');
+    for piece in percent_encode(text, ESCAPED) {
+        out.extend_from_slice(piece.as_bytes());
+    }
+}
+
+/// The URL of a redirect with its printable bytes unescaped up to the query
+/// (`NGX_UNESCAPE_REDIRECT`).
+pub(super) fn unescape_redirect(url: &[u8]) -> Vec<u8> {
+    let digit = |b: &u8| char::from(*b).to_digit(16).and_then(|d| u8::try_from(d).ok());
+    let mut plain = Vec::with_capacity(url.len());
+    let mut at = 0;
+    while let Some(byte) = url.get(at) {
+        let escaped = match (byte, url.get(at + 1).and_then(digit), url.get(at + 2).and_then(digit))
+        {
+            (b'%', Some(high), Some(low)) => Some(high << 4 | low),
+            _ => None,
+        };
+        match escaped {
+            Some(decoded @ b'&'..=b'~') => {
+                plain.push(decoded);
+                at += 3;
+            }
+            Some(_) => {
+                plain.extend_from_slice(&url[at..at + 3]);
+                at += 3;
+            }
+            None => {
+                plain.push(*byte);
+                at += 1;
+            }
+        }
+        if plain.last() == Some(&b'?') {
+            break;
+        }
+    }
+    plain.extend_from_slice(url.get(at..).unwrap_or_default());
+    plain
 }
 
 #[cfg(test)]

@@ -51,6 +51,10 @@ pub struct Facts<'a> {
     pub scene: &'a Scene<'a>,
     /// Where the request stands.
     pub course: &'a Course,
+    /// What the groups of the last pattern have matched.
+    pub(super) captures: &'a [Option<Vec<u8>>],
+    /// How many variables this one is made for.
+    pub(super) depth: u8,
 }
 
 /// Whether `trust` holds the client's address.
@@ -74,13 +78,18 @@ impl Facts<'_> {
     #[must_use]
     pub fn text(&self, template: &Template) -> Vec<u8> {
         let mut value = Vec::with_capacity(32);
+        self.append_template(template, &mut value);
+        value
+    }
+
+    /// Appends what a template makes.
+    pub fn append_template(&self, template: &Template, value: &mut Vec<u8>) {
         for part in template.parts() {
             match part {
                 Part::Literal(text) => value.extend_from_slice(text.as_bytes()),
-                Part::Variable(variable) => self.append(variable, &mut value),
+                Part::Variable(variable) => self.append(variable, value),
             }
         }
-        value
     }
 
     /// What a template makes where its `$1` and named groups are those of this pattern.
@@ -124,19 +133,38 @@ impl Facts<'_> {
         name.map_or(Cow::Borrowed(""), |name| Cow::Owned(name.to_string()))
     }
 
-    fn append(&self, variable: &Variable, value: &mut Vec<u8>) {
+    /// What a group of the last pattern has matched.
+    pub(super) fn captured(&self, group: u8) -> &[u8] {
+        let group = self.captures.get(usize::from(group));
+        group.and_then(Option::as_deref).unwrap_or_default()
+    }
+
+    pub(super) fn append(&self, variable: &Variable, value: &mut Vec<u8>) {
         match variable {
             Variable::Known(known) => self.append_known(*known, value),
             Variable::Header(name) => self.append_header(name.as_str(), value),
-            Variable::Own { slot, .. } => {
-                value.extend_from_slice(self.course.value(*slot).unwrap_or_default());
-            }
-            Variable::Capture(group) => {
-                let group = self.course.captures.get(usize::from(*group));
-                value.extend_from_slice(group.and_then(Option::as_deref).unwrap_or_default());
-            }
+            Variable::Own { slot, .. } => self.append_own(*slot, value),
+            Variable::Capture(group) => value.extend_from_slice(self.captured(*group)),
+            Variable::Arg(name) => value.extend_from_slice(self.argument(name)),
+            Variable::Cookie(name) => value.extend_from_slice(self.cookie(name)),
             _ => {}
         }
+    }
+
+    /// The first argument of this name in the query, as it is written there (`ngx_http_arg`).
+    fn argument(&self, name: &str) -> &[u8] {
+        let mut args = self.course.args.split(|b| *b == b'&');
+        args.find_map(|arg| {
+            let (key, value) = arg.split_at_checked(name.len())?;
+            (key.eq_ignore_ascii_case(name.as_bytes())).then(|| value.strip_prefix(b"="))?
+        })
+        .unwrap_or_default()
+    }
+
+    /// The first cookie of this name (`ngx_http_parse_multi_header_lines`).
+    fn cookie(&self, name: &str) -> &[u8] {
+        let lines = self.scene.head.headers.get_all(http::header::COOKIE).iter();
+        lines.map(|line| line.as_bytes()).find_map(|line| cookie_in(line, name)).unwrap_or_default()
     }
 
     fn append_known(&self, known: Known, value: &mut Vec<u8>) {
@@ -220,6 +248,21 @@ impl Facts<'_> {
             value.extend_from_slice(b", ");
         }
         append_address(self.scene.client, value);
+    }
+}
+
+/// The value of the first cookie of this name; a comma ends none, but another may follow it.
+fn cookie_in<'l>(mut line: &'l [u8], name: &str) -> Option<&'l [u8]> {
+    loop {
+        let value = line.split_at_checked(name.len()).and_then(|(key, value)| {
+            let value = value.trim_ascii_start().strip_prefix(b"=")?;
+            key.eq_ignore_ascii_case(name.as_bytes()).then(|| value.trim_ascii_start())
+        });
+        if let Some(value) = value {
+            return value.split(|b| *b == b';').next();
+        }
+        let end = line.iter().position(|b| matches!(b, b';' | b','))?;
+        line = line[end + 1..].trim_ascii_start();
     }
 }
 

@@ -70,6 +70,7 @@ pub(super) fn http_peer(
     peer: &Peer,
     settings: &RouteSettings,
     pooled: Pooled,
+    upgrades: bool,
 ) -> Box<HttpPeer> {
     let keeps_none = spec.keepalive == 0 || spec.keepalive_idle.is_zero();
     let pooled = if keeps_none { Pooled::None } else { pooled };
@@ -85,7 +86,7 @@ pub(super) fn http_peer(
     options.read_timeout = Some(settings.timeouts.read);
     options.write_timeout = Some(settings.timeouts.send);
     options.idle_timeout = Some(pooled.idle(spec));
-    options.http_upstream_request_policy = if settings.websocket {
+    options.http_upstream_request_policy = if upgrades {
         HttpUpstreamRequestPolicy::standard()
     } else {
         HttpUpstreamRequestPolicy::deny_upgrades()

@@ -18,11 +18,11 @@ pub type Captures = Vec<Option<Vec<u8>>>;
 
 /// The route that was found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Found {
+pub struct Found<'r> {
     /// Its index in its virtual server; none where no route matches.
     pub route: Option<usize>,
-    /// What its pattern has matched, and those that it stands in.
-    pub captures: Option<Captures>,
+    /// The patterns that matched on the way to it, and what: the outer one first.
+    pub matched: Vec<(&'r Pattern, Captures)>,
     /// Whether the path lacks a slash at its end: the client is told to come back with it
     /// (`location /dir/` with `proxy_pass`, asked for as `/dir`).
     pub wants_slash: bool,
@@ -116,15 +116,19 @@ impl Router {
         self.listeners.extend(listeners);
     }
 
-    /// The virtual server for a host name at a listener, and what its pattern has matched.
+    /// The virtual server for a host name at a listener, and the pattern that matched it.
     #[must_use]
-    pub fn server(&self, listener: usize, host: &str) -> Option<(usize, Option<Captures>)> {
+    pub fn server(
+        &self,
+        listener: usize,
+        host: &str,
+    ) -> Option<(usize, Option<(&Pattern, Captures)>)> {
         self.listeners.get(listener).map(|l| l.server(host))
     }
 
     /// The route for a normalized path in a virtual server.
     #[must_use]
-    pub fn route(&self, server: usize, path: &[u8]) -> Found {
+    pub fn route(&self, server: usize, path: &[u8]) -> Found<'_> {
         let mut found = Found::default();
         if let Some(levels) = self.servers.get(server) {
             find(levels, 0, path, &mut found);
@@ -162,7 +166,7 @@ fn levels(routes: &[Route]) -> Vec<Level> {
 }
 
 /// Looks in a level and below; true when the search is over (`ngx_http_core_find_location`).
-fn find(levels: &[Level], level: usize, path: &[u8], found: &mut Found) -> bool {
+fn find<'r>(levels: &'r [Level], level: usize, path: &[u8], found: &mut Found<'r>) -> bool {
     let Some(here) = levels.get(level) else { return false };
     if let Some(route) = here.exact.get(path) {
         found.route = Some(*route);
@@ -187,7 +191,8 @@ fn find(levels: &[Level], level: usize, path: &[u8], found: &mut Found) -> bool 
     }
     for (pattern, route) in &here.patterns {
         if let Some(captures) = pattern.captures(path) {
-            (found.route, found.captures) = (Some(*route), Some(captures));
+            found.route = Some(*route);
+            found.matched.push((pattern, captures));
             find(levels, route + 1, path, found);
             return true;
         }
@@ -221,7 +226,7 @@ impl Listener {
         }
     }
 
-    fn server(&self, host: &str) -> (usize, Option<Captures>) {
+    fn server(&self, host: &str) -> (usize, Option<(&Pattern, Captures)>) {
         let longer = |part: &str| host.len() > part.len();
         let suffix = || {
             let mut suffixes = self.suffixes.iter();
@@ -237,7 +242,8 @@ impl Listener {
             return (index, None);
         }
         let pattern = self.patterns.iter().find_map(|(pattern, index)| {
-            pattern.captures(host.as_bytes()).map(|captures| (*index, Some(captures)))
+            let captures = pattern.captures(host.as_bytes())?;
+            Some((*index, Some((pattern, captures))))
         });
         pattern.unwrap_or((self.default, None))
     }

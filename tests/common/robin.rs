@@ -115,6 +115,20 @@ impl Robin {
         Self::launch(command, tempfile::tempdir().expect("a temporary folder"))
     }
 
+    /// Starts with a file in nginx's syntax, which listens on `address`, and waits until it accepts.
+    ///
+    /// # Panics
+    /// As [`Robin::start`].
+    #[track_caller]
+    pub fn nginx(address: SocketAddr, conf: &str) -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let file = folder.path().join("nginx.conf");
+        std::fs::write(&file, conf).expect("the configuration can be written");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_robin"));
+        command.arg("-c").arg(&file).stdin(Stdio::null());
+        Self::launch(command, folder).listening(address)
+    }
+
     /// Starts what a line of shell ends in, in an empty folder, and waits for nothing.
     #[track_caller]
     pub fn of_shell(line: &str) -> Self {

@@ -1,6 +1,7 @@
 //! What the rewrite module does to a request, and the variables that a configuration makes itself.
 
-use std::net::IpAddr;
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
 
 use ipnet::IpNet;
 
@@ -38,7 +39,7 @@ pub enum Instruction {
 }
 
 /// What `set` may change.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Settable {
     /// A variable of the user's own, by its slot in [`super::Config::variables`].
     Own(usize),
@@ -157,14 +158,16 @@ pub enum VariableSource {
 pub struct Map {
     /// What is looked up.
     pub source: Template,
-    /// `hostnames`: keys may be wildcards.
+    /// `hostnames`: keys may be wildcards, and a dot at the end is dropped.
     pub hostnames: bool,
     /// `volatile`: worked out each time it is asked for.
     pub volatile: bool,
     /// Texts, lower case, with their values.
-    pub exact: Vec<(String, Template)>,
-    /// With `hostnames`: `*.example.org`, `.example.org`, `www.example.*`.
-    pub wildcards: Vec<(String, Template)>,
+    pub exact: BTreeMap<String, Template>,
+    /// With `hostnames`: what follows the star of `*.example.org`, longest first.
+    pub suffixes: Vec<(String, Template)>,
+    /// With `hostnames`: what comes before the star of `www.example.*`, longest first.
+    pub prefixes: Vec<(String, Template)>,
     /// Patterns in the order of the file.
     pub patterns: Vec<(Pattern, Template)>,
     /// What else. Default: empty.
@@ -176,10 +179,12 @@ pub struct Map {
 pub struct Geo {
     /// What is looked up; none for the client's address.
     pub source: Option<Template>,
-    /// Networks, longest prefix first, with their values.
-    pub networks: Vec<(IpNet, String)>,
-    /// Address ranges with their values (`ranges`).
-    pub ranges: Vec<(IpAddr, IpAddr, String)>,
+    /// Networks with their values.
+    pub networks: BTreeMap<IpNet, String>,
+    /// The lengths of these networks' prefixes, longest first.
+    pub lengths: Vec<u8>,
+    /// Ranges of addresses (`ranges`): the first of each, with the last and the value. None overlap.
+    pub ranges: BTreeMap<Ipv4Addr, (Ipv4Addr, String)>,
     /// Networks of proxies whose `X-Forwarded-For` is believed.
     pub proxies: Vec<IpNet>,
     /// `proxy_recursive`.

@@ -15,11 +15,23 @@ pub(super) enum Context {
     Server,
     Location,
     Upstream,
+    /// `if` in a server.
+    ServerIf,
+    /// `if` in a location.
+    LocationIf,
 }
 
 impl Context {
-    pub(super) const ALL: [Self; 6] =
-        [Self::Main, Self::Events, Self::Http, Self::Server, Self::Location, Self::Upstream];
+    pub(super) const ALL: [Self; 8] = [
+        Self::Main,
+        Self::Events,
+        Self::Http,
+        Self::Server,
+        Self::Location,
+        Self::Upstream,
+        Self::ServerIf,
+        Self::LocationIf,
+    ];
 
     /// The bit that stands for it in a table row.
     pub(super) const fn bit(self) -> u16 {
@@ -35,6 +47,8 @@ impl Context {
             Self::Server => "`server`",
             Self::Location => "`location`",
             Self::Upstream => "`upstream`",
+            Self::ServerIf => "`if` in `server`",
+            Self::LocationIf => "`if` in `location`",
         }
     }
 }
@@ -87,8 +101,10 @@ pub(super) struct Frame {
     pub(super) names: Option<List<Word>>,
     pub(super) routes: Vec<Route>,
 
-    /// `server`, `location`: the rewrite module.
-    pub(super) program: Vec<Step>,
+    /// `server`, `location`: the rewrite module, each step with the position of its directive.
+    pub(super) program: Vec<(usize, Step)>,
+    /// The position in its block of the directive that is being read.
+    pub(super) at: usize,
 
     /// `location`.
     pub(super) to: Option<Word>,
@@ -123,6 +139,7 @@ impl Frame {
             names: None,
             routes: Vec::new(),
             program: Vec::new(),
+            at: 0,
             to: None,
             internal: None,
             servers: Vec::new(),
@@ -152,6 +169,13 @@ impl Frame {
         List { items, broken: self.broken, place: self.place.clone() }
     }
 
+    /// The steps of the rewrite module in the order of the file: blocks are read after all else.
+    fn take_program(&mut self) -> Vec<Step> {
+        let mut steps = std::mem::take(&mut self.program);
+        steps.sort_by_key(|(at, _)| *at);
+        steps.into_iter().map(|(_, step)| step).collect()
+    }
+
     pub(super) fn into_upstream(mut self, name: Word) -> Upstream {
         let servers = std::mem::take(&mut self.servers);
         Upstream {
@@ -178,7 +202,7 @@ impl Frame {
         VirtualServer {
             listen: Some(self.list(listen)),
             routes: Some(self.list(routes)),
-            program: self.program,
+            program: self.take_program(),
             names: self.names,
             settings: self.settings,
             place: self.place,
@@ -186,11 +210,12 @@ impl Frame {
         }
     }
 
-    pub(super) fn into_route(self, path: Word) -> Route {
+    pub(super) fn into_route(mut self, path: Word) -> Route {
+        let program = self.take_program();
         Route {
+            program,
             to: self.to,
             internal: self.internal,
-            program: self.program,
             routes: self.routes,
             settings: self.settings,
             ..Route::at(path)

@@ -12,7 +12,7 @@ use super::table::{self, Body, Class, Found, Row, Setter};
 use crate::config::address;
 use crate::config::diagnostics::{Diagnostics, Span, nearest, quote};
 use crate::config::raw::{
-    Config, Dashboard, List, Place, Resolver, Settings, Upstream, VirtualServer, Word,
+    Config, Dashboard, List, Place, Resolver, Settings, Statement, Upstream, VirtualServer, Word,
 };
 
 /// For a file whose name does not say what it holds.
@@ -26,8 +26,8 @@ pub(super) struct Reader<'d> {
     prefix: PathBuf,
     pub(super) upstreams: Vec<Upstream>,
     pub(super) servers: Vec<VirtualServer>,
-    /// The variables of maps that turn `$http_upgrade` into a `Connection` header.
-    pub(super) upgrade_maps: Vec<String>,
+    /// `map`, `geo`, `split_clients`, `log_format`.
+    pub(super) declarations: Vec<Statement>,
     /// Where locations lead.
     pub(super) targets: Vec<Word>,
     /// What `server` and `location` blocks say of the whole process.
@@ -44,7 +44,7 @@ impl<'d> Reader<'d> {
             prefix,
             upstreams: Vec::new(),
             servers: Vec::new(),
-            upgrade_maps: Vec::new(),
+            declarations: Vec::new(),
             targets: Vec::new(),
             server_shared: Vec::new(),
             location_shared: Vec::new(),
@@ -91,7 +91,7 @@ impl<'d> Reader<'d> {
         let place = http.place;
         let list = |items| List { items, broken: http.broken, place: place.clone() };
         Some(Config {
-            declarations: Vec::new(),
+            declarations: self.declarations,
             error_log: None,
             threads: main.threads,
             user: main.user,
@@ -131,7 +131,9 @@ impl<'d> Reader<'d> {
             Some(_) => 2,
         };
         for step in 0..=2 {
-            for directive in block.items.iter().filter(|directive| order(directive) == step) {
+            let items = block.items.iter().enumerate();
+            for (at, directive) in items.filter(|(_, directive)| order(directive) == step) {
+                frame.at = at;
                 if !self.directive(directive, frame) {
                     frame.broken = true;
                 }

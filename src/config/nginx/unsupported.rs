@@ -40,12 +40,11 @@ const GROUPS: &[Group] = &[
         "mp4_limit_rate_after", "mp4_start_key_frame", "slice",
     ]),
     later("answers are robin's or the upstream's own so far: leave it out", &[
-        "error_page", "recursive_error_pages", "add_header", "add_trailer", "return",
+        "error_page", "recursive_error_pages", "add_header", "add_trailer",
         "msie_padding", "msie_refresh", "chunked_transfer_encoding",
     ]),
     later("choose by `location /path` and `location = /path`, and let the upstream do the rest", &[
-        "rewrite", "if", "set", "break", "rewrite_log", "uninitialized_variable_warn", "geo",
-        "split_clients", "limit_except", "satisfy", "merge_slashes", "absolute_redirect",
+        "limit_except", "satisfy", "merge_slashes", "absolute_redirect",
         "port_in_redirect", "server_name_in_redirect",
     ]),
     later("let the upstream pack its answers", &[

@@ -89,7 +89,8 @@ fn virtual_server(
     routes.server(raw, &settings, diags);
     let program = program::program(&raw.program, None, &settings, &mut routes, diags);
     let mut list = routes.list;
-    program::link_named(&mut list, diags);
+    let mut settings = settings;
+    program::link_named(&mut list, &mut settings);
     VirtualServer {
         listen: listen(raw, tls::http2(&raw.settings, all, diags), diags),
         names: names(raw.names.as_ref(), diags),
@@ -185,11 +186,13 @@ pub(super) fn pattern_of(
     diags: &mut Diagnostics,
 ) -> Option<Pattern> {
     match Pattern::new(text, caseless) {
-        Ok(pattern) => Some(pattern),
+        Ok(pattern) => Some(pattern.bound(&diags.scope)),
         Err(bad) => {
+            let rest = bad.at.and_then(|at| text.get(at..)).filter(|rest| !rest.is_empty());
+            let rest = rest.map(|rest| format!(" at \"{rest}\"")).unwrap_or_default();
             diags
                 .error(&word.place, format!("{} is no regular expression", quote(text)))
-                .in_nginx(format!("pcre2_compile() failed: {bad} in \"{text}\""))
+                .in_nginx(format!("pcre2_compile() failed: {bad} in \"{text}\"{rest}"))
                 .expected(bad.to_string());
             None
         }

@@ -18,9 +18,9 @@ use crate::config::template::Template;
 const MOST_TRIES: u64 = 16;
 
 /// Headers of one connection (RFC 9110, section 7.6.1) and of a message's length: what the proxy
-/// does with them is not a matter of configuration.
-const OWN: [&str; 10] = [
-    "connection",
+/// does with them is not a matter of configuration. What `Upgrade` and `Connection` say decides
+/// whether a request may upgrade.
+const OWN: [&str; 8] = [
     "content-length",
     "expect",
     "keep-alive",
@@ -28,7 +28,6 @@ const OWN: [&str; 10] = [
     "te",
     "trailer",
     "transfer-encoding",
-    "upgrade",
     "http2-settings",
 ];
 
@@ -176,12 +175,9 @@ fn header_name(word: &Word, diags: &mut Diagnostics) -> Option<HeaderName> {
         return None;
     };
     if OWN.contains(&name.as_str()) {
-        let diagnostic = diags
+        diags
             .error(&word.place, format!("header {} cannot be set", quote(&word.value)))
             .expected("robin sets it itself");
-        if name == header::CONNECTION || name == header::UPGRADE {
-            diagnostic.help("`websocket: true` passes upgrades on; see also `keepalive`");
-        }
         return None;
     }
     Some(name)

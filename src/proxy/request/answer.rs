@@ -38,8 +38,7 @@ impl Exchange {
         else {
             return Ok(());
         };
-        let asked_to_upgrade = settings.websocket && session.is_upgrade_req();
-        if status == 101 && !asked_to_upgrade {
+        if status == 101 && !self.upgrades {
             let failure = Failure::Broken {
                 peer: lease.address().to_string(),
                 error: "switches protocols unasked".into(),
@@ -236,6 +235,9 @@ impl Exchange {
         let written = session.response_written().map(|r| r.status.as_u16());
         let reason = self.failure.as_ref().map(Failure::to_string);
         let failed = self.failure.as_ref().map(Failure::status);
+        let written = written.filter(|s| *s >= 200 || *s == 101);
+        // Closing without an answer has a status, too.
+        let status = written.or(failed).or(self.course.status);
         self.runtime.access_log.write(&Record {
             client: connection(session).and_then(|c| Some(c.client?.ip().to_canonical())),
             user: None,
@@ -245,7 +247,7 @@ impl Exchange {
                 target: request.raw_path(),
                 version: request.version,
             },
-            status: written.filter(|s| *s >= 200 || *s == 101).or(failed).unwrap_or(499),
+            status: status.unwrap_or(499),
             body_bytes: self.body_bytes_sent(session),
             referer: request.headers.get(header::REFERER),
             user_agent: request.headers.get(header::USER_AGENT),

@@ -154,7 +154,10 @@ impl Exchange {
             (false, true) => Pooled::Any,
             (false, false) => Pooled::Fresh,
         };
-        let peer = dial::http_peer(&served.upstream, &served.spec, &lease, settings, pooled);
+        let upgrades = self.upgrades(session);
+        let peer =
+            dial::http_peer(&served.upstream, &served.spec, &lease, settings, pooled, upgrades);
+        self.upgrades = upgrades;
         self.lease = Some(lease);
         Ok(peer)
     }

@@ -8,7 +8,7 @@ mod own;
 
 use std::sync::Arc;
 
-use http::{Method, StatusCode, header};
+use http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use pingora::Result;
 use pingora::http::RequestHeader;
 use pingora_proxy::Session;
@@ -82,6 +82,8 @@ pub struct Exchange {
     attempts: Vec<Attempt>,
     /// Whether the present attempt's connection had served a request before.
     pub(in crate::proxy) reused: bool,
+    /// Whether the present attempt may upgrade the connection.
+    upgrades: bool,
     /// Whether the next attempt needs a connection that was never used.
     distrust_pool: bool,
     failure: Option<Failure>,
@@ -108,6 +110,7 @@ impl Exchange {
             attempt_began: now,
             attempts: Vec::new(),
             reused: false,
+            upgrades: false,
             distrust_pool: false,
             failure: None,
         }
@@ -173,18 +176,20 @@ impl Exchange {
     pub(in crate::proxy) async fn find_route(&mut self, session: &mut Session) -> Result<bool> {
         let listener = connection(session).map_or(0, |c| c.listener);
         let Some(asked) = &self.asked else { return self.refuse(Failure::NoRoute) };
-        let (server, captures) =
+        let (server, matched) =
             self.runtime.router.server(listener, &asked.host).unwrap_or_default();
         let target = head::absolute(session.req_header().raw_path());
         let target = target.as_ref().map_or(session.req_header().raw_path(), |(_, path)| path);
         let args = path::split(target).1.unwrap_or_default().to_vec();
         let variables = &self.runtime.config.variables;
         self.course = Course::new(server, asked.path.clone(), args, variables);
-        let _ = captures;
+        if let Some((pattern, captures)) = matched {
+            self.course.capture(pattern, captures);
+        }
         let next = if connection(session).is_some_and(|c| c.plain_to_tls) {
             Next::Fail(Failure::PlainToTls)
         } else {
-            self.advance(session, Start::Server).await
+            self.advance(session, Start::Path).await
         };
         self.act(session, next).await
     }
@@ -274,6 +279,27 @@ impl Exchange {
         })
     }
 
+    /// Whether the client asks for another protocol and the route passes that on: `websocket: on`,
+    /// or headers for the upstream that ask for it, as in nginx.
+    pub(super) fn upgrades(&self, session: &Session) -> bool {
+        let Some(settings) = self.settings().filter(|_| session.is_upgrade_req()) else {
+            return false;
+        };
+        if settings.websocket {
+            return true;
+        }
+        let Some(scene) = self.scene(session) else { return false };
+        let says = |name: &HeaderName| {
+            let header = settings.headers.iter().find(|header| header.name == *name)?;
+            scene.with(&self.course).value(&header.value)
+        };
+        let asks = |value: HeaderValue| {
+            let mut tokens = value.as_bytes().split(|b| *b == b',');
+            tokens.any(|token| token.trim_ascii().eq_ignore_ascii_case(b"upgrade"))
+        };
+        says(&header::UPGRADE).is_some() && says(&header::CONNECTION).is_some_and(asks)
+    }
+
     /// Writes target and headers for the upstream.
     pub(in crate::proxy) fn write_head(
         &self,
@@ -298,6 +324,10 @@ impl Exchange {
             drop_headers(request);
         }
         for header in &settings.headers {
+            // What these say was heeded when the peer was chosen: the connection is Pingora's.
+            if header.name == header::CONNECTION || header.name == header::UPGRADE {
+                continue;
+            }
             match facts.value(&header.value) {
                 Some(value) => request.insert_header(header.written.clone(), value)?,
                 None => drop(request.remove_header(&header.name)),

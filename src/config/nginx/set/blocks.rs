@@ -7,7 +7,7 @@ use crate::config::raw::Word;
 
 impl Reader<'_> {
     /// Reads the block of a directive.
-    fn inside(&mut self, directive: &Directive, frame: &mut Frame) {
+    pub(super) fn inside(&mut self, directive: &Directive, frame: &mut Frame) {
         if let Some(block) = &directive.block {
             self.block(block, frame);
         }
@@ -138,32 +138,4 @@ pub(in crate::config::nginx) fn upstream(
     reader.inside(directive, &mut inner);
     frame.broken |= inner.broken;
     reader.upstreams.push(inner.into_upstream(name));
-}
-
-/// The one map that is understood: what `Connection` must say for a WebSocket.
-pub(in crate::config::nginx) fn map(
-    reader: &mut Reader<'_>,
-    directive: &Directive,
-    frame: &mut Frame,
-) {
-    let entries = directive.block.iter().flat_map(|block| &block.items);
-    let is_upgrade = |entry: &Directive| match (entry.name.value.as_str(), &entry.args[..]) {
-        ("default", [word]) => word.value.eq_ignore_ascii_case("upgrade"),
-        ("", [word]) => matches!(word.value.as_str(), "close" | ""),
-        _ => false,
-    };
-    let all = entries.clone().count() > 0 && entries.clone().all(is_upgrade);
-    match (directive.args[0].value.as_str(), directive.args[1].value.strip_prefix('$')) {
-        ("$http_upgrade", Some(variable)) if all => {
-            reader.upgrade_maps.push(variable.to_owned());
-        }
-        _ => {
-            frame.broken = true;
-            reader
-                .diags
-                .error(&directive.name.place, "\"map\" directive is not supported yet")
-                .expected("only the map for WebSockets is understood")
-                .help("`map $http_upgrade $connection_upgrade { default upgrade; '' close; }`");
-        }
-    }
 }

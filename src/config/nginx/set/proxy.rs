@@ -128,58 +128,14 @@ impl Reader<'_> {
     }
 
     /// A level that sets a header sets all of them: what an outer one said is gone, and nginx's own
-    /// is back, which is `Host`. Connections to upstreams are kept; `Connection` says only whether
-    /// they may become WebSockets.
+    /// is back, which is `Host`. `Upgrade` and `Connection` say whether the request may upgrade.
     fn finish_headers(&mut self, frame: &mut Frame) {
         let typed = std::mem::take(&mut frame.headers);
         let mut headers = vec![(frame.word(ALL), frame.word("off"))];
         if !typed.iter().any(|(name, _)| name.value.eq_ignore_ascii_case("host")) {
             headers.push((frame.word("Host"), frame.word("$proxy_host")));
         }
-        let mut upgrade = false;
-        let mut connection = false;
-        for (name, value) in typed {
-            if name.value.eq_ignore_ascii_case("upgrade") {
-                upgrade = self.is_upgrade(&value);
-            } else if name.value.eq_ignore_ascii_case("connection") {
-                connection = self.is_connection_upgrade(&value);
-            } else {
-                headers.push((name, value));
-            }
-        }
-        let websocket = if upgrade && connection { "on" } else { "off" };
-        frame.settings.websocket = Some(frame.word(websocket));
+        headers.extend(typed);
         frame.settings.headers = headers;
-    }
-
-    fn is_upgrade(&mut self, value: &Word) -> bool {
-        let passes = matches!(value.value.as_str(), "$http_upgrade" | "${http_upgrade}")
-            || value.value.eq_ignore_ascii_case("websocket");
-        if !passes && !value.value.is_empty() {
-            self.diags
-                .error(&value.place, "this value of \"Upgrade\" is not supported yet")
-                .expected("expected `$http_upgrade`");
-        }
-        passes
-    }
-
-    fn is_connection_upgrade(&mut self, value: &Word) -> bool {
-        let Some(variable) = value.value.strip_prefix('$') else {
-            if value.value.contains('$') {
-                self.diags
-                    .error(&value.place, "this value of \"Connection\" is not supported yet")
-                    .expected("expected `\"\"`, `upgrade` or the variable of a map");
-            }
-            return value.value.eq_ignore_ascii_case("upgrade");
-        };
-        let name = variable.strip_prefix('{').and_then(|v| v.strip_suffix('}')).unwrap_or(variable);
-        let known = name == "http_connection" || self.upgrade_maps.iter().any(|map| map == name);
-        if !known {
-            self.diags
-                .error(&value.place, format!("unknown \"{name}\" variable"))
-                .expected("expected the variable of a map for WebSockets")
-                .help("`map $http_upgrade $connection_upgrade { default upgrade; '' close; }`");
-        }
-        known
     }
 }

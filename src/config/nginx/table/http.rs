@@ -56,7 +56,6 @@ pub(super) const ROWS: &[Row] = &[
     none("reset_timedout_connection", HTTP_ALL, (1, 1), OS),
     none("log_subrequest", HTTP_ALL, (1, 1), "there are no subrequests"),
     none("subrequest_output_buffer_size", HTTP_ALL, (1, 1), "there are no subrequests"),
-    call("map", HTTP, (2, 2), set::map).body(Body::Entries).often(),
 
     // Log.
     call("access_log", HTTP_ALL, (1, MANY), set::access_log),

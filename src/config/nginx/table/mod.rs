@@ -8,6 +8,7 @@
 mod core;
 mod http;
 mod proxy;
+mod rewrite;
 mod tls;
 mod upstream;
 
@@ -24,6 +25,8 @@ const HTTP: u16 = Context::Http.bit();
 const SERVER: u16 = Context::Server.bit();
 const LOCATION: u16 = Context::Location.bit();
 const UPSTREAM: u16 = Context::Upstream.bit();
+const SERVER_IF: u16 = Context::ServerIf.bit();
+const LOCATION_IF: u16 = Context::LocationIf.bit();
 const HTTP_SERVER: u16 = HTTP | SERVER;
 const HTTP_ALL: u16 = HTTP | SERVER | LOCATION;
 const ANY: u16 = u16::MAX;
@@ -145,7 +148,8 @@ const TABLES: &str = "robin's tables grow by themselves";
 const FILES: &str = "no files are served yet";
 
 /// The rows, a chapter of nginx's documentation each.
-const CHAPTERS: [&[Row]; 5] = [core::ROWS, http::ROWS, proxy::ROWS, upstream::ROWS, tls::ROWS];
+const CHAPTERS: [&[Row]; 6] =
+    [core::ROWS, http::ROWS, proxy::ROWS, upstream::ROWS, rewrite::ROWS, tls::ROWS];
 
 fn rows() -> impl Iterator<Item = &'static Row> {
     CHAPTERS.into_iter().flatten()

@@ -1,11 +1,14 @@
 //! `proxy_*`.
 
-use super::{HTTP_ALL, LOCATION, MANY, Row, STREAMED, TABLES, call, none, only, statement, value};
+use super::{
+    HTTP_ALL, LOCATION, LOCATION_IF, MANY, Row, STREAMED, TABLES, call, none, only, statement,
+    value,
+};
 use crate::config::nginx::set::{self, Kind};
 
 #[rustfmt::skip]
 pub(super) const ROWS: &[Row] = &[
-    call("proxy_pass", LOCATION, (1, 1), set::proxy_pass),
+    call("proxy_pass", LOCATION | LOCATION_IF, (1, 1), set::proxy_pass),
     call("proxy_set_header", HTTP_ALL, (2, 2), set::proxy_set_header).often(),
     value("proxy_connect_timeout", HTTP_ALL, Kind::Time, |f| &mut f.settings.connect_timeout),
     value("proxy_send_timeout", HTTP_ALL, Kind::Time, |f| &mut f.settings.send_timeout),
