@@ -223,3 +223,30 @@ fn sigterm_ends_it_at_once() {
     assert!(client.join().is_ok_and(|cut_off| cut_off));
     assert!(!place.path("nginx.pid").exists());
 }
+
+#[test]
+fn the_error_log_is_where_the_configuration_says_and_follows_a_reload() {
+    let (listen, dead) = (free_address(), free_address());
+    let place = Place::with(&[]);
+    let write = |log: &str| {
+        place.write("nginx.conf", &conf(&format!("pid nginx.pid;\n{log}"), listen, dead));
+    };
+    write("error_log first.log error;");
+    let mut nginx = place.start(listen, &place.arguments());
+    assert_eq!(get(listen, "/").status(), 502);
+    assert!(place.path("first.log").exists());
+    assert!(!place.path("error.log").exists());
+
+    write("error_log second.log notice;");
+    nginx.signal(Signal::SIGHUP);
+    let reloaded = || place.read("second.log").contains(" [notice] ");
+    assert!(holds_within(PATIENCE, reloaded), "{}", place.read("second.log"));
+    assert_eq!(place.read("first.log"), "", "nothing there was an error");
+
+    std::fs::rename(place.path("second.log"), place.path("second.log.1")).expect("moved away");
+    nginx.signal(Signal::SIGUSR1);
+    assert!(holds_within(PATIENCE, || place.path("second.log").exists()));
+    nginx.signal(Signal::SIGQUIT);
+    assert_eq!(nginx.wait_exit(PATIENCE).0.code(), Some(0));
+    assert!(place.read("second.log").contains("ended"), "{}", place.read("second.log"));
+}

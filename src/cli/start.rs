@@ -12,6 +12,7 @@ use log::LevelFilter;
 
 use super::options::Options;
 use crate::config::diagnostics::Syntax;
+use crate::config::model::Config;
 use crate::config::{self, LoadOptions, Loaded};
 use crate::observe::logger::{self, Target};
 use crate::observe::sink::Sink;
@@ -71,7 +72,7 @@ impl Setting {
     /// Serves until a signal ends that; false where it could not begin.
     pub(super) fn serve(&self) -> bool {
         let Some(loaded) = self.load() else { return false };
-        let target = self.event_target();
+        let target = self.event_target(&loaded.config);
         let events = logger::start(&target);
         let ended = serve::run(loaded.config, self.process(), || ());
         drop(events);
@@ -97,15 +98,26 @@ impl Setting {
         Arc::new(move || {
             let loaded = config::load(&setting.config, &setting.options);
             let loaded = loaded.map_err(|problems| problems.lines())?;
-            let events = setting.event_target();
+            let events = setting.event_target(&loaded.config);
             Ok(Reread { config: loaded.config, events })
         })
     }
 
-    fn event_target(&self) -> Target {
-        match &self.error_log {
-            Some(path) => Target::ErrorLog { path: path.clone(), level: LevelFilter::Info },
-            None => Target::Stderr,
+    /// Where event lines go: to the error log that the configuration names, else to that of the
+    /// command line, else to stderr in robin's own form.
+    fn event_target(&self, config: &Config) -> Target {
+        let target = |path: Option<&Path>, level| Target::ErrorLog {
+            path: path.unwrap_or(Path::new("/dev/stderr")).into(),
+            level,
+        };
+        match (&config.error_log, &self.error_log) {
+            (Some(log), _) => {
+                let level = logger::level_filter(&log.level).unwrap_or(LevelFilter::Error);
+                target(log.path.as_deref(), level)
+            }
+            // nginx's own level would hide who comes and goes.
+            (None, Some(path)) => target(Some(path), LevelFilter::Info),
+            (None, None) => Target::Stderr,
         }
     }
 

@@ -26,8 +26,9 @@ pub(super) struct Reader<'d> {
     prefix: PathBuf,
     pub(super) upstreams: Vec<Upstream>,
     pub(super) servers: Vec<VirtualServer>,
-    /// `map`, `geo`, `split_clients`, `log_format`.
-    pub(super) declarations: Vec<Statement>,
+    /// The error log of the main level, and the first of those further in.
+    pub(super) error_log: Option<(Word, Option<Word>)>,
+    pub(super) inner_error_log: Option<(Word, Option<Word>)>,
     /// Where locations lead.
     pub(super) targets: Vec<Word>,
     /// What `server` and `location` blocks say of the whole process.
@@ -44,7 +45,8 @@ impl<'d> Reader<'d> {
             prefix,
             upstreams: Vec::new(),
             servers: Vec::new(),
-            declarations: Vec::new(),
+            error_log: None,
+            inner_error_log: None,
             targets: Vec::new(),
             server_shared: Vec::new(),
             location_shared: Vec::new(),
@@ -92,7 +94,7 @@ impl<'d> Reader<'d> {
         let list = |items| List { items, broken: http.broken, place: place.clone() };
         Some(Config {
             declarations: self.declarations,
-            error_log: None,
+            error_log: self.error_log.or(self.inner_error_log),
             threads: main.threads,
             user: main.user,
             pid: main.pid,

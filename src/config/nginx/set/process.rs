@@ -2,7 +2,7 @@
 
 use super::Kind;
 use crate::config::address;
-use crate::config::nginx::frame::{Frame, Said};
+use crate::config::nginx::frame::{Context, Frame, Said};
 use crate::config::nginx::parser::Directive;
 use crate::config::nginx::reader::Reader;
 use crate::config::nginx::table;
@@ -38,6 +38,38 @@ pub(in crate::config::nginx) fn pid(
     frame: &mut Frame,
 ) {
     frame.pid = directive.args.first().map(|word| reader.rooted(word));
+}
+
+/// The process has one error log: the one of the main level, else the first further in.
+pub(in crate::config::nginx) fn error_log(
+    reader: &mut Reader<'_>,
+    directive: &Directive,
+    frame: &mut Frame,
+) {
+    const LEVELS: [&str; 8] =
+        ["debug", "info", "notice", "warn", "error", "crit", "alert", "emerg"];
+    let (path, level) = (&directive.args[0], directive.args.get(1));
+    if let Some(level) = level.filter(|level| !LEVELS.contains(&level.value.as_str())) {
+        reader
+            .diags
+            .error(&level.place, format!("invalid log level \"{}\"", level.value))
+            .expected(format!("expected one of {}", LEVELS.join(", ")))
+            .nearest(&level.value, LEVELS);
+        return;
+    }
+    if ["syslog:", "memory:"].iter().any(|kind| path.value.starts_with(kind)) {
+        reader
+            .diags
+            .error(&path.place, "an error log that is not a file is not supported")
+            .expected("expected a path such as `/var/log/error.log`, or `stderr`");
+        return;
+    }
+    let path = if path.value == "stderr" { path.clone() } else { reader.rooted(path) };
+    let said = (path, level.cloned());
+    match frame.context {
+        Context::Main => reader.error_log = Some(said),
+        _ => drop(reader.inner_error_log.get_or_insert(said)),
+    }
 }
 
 pub(in crate::config::nginx) fn shared_time(

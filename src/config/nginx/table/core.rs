@@ -12,7 +12,7 @@ pub(super) const ROWS: &[Row] = &[
     none("master_process", MAIN, (1, 1), "robin is one process with threads"),
     call("pid", MAIN, (1, 1), set::pid),
     none("lock_file", MAIN, (1, 1), "robin has no lock file"),
-    none("error_log", MAIN | HTTP_ALL, (1, 2), "event lines go to stderr, RUST_LOG sets their level").often(),
+    call("error_log", MAIN | HTTP_ALL, (1, 2), set::error_log).often(),
     none("env", MAIN, (1, 1), "no other program is run").often(),
     none("worker_cpu_affinity", MAIN, (1, MANY), OS),
     none("worker_priority", MAIN, (1, 1), OS),
