@@ -34,7 +34,6 @@ fn the_longest_prefix_wins_and_a_prefix_is_no_path_segment() {
         ("/api", 1),
         ("/api/hello?a=/x", 1),
         ("/apix", 1),
-        ("/api/v1", 1),
         ("/api/v1/", 0),
         ("/x", 2),
         ("/x?q=1", 2),
@@ -43,6 +42,17 @@ fn the_longest_prefix_wins_and_a_prefix_is_no_path_segment() {
     ] {
         assert_eq!(answered_by(&robin, target, &origins), Some(origin), "{target}");
     }
+}
+
+#[test]
+fn a_proxied_route_with_a_slash_at_its_end_is_led_to_from_without() {
+    let origins = origins::<2>();
+    let [root, api] = origins.each_ref().map(Origin::address);
+    let robin = Robin::with(&format!("routes: {{ /: {root}, /api/: {api} }}"));
+    let answer = get(robin.address(), "/api?a=b");
+    assert_eq!(answer.status(), 301);
+    let location = answer.header("location").unwrap_or_default().to_owned();
+    assert!(location.contains("/api/"), "{location}");
 }
 
 #[test]

@@ -146,6 +146,6 @@ fn serve(options: &Options, as_nginx: bool) -> ExitCode {
 
 fn convert(file: &Path) -> Result<(), String> {
     let loaded = config::load(file, &LoadOptions::default()).map_err(|p| p.to_string())?;
-    let printed = io::stdout().write_all(config::to_yaml(&loaded.config).as_bytes());
+    let printed = io::stdout().write_all(loaded.to_yaml().as_bytes());
     printed.map_err(|error| format!("robin: cannot print the configuration: {error}"))
 }

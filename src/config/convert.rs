@@ -1,324 +1,302 @@
-//! From the model back to YAML: what `robin convert` prints.
+//! From the raw tree back to YAML: what `robin convert` prints.
 //!
-//! Everything is said, defaults too, so that the text loads to an equal model on any later version
-//! and in any environment.
-
-use std::path::Path;
+//! What was written is printed, whichever door it came through, and nothing else: a default stays
+//! a default. The text loads to an equal model in any environment. What nginx means by silence and
+//! YAML does not (which headers are set, whether certificates are checked) its door has put into
+//! the tree as if it had been written.
 
 use serde_yaml::{Mapping, Value};
 
 use super::env::escape;
-use super::model::passing::UpstreamTls;
-use super::model::{
-    AccessLog, Action, Config, HealthCheck, Host, Listen, Method, PathMatch, Probe, Proxy,
-    ProxyTarget, Route, RouteSettings, ServerHeader, Tier, Tls, Upstream, UpstreamServer,
-    VirtualServer,
+use super::nginx::written;
+use super::raw::{
+    Config, Dashboard, HealthCheck, List, Listen, Resolver, Route, Settings, Statement, Step,
+    Upstream, UpstreamServer, VirtualServer, Word,
 };
-use super::resolve::settings::{ALL, defaults};
-use super::tls::CipherSuite;
-use super::words::{PrintStatuses, print_duration, print_size};
 
-/// Prints a configuration as YAML that loads back to an equal one.
-#[must_use]
-pub fn to_yaml(config: &Config) -> String {
-    let mut top = Mapping::new();
-    let mut put = |key: &str, value: Value| top.insert(key.into(), value);
-    if let Some(threads) = config.threads {
-        put("threads", threads.get().into());
+/// Prints a raw tree as YAML.
+pub(super) fn to_yaml(config: &Config) -> String {
+    let mut top = Entries::default();
+    top.word("threads", config.threads.as_ref());
+    top.word("user", config.user.as_ref());
+    top.word("pid", config.pid.as_ref());
+    if let Some((path, level)) = &config.error_log {
+        let words = std::iter::once(path).chain(level).map(|word| written::word(&word.value));
+        top.put("error_log", escape(&words.collect::<Vec<_>>().join(" ")));
     }
-    if let Some(user) = &config.user {
-        put("user", text(user));
+    top.resolver(config.resolver.as_ref());
+    top.words("trust", config.trust.as_ref());
+    top.word("access_log", config.access_log.as_ref());
+    top.dashboard(&config.dashboard);
+    top.word("shutdown_timeout", config.shutdown_timeout.as_ref());
+    top.word("keepalive_timeout", config.keepalive_timeout.as_ref());
+    top.word("client_header_timeout", config.client_header_timeout.as_ref());
+    top.statements(&config.declarations);
+    top.settings(&config.settings);
+    if let Some(upstreams) = &config.upstreams {
+        let upstreams = upstreams.items.iter();
+        let upstreams = upstreams.map(|u| (u.name.value.clone().into(), upstream(u)));
+        top.put("upstreams", Value::Mapping(upstreams.collect()));
     }
-    if let Some(pid) = &config.pid {
-        put("pid", text(&pid.to_string_lossy()));
+    match &config.virtual_servers {
+        Some(servers) => top.put("virtual_servers", list(&servers.items, virtual_server)),
+        // The short form has no place for settings of the server's own.
+        None if config.server.settings.statements.is_empty() => top.server(&config.server),
+        None => {
+            let only = std::slice::from_ref(&config.server);
+            top.put("virtual_servers", list(only, virtual_server));
+        }
     }
-    put(
-        "resolver",
-        map([
-            ("servers", list(config.resolver.servers.iter().map(|s| text(&s.to_string())))),
-            ("timeout", print_duration(config.resolver.timeout).into()),
-        ]),
-    );
-    put("trust", list(config.trust.iter().map(|network| text(&network.to_string()))));
-    put(
-        "access_log",
-        match &config.access_log {
-            AccessLog::Off => "off".into(),
-            AccessLog::Stdout => "stdout".into(),
-            AccessLog::File(path) => text(&path.to_string_lossy()),
-        },
-    );
-    put(
-        "dashboard",
-        map([
-            ("enabled", config.dashboard.enabled.into()),
-            ("summary", print_duration(config.dashboard.summary).into()),
-        ]),
-    );
-    put("shutdown_timeout", print_duration(config.shutdown_timeout).into());
-    put("keepalive_timeout", print_duration(config.keepalive_timeout).into());
-    put("client_header_timeout", print_duration(config.client_header_timeout).into());
-    let written = config.upstreams.iter().filter(|upstream| !upstream.implicit);
-    put(
-        "upstreams",
-        Value::Mapping(written.map(|u| (u.name.as_str().into(), upstream(u))).collect()),
-    );
-    // Settings that all share are said once, where they hold for all.
-    let shared = shared(config.virtual_servers.iter().flat_map(|server| &server.routes));
-    let servers = config.virtual_servers.iter();
-    let servers = list(servers.map(|server| virtual_server(server, config, shared.is_some())));
-    if let Some(shared) = shared {
-        settings(shared, &mut top);
-    }
-    top.insert("virtual_servers".into(), servers);
-    // A tree of texts, numbers, lists and maps with text keys always has a YAML form.
-    serde_yaml::to_string(&top).expect("a tree without tags and bytes can be written")
+    // A tree of texts, lists and maps with text keys always has a YAML form.
+    serde_yaml::to_string(&top.0).expect("a tree without tags and bytes can be written")
 }
 
-fn text(text: &str) -> Value {
-    escape(text).into()
+fn list<T>(items: &[T], value: impl FnMut(&T) -> Value) -> Value {
+    Value::Sequence(items.iter().map(value).collect())
 }
 
-fn list(items: impl Iterator<Item = Value>) -> Value {
-    Value::Sequence(items.collect())
+/// A text that is one word whatever the environment holds.
+fn text(word: &Word) -> Value {
+    escape(&word.value).into()
 }
 
-fn map<const N: usize>(entries: [(&str, Value); N]) -> Value {
-    Value::Mapping(entries.into_iter().map(|(key, value)| (key.into(), value)).collect())
+/// A template: names in lower case are its own, so the environment leaves these alone.
+fn template(word: &Word) -> Value {
+    let mut printed = String::with_capacity(word.value.len());
+    let mut rest = word.value.as_str();
+    while let Some(at) = rest.find('$') {
+        let (before, after) = rest.split_at(at + 1);
+        printed.push_str(before);
+        rest = after;
+        if let Some(after) = rest.strip_prefix('$') {
+            printed.push('$');
+            rest = after;
+        } else if let Some((name, after)) = rest.split_once('}').filter(|_| rest.starts_with('{')) {
+            printed.push_str(&name.to_ascii_lowercase());
+            printed.push('}');
+            rest = after;
+        }
+    }
+    printed.push_str(rest);
+    printed.into()
 }
 
 fn upstream(upstream: &Upstream) -> Value {
-    let mut entries = Mapping::new();
-    let mut put = |key: &str, value: Value| entries.insert(key.into(), value);
-    put("servers", list(upstream.servers.iter().map(server)));
-    put(
-        "method",
-        match &upstream.method {
-            Method::RoundRobin => "round_robin".into(),
-            Method::LeastConn => "least_conn".into(),
-            Method::IpHash => "ip_hash".into(),
-            Method::Hash { key, consistent } => {
-                map([("hash", key.to_string().into()), ("consistent", (*consistent).into())])
-            }
-            Method::Random => "random".into(),
-            Method::RandomTwo => "random two".into(),
-        },
-    );
-    put("refresh", print_duration(upstream.refresh).into());
-    if let Some(check) = &upstream.health_check {
-        put("health_check", health_check(check));
+    let mut entries = Entries::default();
+    if let Some(servers) = &upstream.servers {
+        entries.put("servers", list(&servers.items, server));
     }
-    put(
-        "keepalive",
-        map([
-            ("idle", print_duration(upstream.keepalive_idle).into()),
-            ("max", upstream.keepalive.into()),
-        ]),
-    );
-    Value::Mapping(entries)
+    match (&upstream.method, &upstream.hash_key) {
+        (Some(_), Some(key)) => {
+            let mut method = Entries::default();
+            method.put("hash", template(key));
+            method.word("consistent", upstream.hash_consistent.as_ref());
+            entries.map("method", method);
+        }
+        (method, _) => entries.word("method", method.as_ref()),
+    }
+    entries.word("refresh", upstream.refresh.as_ref());
+    if let Some(check) = &upstream.health_check {
+        entries.map("health_check", health_check(check));
+    }
+    let mut keepalive = Entries::default();
+    keepalive.word("idle", upstream.keepalive_idle.as_ref());
+    keepalive.word("max", upstream.keepalive.as_ref());
+    if !keepalive.0.is_empty() {
+        entries.map("keepalive", keepalive);
+    }
+    entries.value()
 }
 
 fn server(server: &UpstreamServer) -> Value {
-    let address = match &server.host {
-        Host::Unix(path) => format!("unix:{}", path.display()),
-        Host::Address(address) => std::net::SocketAddr::new(*address, server.port).to_string(),
-        Host::Name(name) | Host::Service(name) => format!("{name}:{}", server.port),
-    };
-    map([
-        ("address", address.into()),
-        ("weight", server.weight.get().into()),
-        ("backup", (server.tier == Tier::Backup).into()),
-        ("down", server.down.into()),
-        ("max_fails", server.passive.max_fails.into()),
-        ("fail_timeout", print_duration(server.passive.fail_timeout).into()),
-        ("max_conns", server.max_conns.into()),
-    ])
+    let mut entries = Entries::default();
+    entries.word("address", Some(&server.address));
+    entries.word("weight", server.weight.as_ref());
+    entries.word("backup", server.backup.as_ref());
+    entries.word("down", server.down.as_ref());
+    entries.word("max_fails", server.max_fails.as_ref());
+    entries.word("fail_timeout", server.fail_timeout.as_ref());
+    entries.word("max_conns", server.max_conns.as_ref());
+    match entries.0.len() {
+        1 => text(&server.address),
+        _ => entries.value(),
+    }
 }
 
-fn health_check(check: &HealthCheck) -> Value {
-    let mut entries = Mapping::new();
-    let mut put = |key: &str, value: Value| entries.insert(key.into(), value);
-    match &check.probe {
-        Probe::Tcp => {
-            put("tcp", true.into());
-        }
-        Probe::Http { path, host, status, body } => {
-            put("http", text(path));
-            if let Some(host) = host {
-                put("host", text(host));
-            }
-            put("status", list(status.iter().map(|s| PrintStatuses(s).to_string().into())));
-            if let Some(body) = body {
-                put("body", text(body));
-            }
-        }
+fn health_check(check: &HealthCheck) -> Entries {
+    let mut entries = Entries::default();
+    entries.word("http", check.http.as_ref());
+    let tcp = check.tcp.as_ref();
+    match tcp {
+        Some(word) if word.value == "tcp" => entries.put("tcp", true),
+        tcp => entries.word("tcp", tcp),
     }
-    put("every", print_duration(check.every).into());
-    put("timeout", print_duration(check.timeout).into());
-    put("rise", check.rise.get().into());
-    put("fall", check.fall.get().into());
-    if let Some(port) = check.port {
-        put("port", port.into());
-    }
-    Value::Mapping(entries)
+    entries.word("every", check.every.as_ref());
+    entries.word("timeout", check.timeout.as_ref());
+    entries.word("rise", check.rise.as_ref());
+    entries.word("fall", check.fall.as_ref());
+    entries.words("status", check.status.as_ref());
+    entries.word("body", check.body.as_ref());
+    entries.word("host", check.host.as_ref());
+    entries.word("port", check.port.as_ref());
+    entries
 }
 
-/// The settings of all these routes, if they are the same.
-fn shared<'a>(mut routes: impl Iterator<Item = &'a Route>) -> Option<&'a RouteSettings> {
-    let first = &routes.next()?.settings;
-    routes.all(|route| route.settings == *first).then_some(first)
-}
-
-fn virtual_server(server: &VirtualServer, config: &Config, said: bool) -> Value {
-    let mut entries = Mapping::new();
-    let listen = list(server.listen.iter().map(listen));
-    entries.insert("listen".into(), listen);
-    entries.insert("names".into(), list(server.names.iter().map(|name| text(&name.to_string()))));
-    if let Some(tls) = &server.tls {
-        entries.insert("tls".into(), self::tls(tls));
-    }
-    let shared = shared(server.routes.iter()).filter(|_| !said);
-    if let Some(shared) = shared {
-        settings(shared, &mut entries);
-    }
-    let said = said || shared.is_some();
-    let routes = server.routes.iter();
-    let routes = routes.map(|r| (path(&r.path).into(), route(r, config, said)));
-    entries.insert("routes".into(), Value::Mapping(routes.collect()));
-    Value::Mapping(entries)
+fn virtual_server(server: &VirtualServer) -> Value {
+    let mut entries = Entries::default();
+    entries.server(server);
+    entries.settings(&server.settings);
+    entries.value()
 }
 
 fn listen(listen: &Listen) -> Value {
-    let address: Value = listen.address.to_string().into();
-    if !listen.tls && !listen.http2 {
-        return address;
-    }
-    map([("address", address), ("tls", listen.tls.into()), ("http2", listen.http2.into())])
+    let mut words = vec![escape(&listen.address.value)];
+    let flags =
+        [("default_server", &listen.default), ("ssl", &listen.tls), ("http2", &listen.http2)];
+    words.extend(flags.iter().filter(|(_, said)| said.is_some()).map(|(name, _)| (*name).into()));
+    words.join(" ").into()
 }
 
-fn tls(tls: &Tls) -> Value {
-    let file = |path: &Path| text(&path.to_string_lossy());
-    let pairs = || tls.certificates.iter();
-    map([
-        ("certificate", list(pairs().map(|pair| file(&pair.certificate)))),
-        ("key", list(pairs().map(|pair| file(&pair.key)))),
-        ("protocols", list(tls.versions.names().map(Value::from))),
-        ("ciphers", cipher_names(&tls.ciphers)),
-        ("prefer_server_ciphers", tls.prefer_server_ciphers.into()),
-        ("session_cache", tls.session_cache.into()),
-        ("session_timeout", print_duration(tls.session_timeout).into()),
-        ("session_tickets", tls.session_tickets.into()),
-        ("reject_handshake", tls.reject_handshake.into()),
-    ])
-}
-
-fn cipher_names(ciphers: &[CipherSuite]) -> Value {
-    let names: Vec<&str> = ciphers.iter().map(|suite| suite.name()).collect();
-    names.join(":").into()
-}
-
-/// TLS to upstreams, where it is not as by default.
-fn upstream_tls(tls: &UpstreamTls) -> Value {
-    let mut entries = Mapping::new();
-    let mut put = |key: &str, value: Value| entries.insert(key.into(), value);
-    put("verify", tls.verify.into());
-    put("server_name", tls.server_name.into());
-    if let Some(name) = &tls.name {
-        put("name", name.to_string().into());
-    }
-    let mut file = |key: &str, path: &Path| put(key, text(&path.to_string_lossy()));
-    if let Some(trusted) = &tls.trusted {
-        file("trusted", trusted);
-    }
-    if let Some(pair) = &tls.certificate {
-        file("certificate", &pair.certificate);
-        file("key", &pair.key);
-    }
-    put("protocols", list(tls.versions.names().map(Value::from)));
-    put("ciphers", cipher_names(&tls.ciphers));
-    put("session_reuse", tls.session_reuse.into());
-    Value::Mapping(entries)
-}
-
-fn path(path: &PathMatch) -> String {
-    match path {
-        PathMatch::Exact(path) => format!("= {path}"),
-        PathMatch::Prefix(path) | PathMatch::Named(path) => path.clone(),
-        PathMatch::PrefixOnly(path) => format!("^~ {path}"),
-        PathMatch::Pattern(pattern) if pattern.is_caseless() => format!("~* {}", pattern.text()),
-        PathMatch::Pattern(pattern) => format!("~ {}", pattern.text()),
-        PathMatch::If => String::new(),
+fn route(route: &Route) -> Value {
+    let mut entries = Entries::default();
+    entries.word("to", route.to.as_ref());
+    entries.word("internal", route.internal.as_ref());
+    entries.steps(&route.program);
+    entries.settings(&route.settings);
+    entries.routes(&route.routes);
+    match (&route.to, entries.0.len()) {
+        (Some(to), 1) => text(to),
+        _ => entries.value(),
     }
 }
 
-fn route(route: &Route, config: &Config, said: bool) -> Value {
-    let to = match &route.action {
-        Action::Proxy(proxy) => target(proxy, config),
-        _ => String::new(),
-    };
-    if said {
-        return text(&to);
+/// A list in YAML may be one statement where nginx needs one for each.
+fn single(statement: &Statement) -> Vec<Statement> {
+    const ONE_EACH: [&str; 2] = ["ssl_certificate", "ssl_certificate_key"];
+    if !ONE_EACH.contains(&statement.name.value.as_str()) {
+        return vec![statement.clone()];
     }
-    let mut entries = Mapping::new();
-    entries.insert("to".into(), text(&to));
-    settings(&route.settings, &mut entries);
-    Value::Mapping(entries)
+    let one = |word: &Word| Statement { args: vec![word.clone()], ..statement.clone() };
+    statement.args.iter().map(one).collect()
 }
 
-fn target(proxy: &Proxy, config: &Config) -> String {
-    let scheme = if proxy.tls { "https://" } else { "" };
-    let uri = proxy.uri.as_deref().unwrap_or("");
-    match &proxy.to {
-        ProxyTarget::Upstream(index) => {
-            let name = &config.upstreams[*index].name;
-            // A colon ends the path of a socket.
-            let colon = if name.starts_with("unix:") && !uri.is_empty() { ":" } else { "" };
-            format!("{scheme}{name}{colon}{uri}")
+/// A map on its way.
+#[derive(Default)]
+struct Entries(Mapping);
+
+impl Entries {
+    fn put(&mut self, key: &str, value: impl Into<Value>) {
+        self.0.insert(key.into(), value.into());
+    }
+
+    fn map(&mut self, key: &str, map: Self) {
+        self.put(key, map.value());
+    }
+
+    fn value(self) -> Value {
+        Value::Mapping(self.0)
+    }
+
+    fn word(&mut self, key: &str, word: Option<&Word>) {
+        if let Some(word) = word {
+            self.put(key, text(word));
         }
-        ProxyTarget::Template(template) => template.to_string(),
     }
-}
 
-/// Whether merging these headers into the defaults gives these headers.
-fn begins_with_defaults(settings: &RouteSettings) -> bool {
-    let defaults = defaults().headers;
-    settings.headers.len() >= defaults.len()
-        && defaults.iter().zip(&settings.headers).all(|(header, here)| header.name == here.name)
-}
-
-fn settings(settings: &RouteSettings, entries: &mut Mapping) {
-    let mut put = |key: &str, value: Value| entries.insert(key.into(), value);
-    // What a template prints has the template's own escapes, which the environment leaves alone.
-    let headers = settings.headers.iter();
-    let headers = headers.map(|header| {
-        let written = String::from_utf8_lossy(&header.written);
-        (written.as_ref().into(), header.value.to_string().into())
-    });
-    let all = (!begins_with_defaults(settings)).then(|| (ALL.into(), "off".into()));
-    put("headers", Value::Mapping(all.into_iter().chain(headers).collect()));
-    put(
-        "timeouts",
-        map([
-            ("connect", print_duration(settings.timeouts.connect).into()),
-            ("send", print_duration(settings.timeouts.send).into()),
-            ("read", print_duration(settings.timeouts.read).into()),
-        ]),
-    );
-    let statuses = settings.retry.statuses.iter();
-    put(
-        "retry",
-        map([
-            ("tries", settings.retry.tries.into()),
-            ("timeout", print_duration(settings.retry.timeout).into()),
-            ("non_idempotent", settings.retry.non_idempotent.into()),
-            ("statuses", list(statuses.map(|status| (*status).into()))),
-        ]),
-    );
-    if settings.passing.tls != UpstreamTls::default() {
-        put("upstream_tls", upstream_tls(&settings.passing.tls));
+    fn words(&mut self, key: &str, words: Option<&List<Word>>) {
+        if let Some(words) = words {
+            self.put(key, list(&words.items, text));
+        }
     }
-    put("client_max_body_size", print_size(settings.client_max_body_bytes).into());
-    put("websocket", settings.websocket.into());
-    put("server_header", (settings.server_header != ServerHeader::Off).into());
-    put("error_details", settings.error_details.into());
+
+    fn resolver(&mut self, resolver: Option<&Resolver>) {
+        let Some(resolver) = resolver else { return };
+        let mut entries = Self::default();
+        entries.words("servers", resolver.servers.as_ref());
+        entries.word("timeout", resolver.timeout.as_ref());
+        self.map("resolver", entries);
+    }
+
+    fn dashboard(&mut self, dashboard: &Dashboard) {
+        let mut entries = Self::default();
+        entries.word("enabled", dashboard.enabled.as_ref());
+        entries.word("summary", dashboard.summary.as_ref());
+        if !entries.0.is_empty() {
+            self.map("dashboard", entries);
+        }
+    }
+
+    fn server(&mut self, server: &VirtualServer) {
+        if let Some(addresses) = &server.listen {
+            self.put("listen", list(&addresses.items, listen));
+        }
+        self.words("names", server.names.as_ref());
+        self.steps(&server.program);
+        if let Some(routes) = &server.routes {
+            self.routes(&routes.items);
+            if routes.items.is_empty() {
+                self.map("routes", Self::default());
+            }
+        }
+    }
+
+    fn routes(&mut self, routes: &[Route]) {
+        if routes.is_empty() {
+            return;
+        }
+        let path = |r: &Route| Value::from(r.path.value.clone());
+        self.put("routes", Value::Mapping(routes.iter().map(|r| (path(r), route(r))).collect()));
+    }
+
+    /// The rewrite module, as text in nginx's language.
+    fn steps(&mut self, steps: &[Step]) {
+        if steps.is_empty() {
+            return;
+        }
+        let steps = steps.iter().map(|step| escape(&written::step(step)).into());
+        self.put("rules", Value::Sequence(steps.collect()));
+    }
+
+    /// Statements under their names: one text, or a list where a name is said more than once.
+    fn statements(&mut self, statements: &[Statement]) {
+        for statement in statements.iter().flat_map(single) {
+            let name = Value::from(statement.name.value.clone());
+            let value = Value::from(escape(&written::arguments(&statement)));
+            match self.0.get_mut(&name) {
+                Some(Value::Sequence(list)) => list.push(value),
+                Some(one) => *one = Value::Sequence(vec![std::mem::take(one), value]),
+                None => {
+                    self.0.insert(name, value);
+                }
+            }
+        }
+    }
+
+    fn settings(&mut self, settings: &Settings) {
+        if !settings.headers.is_empty() {
+            let headers = settings.headers.iter();
+            let headers = headers.map(|(name, value)| (name.value.clone().into(), template(value)));
+            self.put("headers", Value::Mapping(headers.collect()));
+        }
+        let mut timeouts = Self::default();
+        timeouts.word("connect", settings.connect_timeout.as_ref());
+        timeouts.word("send", settings.send_timeout.as_ref());
+        timeouts.word("read", settings.read_timeout.as_ref());
+        if !timeouts.0.is_empty() {
+            self.map("timeouts", timeouts);
+        }
+        let mut retry = Self::default();
+        retry.word("tries", settings.retry_tries.as_ref());
+        retry.word("timeout", settings.retry_timeout.as_ref());
+        retry.word("non_idempotent", settings.retry_non_idempotent.as_ref());
+        retry.words("statuses", settings.retry_statuses.as_ref());
+        if !retry.0.is_empty() {
+            self.map("retry", retry);
+        }
+        self.word("client_max_body_size", settings.client_max_body_size.as_ref());
+        self.word("websocket", settings.websocket.as_ref());
+        self.word("server_header", settings.server_header.as_ref());
+        self.word("error_details", settings.error_details.as_ref());
+        self.statements(&settings.statements);
+    }
 }

@@ -17,6 +17,8 @@ pub(crate) enum Kind {
     Word,
     /// A header template: `$$` and names in lower case are its own.
     Template,
+    /// nginx's language: names in lower case are its own, `$${` is a literal `${`.
+    Phrase,
 }
 
 /// What is wrong with a `${…}`.
@@ -51,12 +53,12 @@ pub(crate) fn expand(text: &str, kind: Kind, lookup: Lookup<'_>) -> Result<Strin
             rest = after;
         } else if let Some(braced) = rest.strip_prefix("${") {
             let (inner, after) = braced.split_once('}').ok_or(EnvError::Unclosed)?;
-            if kind == Kind::Template && inner.starts_with(|c: char| c.is_ascii_lowercase()) {
+            if kind != Kind::Word && inner.starts_with(|c: char| c.is_ascii_lowercase()) {
                 expanded.push_str(&rest[..inner.len() + 3]);
             } else {
                 let value = substitute(inner, lookup)?;
                 match kind {
-                    Kind::Word => expanded.push_str(&value),
+                    Kind::Word | Kind::Phrase => expanded.push_str(&value),
                     // What the environment says is text: a dollar sign in it is no variable.
                     Kind::Template => expanded.push_str(&value.replace('$', "$$")),
                 }

@@ -10,6 +10,7 @@ pub mod diagnostics;
 mod env;
 pub mod model;
 mod nginx;
+mod outline;
 pub mod pattern;
 mod raw;
 mod resolve;
@@ -21,10 +22,10 @@ mod yaml;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-pub use self::convert::to_yaml;
 use self::diagnostics::{Diagnostics, Source, Span, Syntax};
 use self::model::Config;
 pub(crate) use self::nginx::open_failed;
+pub use self::outline::outline;
 pub use self::yaml::keys as yaml_keys;
 
 /// How a configuration is read, beside what stands in it.
@@ -44,6 +45,16 @@ pub struct Loaded {
     pub config: Config,
     /// The main file and what it includes, each once, in the order in which they were first read.
     pub sources: Vec<Arc<Source>>,
+    /// What was written in them.
+    raw: raw::Config,
+}
+
+impl Loaded {
+    /// What was written, as YAML: it loads to an equal configuration in any environment.
+    #[must_use]
+    pub fn to_yaml(&self) -> String {
+        convert::to_yaml(&self.raw)
+    }
 }
 
 /// Reads and checks a configuration file, with the environment of this process.
@@ -104,7 +115,11 @@ pub fn parse_yaml(
     read_yaml(name, text, env).map(|loaded| loaded.config)
 }
 
-fn read_yaml(
+/// The same as [`parse_yaml`], with what the text says.
+///
+/// # Errors
+/// Every problem of the text, in its order.
+pub fn read_yaml(
     name: &str,
     text: impl Into<String>,
     env: &dyn Fn(&str) -> Option<String>,
@@ -113,7 +128,7 @@ fn read_yaml(
     let source = Arc::new(Source::new(name, text, Syntax::Yaml));
     let mut diags = Diagnostics::beside(Path::new(name));
     let raw = yaml::read(&source, env, &mut diags);
-    Ok(Loaded { config: checked(raw, diags)?, sources: vec![source] })
+    checked(raw, vec![source], diags)
 }
 
 /// Checks a text in nginx's syntax that is, or would be, in the file `path`: what it includes is
@@ -125,7 +140,11 @@ pub fn parse_nginx(path: &Path, text: impl Into<String>) -> Result<Config, Diagn
     read_nginx(path, text, &LoadOptions::default()).map(|loaded| loaded.config)
 }
 
-fn read_nginx(
+/// The same as [`parse_nginx`], with what the text says.
+///
+/// # Errors
+/// Every problem of the text and of what it includes, in its order; twenty are printed.
+pub fn read_nginx(
     path: &Path,
     text: impl Into<String>,
     options: &LoadOptions,
@@ -134,18 +153,22 @@ fn read_nginx(
     let mut diags = Diagnostics::beside(path);
     diags.limit(20);
     let read = nginx::read(path, &source, options, &mut diags);
-    Ok(Loaded { config: checked(read.raw, diags)?, sources: read.sources })
+    checked(read.raw, read.sources, diags)
 }
 
-fn checked(raw: Option<raw::Config>, mut diags: Diagnostics) -> Result<Config, Diagnostics> {
-    let config = raw.map(|raw| resolve::resolve(&raw, &mut diags));
-    match config {
-        Some(config) if diags.is_empty() => Ok(config),
-        _ => {
-            diags.sort();
-            Err(diags)
+fn checked(
+    raw: Option<raw::Config>,
+    sources: Vec<Arc<Source>>,
+    mut diags: Diagnostics,
+) -> Result<Loaded, Diagnostics> {
+    if let Some(raw) = raw {
+        let config = resolve::resolve(&raw, &mut diags);
+        if diags.is_empty() {
+            return Ok(Loaded { config, sources, raw });
         }
     }
+    diags.sort();
+    Err(diags)
 }
 
 fn not_utf8(

@@ -88,7 +88,7 @@ pub(crate) enum Step {
 }
 
 /// A whole configuration.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Config {
     /// `map`, `geo`, `split_clients`, `log_format`: what all of it may refer to.
     pub declarations: Vec<Statement>,
@@ -125,7 +125,7 @@ pub(crate) struct Config {
 }
 
 /// `resolver`.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Resolver {
     /// Addresses of DNS servers.
     pub servers: Option<List<Word>>,
@@ -134,7 +134,7 @@ pub(crate) struct Resolver {
 }
 
 /// `dashboard`.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Dashboard {
     /// `enabled`, or the one word of the short form.
     pub enabled: Option<Word>,
@@ -143,7 +143,7 @@ pub(crate) struct Dashboard {
 }
 
 /// An entry of `upstreams`.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Upstream {
     /// Its name.
     pub name: Word,
@@ -168,7 +168,7 @@ pub(crate) struct Upstream {
 }
 
 /// A server line.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct UpstreamServer {
     /// `address`, or the one word of the short form.
     pub address: Word,
@@ -187,7 +187,7 @@ pub(crate) struct UpstreamServer {
 }
 
 /// `health_check`.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct HealthCheck {
     /// `http`: the path.
     pub http: Option<Word>,
@@ -216,7 +216,7 @@ pub(crate) struct HealthCheck {
 }
 
 /// An entry of `virtual_servers`, or the short form of the only one.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct VirtualServer {
     /// `listen`.
     pub listen: Option<List<Listen>>,

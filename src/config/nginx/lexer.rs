@@ -153,7 +153,7 @@ pub(super) fn end_of_word(text: &str, start: usize) -> usize {
     }
 }
 
-fn is_blank(byte: u8) -> bool {
+pub(super) fn is_blank(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t' | b'\r' | b'\n')
 }
 

@@ -15,16 +15,20 @@ mod reader;
 mod set;
 mod table;
 mod unsupported;
+pub(super) mod written;
 
 use std::path::Path;
 use std::sync::Arc;
 
+use self::frame::{Context, Frame};
 use self::include::Files;
 pub(crate) use self::include::open_failed;
+use self::lexer::{End, Lexer};
 use self::parser::Parser;
 use self::reader::Reader;
+use super::LoadOptions;
 use super::diagnostics::{Diagnostics, Source, Syntax};
-use super::{LoadOptions, raw};
+use super::raw::{self, Place, Statement, Step, Word};
 
 /// What reading has brought.
 pub(super) struct Read {
@@ -58,4 +62,75 @@ pub(super) fn read(
 /// Whether a directive of this name does what it says.
 pub(super) fn works(directive: &str) -> bool {
     table::works(directive)
+}
+
+/// A level of a configuration that says something in nginx's words though its file is not nginx's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Level {
+    /// `http`.
+    Top,
+    /// `server`.
+    Server,
+    /// `location`.
+    Route,
+}
+
+impl Level {
+    fn context(self) -> Context {
+        match self {
+            Self::Top => Context::Http,
+            Self::Server => Context::Server,
+            Self::Route => Context::Location,
+        }
+    }
+
+    /// The names of the directives that are kept as written here.
+    pub(super) fn statements(self) -> impl Iterator<Item = &'static str> {
+        table::statements(self.context())
+    }
+}
+
+/// What a level has said in nginx's words.
+#[derive(Debug, Default)]
+pub(super) struct Said {
+    pub(super) statements: Vec<Statement>,
+    pub(super) program: Vec<Step>,
+    /// Whether something could not be read and was reported.
+    pub(super) broken: bool,
+}
+
+/// Names with what follows them in nginx's language, with or without the `;`.
+pub(super) type Phrases = Vec<(Word, Word)>;
+
+/// Reads phrases that stand at a level of the file `path`.
+pub(super) fn read_phrases(
+    path: &Path,
+    level: Level,
+    phrases: &Phrases,
+    place: &Place,
+    diags: &mut Diagnostics,
+) -> Said {
+    let mut blocks = Vec::new();
+    for (name, text) in phrases {
+        let mut whole = format!("{} {}", name.value, text.value);
+        if let Ok(lexer::Statement { end: End::File, .. }) = Lexer::new(&whole).statement() {
+            whole.push(';');
+        }
+        let mut parser = Parser { files: Files::new(path), diags };
+        let block = parser.text(whole, &text.place);
+        if block.items.len() > 1 {
+            diags
+                .error(&text.place, format!("one \"{}\" is expected here", name.value.trim()))
+                .expected("expected nothing behind its `;` or `}`");
+            continue;
+        }
+        blocks.push(block);
+    }
+    let mut frame = Frame::new(level.context(), place.clone());
+    let prefix = path.parent().unwrap_or(Path::new(""));
+    let mut reader = Reader::new(diags, prefix.to_owned());
+    for block in &blocks {
+        reader.block(block, &mut frame);
+    }
+    Said { statements: frame.settings.statements, program: frame.program, broken: frame.broken }
 }

@@ -73,6 +73,8 @@ pub(super) struct Parser<'d> {
 struct Reading {
     source: Arc<Source>,
     locate: Arc<dyn Locate>,
+    /// Where all of it is said to stand, for a text that stands in a file of another kind.
+    stands: Option<Place>,
     /// The blocks that are open with what has been read of them, the file itself first.
     open: Vec<(Option<Directive>, Block)>,
 }
@@ -82,16 +84,20 @@ impl Reading {
         Self {
             source: Arc::clone(source),
             locate: Arc::new(File(Arc::clone(source))),
+            stands: None,
             open: vec![(None, Block::default())],
         }
     }
 
     fn place(&self, at: usize) -> Place {
-        Place::new(Arc::clone(&self.locate), at)
+        self.stands.clone().unwrap_or_else(|| Place::new(Arc::clone(&self.locate), at))
     }
 
     fn span(&self, start: usize, end: usize) -> Span {
-        Span { source: Arc::clone(&self.source), start, end }
+        match &self.stands {
+            Some(place) => place.into(),
+            None => Span { source: Arc::clone(&self.source), start, end },
+        }
     }
 
     fn directive(&self, words: Vec<Lexeme>, end: usize) -> Option<Directive> {
@@ -128,7 +134,18 @@ impl Reading {
 impl Parser<'_> {
     /// Reads a whole file.
     pub(super) fn file(&mut self, source: &Arc<Source>) -> Block {
-        let mut reading = Reading::new(source);
+        self.read(Reading::new(source))
+    }
+
+    /// Reads a text that stands at `place` of a file of another kind.
+    pub(super) fn text(&mut self, text: String, place: &Place) -> Block {
+        let syntax = Span::from(place).source.syntax;
+        let source = Arc::new(Source { name: String::new(), text, syntax });
+        self.read(Reading { stands: Some(place.clone()), ..Reading::new(&source) })
+    }
+
+    fn read(&mut self, mut reading: Reading) -> Block {
+        let source = Arc::clone(&reading.source);
         let mut lexer = Lexer::new(&source.text);
         loop {
             let go_on = match lexer.statement() {

@@ -274,15 +274,18 @@ impl Routes<'_> {
         outer: &RouteSettings,
         diags: &mut Diagnostics,
     ) {
-        let mut seen: HashMap<PathMatch, &Word> = HashMap::new();
+        let mut seen: HashMap<(bool, String), &Word> = HashMap::new();
         for raw in raw {
             let Some(path) = path(&raw.path, diags) else { continue };
-            // Each pattern has its turn, the same one too.
             let unique = match &path {
-                PathMatch::PrefixOnly(path) => PathMatch::Prefix(path.clone()),
-                other => other.clone(),
+                PathMatch::Exact(path) => Some((true, path.clone())),
+                PathMatch::Prefix(path) | PathMatch::PrefixOnly(path) | PathMatch::Named(path) => {
+                    Some((false, path.clone()))
+                }
+                // Each pattern has its turn, the same one too.
+                PathMatch::Pattern(_) | PathMatch::If => None,
             };
-            if !matches!(path, PathMatch::Pattern(_))
+            if let Some(unique) = unique
                 && let Some(first) = seen.insert(unique, &raw.path)
             {
                 diags

@@ -10,6 +10,7 @@ use super::node::{Node, Shape};
 use super::places::File;
 use crate::config::diagnostics::{Diagnostics, nearest, quote};
 use crate::config::env::{self, EnvError, Kind, Lookup};
+use crate::config::nginx::Level;
 use crate::config::raw::{List, Place, Spanned, Word};
 
 /// One file on its way into the raw tree.
@@ -140,6 +141,28 @@ impl Door<'_> {
         node: &'n Node,
         known: &[&[&'static str]],
     ) -> Option<Fields<'n>> {
+        self.known_fields(called, node, known, &[])
+    }
+
+    /// The entries of a map whose keys must be among `known` or directives of this level.
+    pub(super) fn level_fields<'n>(
+        &mut self,
+        called: &str,
+        node: &'n Node,
+        level: Level,
+        known: &[&[&'static str]],
+    ) -> Option<Fields<'n>> {
+        let directives: Vec<&str> = level.statements().collect();
+        self.known_fields(called, node, known, &directives)
+    }
+
+    fn known_fields<'n>(
+        &mut self,
+        called: &str,
+        node: &'n Node,
+        known: &[&[&'static str]],
+        directives: &[&'static str],
+    ) -> Option<Fields<'n>> {
         let mut entries = self.entries(called, node)?;
         // As in a compose file, where anchors find a home.
         entries.retain(|(key, _)| !self.typed(key).starts_with("x-"));
@@ -147,13 +170,14 @@ impl Door<'_> {
         let known: Vec<&str> = known.concat();
         entries.retain(|(key, _)| {
             let typed = self.typed(key);
-            let fits = known.contains(&typed);
+            let fits = known.contains(&typed) || directives.contains(&typed);
             if !fits {
                 let message = format!("unknown key {}", quote(typed));
                 let (typed, place) = (typed.to_owned(), self.place(key));
                 let diagnostic = self.diags.error(&place, message);
                 diagnostic.expected(format!("expected one of {}", known.join(", ")));
-                match (nearest(&typed, known.iter().copied()), home(&typed)) {
+                let words = known.iter().chain(directives).copied();
+                match (nearest(&typed, words), home(&typed)) {
                     (Some(word), _) => diagnostic.help(format!("did you mean `{word}`?")),
                     (None, Some(home)) => diagnostic.help(format!("`{typed}` belongs {home}")),
                     (None, None) => diagnostic,
@@ -252,6 +276,20 @@ impl<'n> Fields<'n> {
     /// The key and the value of an entry.
     pub(super) fn get(&self, door: &Door<'_>, key: &str) -> Option<(&'n Node, &'n Node)> {
         self.entries.iter().find(|(k, _)| door.typed(k) == key).copied()
+    }
+
+    /// Whether nothing is said in it.
+    pub(super) fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// The entries whose keys are asked for.
+    pub(super) fn entries_of(
+        &self,
+        door: &Door<'_>,
+        is_asked: impl Fn(&str) -> bool,
+    ) -> Vec<(&'n Node, &'n Node)> {
+        self.entries.iter().filter(|(key, _)| is_asked(door.typed(key))).copied().collect()
     }
 
     /// The value of an entry that is a single one.

@@ -8,6 +8,7 @@ use super::{
 };
 use crate::config::diagnostics::quote;
 use crate::config::env::Kind;
+use crate::config::nginx::Level;
 use crate::config::raw::{
     Config, Dashboard, HealthCheck, List, Listen, Resolver, Route, Settings, Statement, Upstream,
     UpstreamServer, VirtualServer, Word,
@@ -15,10 +16,11 @@ use crate::config::raw::{
 
 impl Door<'_> {
     pub(super) fn config(&mut self, node: &Node) -> Option<Config> {
-        let mut f = self.fields("the configuration", node, &[SERVER, TOP, SETTINGS])?;
+        let mut f =
+            self.level_fields("the configuration", node, Level::Top, &[SERVER, TOP, SETTINGS])?;
         Some(Config {
             declarations: Vec::new(),
-            error_log: None,
+            error_log: self.error_log(&mut f),
             threads: f.word(self, "threads"),
             user: f.word(self, "user"),
             pid: f.word(self, "pid"),
@@ -30,7 +32,7 @@ impl Door<'_> {
             keepalive_timeout: f.word(self, "keepalive_timeout"),
             client_header_timeout: f.word(self, "client_header_timeout"),
             upstreams: self.upstreams(&f),
-            settings: self.settings(&mut f),
+            settings: self.settings(&mut f, Level::Top),
             virtual_servers: self.virtual_servers(&f),
             server: self.server(f, Settings::default()),
         })
@@ -249,9 +251,9 @@ impl Door<'_> {
         let items = self.items(key, node);
         list.broken = items.is_none();
         for item in items.unwrap_or_default() {
-            match self.fields("a virtual server", item, &[SERVER, SETTINGS]) {
+            match self.level_fields("a virtual server", item, Level::Server, &[SERVER, SETTINGS]) {
                 Some(mut f) => {
-                    let settings = self.settings(&mut f);
+                    let settings = self.settings(&mut f, Level::Server);
                     list.items.push(self.server(f, settings));
                 }
                 None => list.broken = true,
@@ -267,7 +269,7 @@ impl Door<'_> {
         settings.statements.extend(tls);
         VirtualServer {
             listen,
-            program: Vec::new(),
+            program: self.rules(&mut fields, Level::Server),
             names: fields.words(self, "names"),
             routes: self.routes(&fields),
             settings,
@@ -299,7 +301,7 @@ impl Door<'_> {
 
     fn listener(&mut self, key: &Node, node: &Node) -> Option<Listen> {
         if !matches!(node.shape, Shape::Map(_)) {
-            return Some(Listen::at(self.entry(key, node)?));
+            return Some(listen(self.entry(key, node)?));
         }
         let mut f = self.fields("a listener", node, &[LISTEN])?;
         let address = f.word(self, "address");
@@ -341,32 +343,39 @@ impl Door<'_> {
         self.named(fields, "routes", |door, key, node| {
             let path = door.key(key);
             if !matches!(node.shape, Shape::Map(_)) {
-                let to = door.word(key, node, Kind::Word);
+                let to = door.word(key, node, Kind::Phrase);
                 return Some(Route { to, ..Route::at(path) });
             }
             let called = quote(&path.value);
-            let mut f = door.fields(&called, node, &[ROUTE, SETTINGS])?;
-            let to = f.word(door, "to");
-            if to.is_none() && !f.broken {
+            let mut f = door.level_fields(&called, node, Level::Route, &[ROUTE, SETTINGS])?;
+            let to = f.get(door, "to").and_then(|(key, node)| door.word(key, node, Kind::Phrase));
+            let internal = f.word(door, "internal");
+            let program = door.rules(&mut f, Level::Route);
+            let routes = door.routes(&f).map_or_else(Vec::new, |list| list.items);
+            let settings = door.settings(&mut f, Level::Route);
+            let says = !(settings.statements.is_empty() && program.is_empty());
+            let is_files = says || !routes.is_empty() || internal.is_some() || f.is_empty();
+            if to.is_none() && !is_files && !f.broken {
                 door.diags
                     .error(&path.place, format!("route {called} has no target"))
                     .expected("expected `to:` with an upstream or an address");
             }
-            let settings = door.settings(&mut f);
-            Some(Route { to, settings, ..Route::at(path) })
+            Some(Route { to, internal, program, routes, settings, ..Route::at(path) })
         })
     }
 
-    fn settings(&mut self, fields: &mut Fields<'_>) -> Settings {
+    fn settings(&mut self, fields: &mut Fields<'_>, level: Level) -> Settings {
         let mut settings = Settings {
             headers: self.headers(fields),
             client_max_body_size: fields.word(self, "client_max_body_size"),
             websocket: fields.word(self, "websocket"),
             server_header: fields.word(self, "server_header"),
             error_details: fields.word(self, "error_details"),
-            statements: self.statements(fields, "upstream_tls", UPSTREAM_TLS, UPSTREAM_TLS_KEYS),
+            statements: self.directives(fields, level),
             ..Settings::default()
         };
+        let tls = self.statements(fields, "upstream_tls", UPSTREAM_TLS, UPSTREAM_TLS_KEYS);
+        settings.statements.extend(tls);
         if let Some(mut timeouts) = self.submap(fields, "timeouts", TIMEOUTS) {
             settings.connect_timeout = timeouts.word(self, "connect");
             settings.send_timeout = timeouts.word(self, "send");
@@ -410,4 +419,23 @@ impl UpstreamServer {
             max_conns: None,
         }
     }
+}
+
+/// An address with what is to be said of it, as in `443 ssl default_server`.
+fn listen(word: Word) -> Listen {
+    let mut parts = word.value.split_whitespace();
+    let address = parts.next().unwrap_or_default().to_owned();
+    let flags: Vec<String> = parts.map(str::to_owned).collect();
+    let said = |name: &str| {
+        let named = flags.iter().any(|flag| flag == name);
+        named.then(|| Word { value: "on".to_owned(), place: word.place.clone() })
+    };
+    let (default, tls, http2) = (said("default_server"), said("ssl"), said("http2"));
+    let unknown = |flag: &&String| !matches!(flag.as_str(), "default_server" | "ssl" | "http2");
+    // An address is one word: what else stands behind it is refused with it.
+    let value = match flags.iter().find(unknown) {
+        Some(_) => word.value.clone(),
+        None => address,
+    };
+    Listen { default, tls, http2, ..Listen::at(Word { value, place: word.place }) }
 }

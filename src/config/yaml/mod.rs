@@ -7,6 +7,7 @@
 mod fields;
 mod fill;
 mod node;
+mod phrases;
 mod places;
 mod syntax;
 
@@ -26,6 +27,7 @@ const TOP: &[&str] = &[
     "resolver",
     "trust",
     "access_log",
+    "error_log",
     "dashboard",
     "shutdown_timeout",
     "keepalive_timeout",
@@ -33,7 +35,7 @@ const TOP: &[&str] = &[
     "upstreams",
     "virtual_servers",
 ];
-const SERVER: &[&str] = &["listen", "names", "routes", "tls"];
+const SERVER: &[&str] = &["listen", "names", "rules", "routes", "tls"];
 const SETTINGS: &[&str] = &[
     "headers",
     "timeouts",
@@ -44,7 +46,7 @@ const SETTINGS: &[&str] = &[
     "error_details",
     "upstream_tls",
 ];
-const ROUTE: &[&str] = &["to"];
+const ROUTE: &[&str] = &["to", "internal", "rules", "routes"];
 const TIMEOUTS: &[&str] = &["connect", "send", "read"];
 const RETRY: &[&str] = &["tries", "timeout", "non_idempotent", "statuses"];
 const RESOLVER: &[&str] = &["servers", "timeout"];

@@ -84,7 +84,7 @@ fn parameters(reader: &mut Reader<'_>, directive: &Directive, listen: &mut Liste
 }
 
 pub(in crate::config::nginx) fn server_name(
-    reader: &mut Reader<'_>,
+    _: &mut Reader<'_>,
     directive: &Directive,
     frame: &mut Frame,
 ) {
@@ -92,28 +92,21 @@ pub(in crate::config::nginx) fn server_name(
     let mut list = frame.names.take().unwrap_or(List { items: Vec::new(), broken: false, place });
     for word in &directive.args {
         let named = |value: &str| Word { value: value.to_owned(), place: word.place.clone() };
-        let text = word.value.as_str();
-        let kind = match text {
-            // A request without a host goes to the default of its address.
-            "" => continue,
-            text if text.starts_with('~') => "a regular expression",
-            text if text.starts_with('$') => "a variable",
-            text if text.ends_with(".*") => "a wildcard at the end",
+        match word.value.as_str() {
+            // `.name` is the name with and without something before it.
             text if text.starts_with('.') => {
                 list.items.push(named(&text[1..]));
                 list.items.push(named(&format!("*{text}")));
-                continue;
             }
-            text => {
-                list.items.push(named(text));
-                continue;
-            }
-        };
-        reader
-            .diags
-            .error(&word.place, format!("{kind} in \"server_name\" is not supported yet"))
-            .expected("expected a name such as `example.org` or `*.example.org`");
-        frame.broken = true;
+            "$hostname" => list.items.push(named(&hostname())),
+            text => list.items.push(named(text)),
+        }
     }
     frame.names = Some(list);
+}
+
+/// The name of this machine, as `gethostname` says it.
+fn hostname() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    name.trim().to_ascii_lowercase()
 }

@@ -181,6 +181,13 @@ pub(super) fn find(name: &str, context: Context) -> Found {
     }
 }
 
+/// The names of the directives that are kept as written in a context.
+pub(super) fn statements(context: Context) -> impl Iterator<Item = &'static str> {
+    let kept = |row: &&Row| matches!(row.class, Class::Works(Setter::Statement));
+    let here = move |row: &&Row| row.contexts & context.bit() != 0;
+    rows().filter(kept).filter(here).map(|row| row.name)
+}
+
 /// Whether nginx has a directive of this name, or robin does.
 pub(super) fn is_known(name: &str) -> bool {
     rows().any(|row| row.name == name) || unsupported::find(name).is_some()
