@@ -26,6 +26,8 @@ pub(super) struct Reader<'d> {
     prefix: PathBuf,
     pub(super) upstreams: Vec<Upstream>,
     pub(super) servers: Vec<VirtualServer>,
+    /// `map`, `geo`, `split_clients`, `log_format`.
+    pub(super) declarations: Vec<Statement>,
     /// The error log of the main level, and the first of those further in.
     pub(super) error_log: Option<(Word, Option<Word>)>,
     pub(super) inner_error_log: Option<(Word, Option<Word>)>,
@@ -45,6 +47,7 @@ impl<'d> Reader<'d> {
             prefix,
             upstreams: Vec::new(),
             servers: Vec::new(),
+            declarations: Vec::new(),
             error_log: None,
             inner_error_log: None,
             targets: Vec::new(),
