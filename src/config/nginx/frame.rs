@@ -170,7 +170,7 @@ impl Frame {
     }
 
     /// The steps of the rewrite module in the order of the file: blocks are read after all else.
-    fn take_program(&mut self) -> Vec<Step> {
+    pub(super) fn take_program(&mut self) -> Vec<Step> {
         let mut steps = std::mem::take(&mut self.program);
         steps.sort_by_key(|(at, _)| *at);
         steps.into_iter().map(|(_, step)| step).collect()

@@ -132,5 +132,9 @@ pub(super) fn read_phrases(
     for block in &blocks {
         reader.block(block, &mut frame);
     }
-    Said { statements: frame.settings.statements, program: frame.program, broken: frame.broken }
+    Said {
+        broken: frame.broken,
+        program: frame.take_program(),
+        statements: frame.settings.statements,
+    }
 }
