@@ -24,7 +24,7 @@ use self::frame::{Context, Frame};
 use self::include::Files;
 pub(crate) use self::include::open_failed;
 use self::lexer::{End, Lexer};
-use self::parser::Parser;
+use self::parser::{Directive, Parser};
 use self::reader::Reader;
 use super::LoadOptions;
 use super::diagnostics::{Diagnostics, Source, Syntax};
@@ -75,6 +75,11 @@ pub(super) enum Level {
     Route,
 }
 
+/// What makes something that all of a configuration may refer to.
+const DECLARATIONS: &[&str] = &["map", "geo", "split_clients", "log_format"];
+/// The rewrite module.
+const STEPS: &[&str] = &["rewrite", "return", "break", "set", "if"];
+
 impl Level {
     fn context(self) -> Context {
         match self {
@@ -86,7 +91,8 @@ impl Level {
 
     /// The names of the directives that are kept as written here.
     pub(super) fn statements(self) -> impl Iterator<Item = &'static str> {
-        table::statements(self.context())
+        let declarations = if self == Self::Top { DECLARATIONS } else { &[] };
+        table::statements(self.context()).chain(declarations.iter().copied())
     }
 }
 
@@ -94,6 +100,7 @@ impl Level {
 #[derive(Debug, Default)]
 pub(super) struct Said {
     pub(super) statements: Vec<Statement>,
+    pub(super) declarations: Vec<Statement>,
     pub(super) program: Vec<Step>,
     /// Whether something could not be read and was reported.
     pub(super) broken: bool,
@@ -118,13 +125,18 @@ pub(super) fn read_phrases(
         }
         let mut parser = Parser { files: Files::new(path), diags };
         let block = parser.text(whole, &text.place);
-        if block.items.len() > 1 {
+        let known = |step: &Directive| STEPS.contains(&step.name.value.as_str());
+        if name.value.is_empty() && !block.items.iter().all(known) {
             diags
-                .error(&text.place, format!("one \"{}\" is expected here", name.value.trim()))
-                .expected("expected nothing behind its `;` or `}`");
-            continue;
+                .error(&text.place, "a rule is a directive of nginx's rewrite module")
+                .expected(format!("expected one of {}", STEPS.join(", ")));
+        } else if block.items.len() > 1 {
+            diags
+                .error(&text.place, "more than one directive")
+                .expected("expected nothing behind the `;` or `}` of the first");
+        } else {
+            blocks.push(block);
         }
-        blocks.push(block);
     }
     let mut frame = Frame::new(level.context(), place.clone());
     let prefix = path.parent().unwrap_or(Path::new(""));
@@ -133,6 +145,7 @@ pub(super) fn read_phrases(
         reader.block(block, &mut frame);
     }
     Said {
+        declarations: reader.declarations,
         broken: frame.broken,
         program: frame.take_program(),
         statements: frame.settings.statements,

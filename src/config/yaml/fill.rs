@@ -8,7 +8,7 @@ use super::{
 };
 use crate::config::diagnostics::quote;
 use crate::config::env::Kind;
-use crate::config::nginx::Level;
+use crate::config::nginx::{Level, Said};
 use crate::config::raw::{
     Config, Dashboard, HealthCheck, List, Listen, Resolver, Route, Settings, Statement, Upstream,
     UpstreamServer, VirtualServer, Word,
@@ -18,8 +18,9 @@ impl Door<'_> {
     pub(super) fn config(&mut self, node: &Node) -> Option<Config> {
         let mut f =
             self.level_fields("the configuration", node, Level::Top, &[SERVER, TOP, SETTINGS])?;
+        let Said { declarations, statements, .. } = self.directives(&mut f, Level::Top);
         Some(Config {
-            declarations: Vec::new(),
+            declarations,
             error_log: self.error_log(&mut f),
             threads: f.word(self, "threads"),
             user: f.word(self, "user"),
@@ -32,7 +33,7 @@ impl Door<'_> {
             keepalive_timeout: f.word(self, "keepalive_timeout"),
             client_header_timeout: f.word(self, "client_header_timeout"),
             upstreams: self.upstreams(&f),
-            settings: self.settings(&mut f, Level::Top),
+            settings: self.settings(&mut f, statements),
             virtual_servers: self.virtual_servers(&f),
             server: self.server(f, Settings::default()),
         })
@@ -253,7 +254,8 @@ impl Door<'_> {
         for item in items.unwrap_or_default() {
             match self.level_fields("a virtual server", item, Level::Server, &[SERVER, SETTINGS]) {
                 Some(mut f) => {
-                    let settings = self.settings(&mut f, Level::Server);
+                    let statements = self.directives(&mut f, Level::Server).statements;
+                    let settings = self.settings(&mut f, statements);
                     list.items.push(self.server(f, settings));
                 }
                 None => list.broken = true,
@@ -352,7 +354,8 @@ impl Door<'_> {
             let internal = f.word(door, "internal");
             let program = door.rules(&mut f, Level::Route);
             let routes = door.routes(&f).map_or_else(Vec::new, |list| list.items);
-            let settings = door.settings(&mut f, Level::Route);
+            let statements = door.directives(&mut f, Level::Route).statements;
+            let settings = door.settings(&mut f, statements);
             let says = !(settings.statements.is_empty() && program.is_empty());
             let is_files = says || !routes.is_empty() || internal.is_some() || f.is_empty();
             if to.is_none() && !is_files && !f.broken {
@@ -364,14 +367,14 @@ impl Door<'_> {
         })
     }
 
-    fn settings(&mut self, fields: &mut Fields<'_>, level: Level) -> Settings {
+    fn settings(&mut self, fields: &mut Fields<'_>, statements: Vec<Statement>) -> Settings {
         let mut settings = Settings {
             headers: self.headers(fields),
             client_max_body_size: fields.word(self, "client_max_body_size"),
             websocket: fields.word(self, "websocket"),
             server_header: fields.word(self, "server_header"),
             error_details: fields.word(self, "error_details"),
-            statements: self.directives(fields, level),
+            statements,
             ..Settings::default()
         };
         let tls = self.statements(fields, "upstream_tls", UPSTREAM_TLS, UPSTREAM_TLS_KEYS);

@@ -7,11 +7,11 @@ use super::fields::{Door, Fields};
 use super::node::{Node, Shape};
 use crate::config::env::Kind;
 use crate::config::nginx::{self, Level, Phrases, Said};
-use crate::config::raw::{Spanned, Statement, Step, Word};
+use crate::config::raw::{Spanned, Step, Word};
 
 impl Door<'_> {
-    /// The statements among the keys of a level.
-    pub(super) fn directives(&mut self, fields: &mut Fields<'_>, level: Level) -> Vec<Statement> {
+    /// The directives among the keys of a level.
+    pub(super) fn directives(&mut self, fields: &mut Fields<'_>, level: Level) -> Said {
         let mut phrases = Phrases::new();
         for (key, node) in fields.entries_of(self, |name| level.statements().any(|n| n == name)) {
             let name = self.key(key);
@@ -19,7 +19,7 @@ impl Door<'_> {
                 phrases.push((name.clone(), text));
             }
         }
-        self.phrases(&phrases, fields, level).statements
+        self.phrases(&phrases, fields, level)
     }
 
     /// `rules`: the rewrite module.
