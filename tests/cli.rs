@@ -108,7 +108,15 @@ fn the_help_names_every_flag_and_subcommand() {
     let finished = run(&["--help"]);
     assert_eq!(finished.status.code(), Some(0));
     let help = stdout(&finished);
-    for part in ["-c <FILE>", "-p <PREFIX>", "-e <FILE>", "-g <DIRECTIVES>", "-s <ORDER>"] {
+    for part in [
+        "-c <FILE>",
+        "-p <PREFIX>",
+        "-e <FILE>",
+        "--lenient",
+        "--verbose",
+        "-g <DIRECTIVES>",
+        "-s <ORDER>",
+    ] {
         assert!(help.contains(part), "{part} in {help}");
     }
     for part in ["-t", "-T", "-q", "-v", "-V", "convert", "health", "demo", "/etc/robin/robin.yaml"]

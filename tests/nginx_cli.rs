@@ -250,3 +250,27 @@ fn the_error_log_is_where_the_configuration_says_and_follows_a_reload() {
     assert_eq!(nginx.wait_exit(PATIENCE).0.code(), Some(0));
     assert!(place.read("second.log").contains("ended"), "{}", place.read("second.log"));
 }
+
+#[test]
+fn what_does_nothing_is_listed_and_what_is_not_supported_is_left_out_when_asked_for() {
+    let place = Place::with(&[]);
+    let text = conf("worker_priority 5;\nload_module x.so;", free_address(), free_address());
+    place.write("nginx.conf", &text);
+    let (prefix, file) = (place.prefix(), place.path("nginx.conf"));
+    let test = |flags: &[&str]| {
+        let arguments = ["-t", "-p", &prefix, "-c", "nginx.conf", "-e", "error.log"];
+        place.run(&[&arguments, flags].concat())
+    };
+    let refused = test(&[]);
+    assert_eq!(refused.status.code(), Some(1));
+    let reason = "nginx: [emerg] \"load_module\" directive is not supported in ";
+    assert!(stderr(&refused).starts_with(reason), "{}", stderr(&refused));
+
+    let lenient = test(&["--lenient", "--verbose"]);
+    assert_eq!(lenient.status.code(), Some(0), "{}", stderr(&lenient));
+    let lines = stderr(&lenient);
+    let listed = "nginx: [notice] \"worker_priority\" has no effect: robin lets the system choose";
+    assert!(lines.contains(&format!("{listed} in {}:1\n", file.display())), "{lines}");
+    let left_out = "nginx: [warn] \"load_module\" directive is not supported, it is left out";
+    assert!(lines.contains(&format!("{left_out} in {}:2\n", file.display())), "{lines}");
+}

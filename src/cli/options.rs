@@ -58,6 +58,12 @@ pub(super) struct Options {
     /// As -v, and print which of nginx's modules are here.
     #[arg(short = 'V', overrides_with = "modules")]
     pub(super) modules: bool,
+    /// Leave out directives of an nginx configuration that are not supported, and warn.
+    #[arg(long)]
+    pub(super) lenient: bool,
+    /// With -t, list the directives that have no effect here, each with the reason.
+    #[arg(long)]
+    pub(super) verbose: bool,
     /// Called as nginx: -h or -?.
     #[arg(skip)]
     pub(super) help: bool,
@@ -72,6 +78,18 @@ impl Options {
         let mut options = Self::default();
         let mut arguments = arguments.into_iter();
         while let Some(argument) = arguments.next() {
+            // Ours, which nginx has not.
+            match argument.to_str() {
+                Some("--lenient") => {
+                    options.lenient = true;
+                    continue;
+                }
+                Some("--verbose") => {
+                    options.verbose = true;
+                    continue;
+                }
+                _ => {}
+            }
             let Some(flags) = argument.as_bytes().strip_prefix(b"-") else {
                 return Err(format!("invalid option: \"{}\"", argument.display()));
             };

@@ -11,7 +11,7 @@ use std::time::SystemTime;
 use log::LevelFilter;
 
 use super::options::Options;
-use crate::config::diagnostics::Syntax;
+use crate::config::diagnostics::{Notes, Syntax};
 use crate::config::model::Config;
 use crate::config::{self, LoadOptions, Loaded};
 use crate::observe::logger::{self, Target};
@@ -64,7 +64,11 @@ impl Setting {
         Self {
             as_nginx,
             config: rooted(&flags.config.clone().unwrap_or_else(default)),
-            options: LoadOptions { prefix: prefix.clone(), globals: flags.globals.clone() },
+            options: LoadOptions {
+                prefix: prefix.clone(),
+                globals: flags.globals.clone(),
+                lenient: flags.lenient,
+            },
             error_log,
         }
     }
@@ -74,6 +78,7 @@ impl Setting {
         let Some(loaded) = self.load() else { return false };
         let target = self.event_target(&loaded.config);
         let events = logger::start(&target);
+        warn_of(&loaded.notes);
         let ended = serve::run(loaded.config, self.process(), || ());
         drop(events);
         if let Err(error) = &ended {
@@ -98,6 +103,7 @@ impl Setting {
         Arc::new(move || {
             let loaded = config::load(&setting.config, &setting.options);
             let loaded = loaded.map_err(|problems| problems.lines())?;
+            warn_of(&loaded.notes);
             let events = setting.event_target(&loaded.config);
             Ok(Reread { config: loaded.config, events })
         })
@@ -132,6 +138,11 @@ impl Setting {
             }
             return false;
         };
+        let notes = &loaded.notes;
+        if flags.verbose {
+            notes.no_effect.iter().for_each(|note| eprintln!("nginx: [notice] {note}"));
+        }
+        notes.left_out.iter().for_each(|note| eprintln!("nginx: [warn] {note}"));
         match (flags.quiet, nginx) {
             (true, _) => {}
             (false, true) => {
@@ -174,6 +185,13 @@ impl Setting {
             // It has been told on stderr.
             let _ = sink.write_all(line.as_bytes());
         }
+    }
+}
+
+/// Says what a configuration has that is not done.
+fn warn_of(notes: &Notes) {
+    for note in &notes.left_out {
+        log::warn!(target: "robin::config", "{note}");
     }
 }
 

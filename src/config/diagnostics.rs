@@ -265,12 +265,23 @@ impl fmt::Display for Diagnostic {
     }
 }
 
+/// What is told of a configuration that loads.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Notes {
+    /// What is accepted and does nothing here, each with the reason.
+    pub no_effect: Vec<String>,
+    /// What is not supported and was left out, because that was asked for.
+    pub left_out: Vec<String>,
+}
+
 /// The problems of a configuration.
 #[derive(Debug, Default)]
 pub struct Diagnostics {
     list: Vec<Diagnostic>,
     /// How many are printed; none prints all.
     most: Option<usize>,
+    /// What is no problem.
+    pub(super) notes: Notes,
     /// The variables that the configuration makes itself, known before any template is read.
     pub(super) scope: super::template::Scope,
     /// Where names of files begin that are not absolute: beside the main file.
@@ -299,6 +310,11 @@ impl Diagnostics {
         message: impl Into<String>,
     ) -> &mut Diagnostic {
         self.push(Diagnostic::new(Place::File(name.to_owned(), syntax), message.into()))
+    }
+
+    /// Notes something that is no problem: a line for [`Notes`].
+    pub(super) fn note(span: impl Into<Span>, message: String) -> String {
+        Diagnostic::new(Place::Span(span.into()), message).line()
     }
 
     /// Prints this many at most, and how many more there are.

@@ -22,7 +22,7 @@ mod yaml;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use self::diagnostics::{Diagnostics, Source, Span, Syntax};
+use self::diagnostics::{Diagnostics, Notes, Source, Span, Syntax};
 use self::model::Config;
 pub(crate) use self::nginx::open_failed;
 pub use self::outline::outline;
@@ -36,6 +36,9 @@ pub struct LoadOptions {
     pub prefix: Option<PathBuf>,
     /// Directives that are read as if they stood at the top of the main file (nginx's `-g`).
     pub globals: Option<String>,
+    /// Whether directives that are not supported are left out, and noted, instead of refused.
+    /// Default false.
+    pub lenient: bool,
 }
 
 /// A configuration with what it was read from.
@@ -45,6 +48,8 @@ pub struct Loaded {
     pub config: Config,
     /// The main file and what it includes, each once, in the order in which they were first read.
     pub sources: Vec<Arc<Source>>,
+    /// What there is to say of it.
+    pub notes: Notes,
     /// What was written in them.
     raw: raw::Config,
 }
@@ -164,7 +169,7 @@ fn checked(
     if let Some(raw) = raw {
         let config = resolve::resolve(&raw, &mut diags);
         if diags.is_empty() {
-            return Ok(Loaded { config, sources, raw });
+            return Ok(Loaded { config, sources, notes: diags.notes, raw });
         }
     }
     diags.sort();

@@ -55,7 +55,7 @@ pub(super) fn read(
     });
     let block = parser.file(source);
     let sources = parser.files.into_sources();
-    let reader = Reader::new(diags, prefix.to_owned());
+    let reader = Reader::new(diags, prefix.to_owned(), options.lenient);
     Read { raw: reader.config(globals.as_ref(), &block, &parser::place(source, 0)), sources }
 }
 
@@ -140,7 +140,7 @@ pub(super) fn read_phrases(
     }
     let mut frame = Frame::new(level.context(), place.clone());
     let prefix = path.parent().unwrap_or(Path::new(""));
-    let mut reader = Reader::new(diags, prefix.to_owned());
+    let mut reader = Reader::new(diags, prefix.to_owned(), false);
     for block in &blocks {
         reader.block(block, &mut frame);
     }

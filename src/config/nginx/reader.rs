@@ -24,6 +24,8 @@ pub(super) struct Reader<'d> {
     pub(super) diags: &'d mut Diagnostics,
     /// What the names of files begin at, unless they begin with a slash.
     prefix: PathBuf,
+    /// Whether what is not supported is left out.
+    lenient: bool,
     pub(super) upstreams: Vec<Upstream>,
     pub(super) servers: Vec<VirtualServer>,
     /// `map`, `geo`, `split_clients`, `log_format`.
@@ -41,10 +43,11 @@ pub(super) struct Reader<'d> {
 }
 
 impl<'d> Reader<'d> {
-    pub(super) fn new(diags: &'d mut Diagnostics, prefix: PathBuf) -> Self {
+    pub(super) fn new(diags: &'d mut Diagnostics, prefix: PathBuf, lenient: bool) -> Self {
         Self {
             diags,
             prefix,
+            lenient,
             upstreams: Vec::new(),
             servers: Vec::new(),
             declarations: Vec::new(),
@@ -156,7 +159,7 @@ impl<'d> Reader<'d> {
                 }
                 match row.class {
                     Class::Works(setter) => self.set(setter, directive, frame),
-                    Class::NoEffect(_) => {}
+                    Class::NoEffect(why) => self.has_no_effect(directive, why),
                 }
                 return true;
             }
@@ -169,6 +172,12 @@ impl<'d> Reader<'d> {
                         format!("\"{name}\" directive is not allowed here"),
                     )
                     .expected(format!("it belongs in {}", places.join(" or ")));
+            }
+            Found::Unsupported(_) if self.lenient => {
+                let message = format!("\"{name}\" directive is not supported, it is left out");
+                let note = Diagnostics::note(&directive.name.place, message);
+                self.diags.notes.left_out.push(note);
+                return true;
             }
             Found::Unsupported(group) => {
                 let yet = if group.later { " yet" } else { "" };
@@ -183,6 +192,15 @@ impl<'d> Reader<'d> {
             Found::Unknown => self.unknown(directive),
         }
         false
+    }
+
+    fn has_no_effect(&mut self, directive: &Directive, why: &str) {
+        // What stands in the place of an `include` is told of by itself.
+        if directive.name.value != "include" {
+            let message = format!("\"{}\" has no effect: {why}", directive.name.value);
+            let note = Diagnostics::note(&directive.name.place, message);
+            self.diags.notes.no_effect.push(note);
+        }
     }
 
     fn unknown(&mut self, directive: &Directive) {

@@ -67,7 +67,6 @@ pub(super) enum Setter {
 pub(super) enum Class {
     Works(Setter),
     /// It is accepted and nothing follows from it, for this reason.
-    #[expect(dead_code, reason = "the reason is for the reader of the table until `-t` lists it")]
     NoEffect(&'static str),
 }
 
