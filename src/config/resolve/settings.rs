@@ -143,6 +143,9 @@ impl Settings {
                 }
                 continue;
             }
+            if is_as_it_is(name_word, value) {
+                continue;
+            }
             let Some(name) = header_name(name_word, diags) else { continue };
             let written = Bytes::copy_from_slice(name_word.value.as_bytes());
             let value = header_value(&name, value, diags);
@@ -165,6 +168,15 @@ impl Settings {
         }
         headers
     }
+}
+
+/// Whether a header that robin sets itself is said to be what it is anyway: not the client's, or of
+/// the body that is sent.
+fn is_as_it_is(name: &Word, value: &Word) -> bool {
+    let lower = name.value.to_ascii_lowercase();
+    let clients = format!("$http_{}", lower.replace('-', "_"));
+    OWN.contains(&&lower[..])
+        && (["", "$content_length"].contains(&&value.value[..]) || value.value == clients)
 }
 
 fn header_name(word: &Word, diags: &mut Diagnostics) -> Option<HeaderName> {
