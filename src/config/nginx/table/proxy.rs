@@ -1,8 +1,7 @@
 //! `proxy_*`.
 
 use super::{
-    HTTP_ALL, LOCATION, LOCATION_IF, MANY, Row, STREAMED, TABLES, call, none, only, statement,
-    value,
+    HTTP_ALL, LOCATION, LOCATION_IF, MANY, PIECES, Row, TABLES, call, none, only, statement, value,
 };
 use crate::config::nginx::set::{self, Kind};
 
@@ -37,9 +36,9 @@ pub(super) const ROWS: &[Row] = &[
     statement("proxy_request_buffering", HTTP_ALL, (1, 1)),
     statement("proxy_buffer_size", HTTP_ALL, (1, 1)),
     statement("proxy_buffers", HTTP_ALL, (2, 2)),
-    none("proxy_busy_buffers_size", HTTP_ALL, (1, 1), STREAMED),
+    none("proxy_busy_buffers_size", HTTP_ALL, (1, 1), PIECES),
     statement("proxy_max_temp_file_size", HTTP_ALL, (1, 1)),
-    none("proxy_temp_file_write_size", HTTP_ALL, (1, 1), STREAMED),
+    none("proxy_temp_file_write_size", HTTP_ALL, (1, 1), PIECES),
     statement("proxy_temp_path", HTTP_ALL, (1, 4)),
     none("proxy_headers_hash_bucket_size", HTTP_ALL, (1, 1), TABLES),
     none("proxy_headers_hash_max_size", HTTP_ALL, (1, 1), TABLES),
