@@ -19,7 +19,7 @@ fn stack(behaviour: Behaviour) -> Stack {
     let origin = Origin::start(free_address(), behaviour);
     let at = origin.address();
     let robin = Robin::with(&format!(
-        "timeouts: {{ read: 10s }}\nroutes: {{ /: \"{at}\", /ws: {{ to: \"{at}\", websocket: on }} }}"
+        "timeouts: {{ read: 10s }}\nclient_header_timeout: 200ms\nroutes: {{ /: \"{at}\", /ws: {{ to: \"{at}\", websocket: on }} }}"
     ));
     Stack { origin, robin }
 }

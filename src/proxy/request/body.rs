@@ -11,7 +11,7 @@
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
-use http::{HeaderValue, Version, header};
+use http::{HeaderValue, StatusCode, Version, header};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::protocols::http::ServerSession;
 use pingora::protocols::http::v1::server::HttpSession;
@@ -104,7 +104,7 @@ impl Exchange {
             connection.set_patient(settings.passing.ignore_client_abort);
             connection.set_send_timeout(clients.send_timeout);
         }
-        if session.as_mut().is_body_empty() || session.is_upgrade_req() {
+        if session.as_mut().is_body_empty() {
             return Ok(());
         }
         session.as_mut().set_read_timeout(Some(clients.body_timeout));
@@ -197,8 +197,12 @@ impl Exchange {
     pub(in crate::proxy) fn buffer_answer(&self, session: &mut Session, response: &ResponseHeader) {
         // While the body is still being sent, nobody would look after what waits.
         let read = session.as_mut().is_body_done();
+        if response.status == StatusCode::SWITCHING_PROTOCOLS {
+            // Who is silent for too long is judged by the upstream's time limit alone, as in nginx.
+            session.as_mut().set_read_timeout(None);
+        }
         let Some(connection) = connection(session) else { return };
-        if response.status == http::StatusCode::SWITCHING_PROTOCOLS {
+        if response.status == StatusCode::SWITCHING_PROTOCOLS {
             connection.body_read(false);
         } else if read && !response.status.is_informational() {
             let Some(passing) = self.settings().map(|s| &s.passing) else { return };
