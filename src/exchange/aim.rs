@@ -70,6 +70,11 @@ pub fn aim(proxy: &Proxy, facts: &Facts<'_>) -> Result<Aim, Failure> {
     };
     let default = if read.tls { HTTPS_PORT } else { HTTP_PORT };
     let port = read.port.unwrap_or(default);
+    if let Host::Unix(path) = &read.host {
+        let known = named(&format!("unix:{}", path.display()), true);
+        let at = known.map_or_else(|| At::Address(read.host.clone(), port), At::Upstream);
+        return Ok(Aim { at, tls: read.tls, host: read.host_text, target });
+    }
     let written = read.port.is_none().then(|| named(&read.host_text, false)).flatten();
     let known = written.or_else(|| named(&format!("{}:{port}", read.host_text), true));
     let host = match (written, port == default) {

@@ -22,6 +22,7 @@ use pingora::{Error, ErrorType, Result};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::sleep;
 
+use super::tls::Secure;
 use crate::config::model::{RouteSettings, Upstream as Spec};
 use crate::upstream::{Peer, PeerAddress, Upstream};
 
@@ -69,16 +70,18 @@ pub(super) fn http_peer(
     spec: &Spec,
     peer: &Peer,
     settings: &RouteSettings,
+    secure: Option<Secure>,
     pooled: Pooled,
     upgrades: bool,
 ) -> Box<HttpPeer> {
     let keeps_none = spec.keepalive == 0 || spec.keepalive_idle.is_zero();
     let pooled = if keeps_none { Pooled::None } else { pooled };
     // Pingora compares the address with the one that a pooled connection leads to, unless it is this
-    // one. Only `group_key` tells a path from others.
+    // one. Paths, and what TLS is spoken through, are told from others by the rest of the pool's key.
     let nowhere = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
-    let address = peer.address().as_tcp().unwrap_or(nowhere);
-    let mut http = Box::new(HttpPeer::new(address, false, String::new()));
+    let address = peer.address().as_tcp().filter(|_| secure.is_none()).unwrap_or(nowhere);
+    let key = secure.as_ref().map(Secure::key).unwrap_or_default();
+    let mut http = Box::new(HttpPeer::new(address, false, key));
     http.group_key = pooled.group_key(peer);
     let options = &mut http.options;
     // With a connector of our own this is the only limit on a connect.
@@ -94,7 +97,7 @@ pub(super) fn http_peer(
     // As in nginx, a strange token in `Connection` is no reason to refuse.
     options.http_upstream_request_policy.reject_malformed_connection_nominations = false;
     options.custom_l4 =
-        Some(Arc::new(Dialer { upstream: Arc::clone(upstream), peer: peer.clone() }));
+        Some(Arc::new(Dialer { upstream: Arc::clone(upstream), peer: peer.clone(), secure }));
     http
 }
 
@@ -104,12 +107,14 @@ pub(super) fn http_peer(
 struct Dialer {
     upstream: Arc<Upstream>,
     peer: Peer,
+    /// How TLS is spoken, if it is.
+    secure: Option<Secure>,
 }
 
 #[async_trait]
 impl Connect for Dialer {
     async fn connect(&self, _: &Address) -> Result<Stream> {
-        let mut connect = pin!(open(self.peer.address()));
+        let mut connect = pin!(self.open());
         let mut left = pin!(self.peer.left());
         let mut suspicion = pin!(sleep(SUSPICIOUS));
         let mut suspicious = false;
@@ -142,10 +147,27 @@ impl Connect for Dialer {
     }
 }
 
-async fn open(address: &PeerAddress) -> io::Result<Stream> {
-    match address {
-        PeerAddress::Tcp(address) => TcpStream::connect(address).await.map(Stream::from),
-        PeerAddress::Unix(path) => UnixStream::connect(path).await.map(Stream::from),
+impl Dialer {
+    async fn open(&self) -> io::Result<Stream> {
+        match self.peer.address() {
+            PeerAddress::Tcp(address) => {
+                let io = TcpStream::connect(address).await?;
+                match &self.secure {
+                    None => Ok(Stream::from(io)),
+                    Some(secure) => {
+                        io.set_nodelay(true)?;
+                        secure.connect(io).await.map(Stream::from)
+                    }
+                }
+            }
+            PeerAddress::Unix(path) => {
+                let io = UnixStream::connect(path).await?;
+                match &self.secure {
+                    None => Ok(Stream::from(io)),
+                    Some(secure) => secure.connect(io).await.map(Stream::from),
+                }
+            }
+        }
     }
 }
 

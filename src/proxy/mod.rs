@@ -36,7 +36,7 @@ pub use downstream::{Connection, Downstream, Refusal};
 pub use io::{Io, Socket};
 pub use refused::{refusal_record, refused_head};
 pub use request::{Exchange, request_id};
-pub use tls::{TlsError, TlsServers, handshake};
+pub use tls::{TlsError, TlsPeers, TlsServers, handshake};
 
 /// All that requests are served from.
 #[derive(Debug)]
@@ -51,6 +51,8 @@ pub struct Runtime {
     pub implicit: Arc<dyn Implicit>,
     /// What TLS handshakes are made with.
     pub tls: TlsServers,
+    /// What TLS connections to peers are made with.
+    pub tls_peers: TlsPeers,
     /// Where lines about requests go.
     pub access_log: AccessLog,
 }

@@ -23,7 +23,7 @@ use crate::config::model::{Config, ListenAddress};
 use crate::observe::access::AccessLog;
 use crate::observe::event::Line;
 use crate::observe::{logger, sink};
-use crate::proxy::{Current, Runtime, Served, TlsServers};
+use crate::proxy::{Current, Runtime, Served, TlsPeers, TlsServers};
 use crate::route::Router;
 
 /// How long new upstreams have to be looked up and probed once before requests go to them.
@@ -60,6 +60,7 @@ pub(super) struct Ready {
     config: Config,
     router: Router,
     tls: TlsServers,
+    tls_peers: TlsPeers,
     access_log: AccessLog,
     /// For each worker those that it has not got yet.
     sockets: Vec<Sockets>,
@@ -86,6 +87,7 @@ impl Ready {
         let new = new.filter(|(n, address)| wanted.contains(address) && !is_open(*n));
         let (numbers, addresses): (Vec<usize>, Vec<ListenAddress>) = new.unzip();
         let tls = TlsServers::new(&config, &router)?;
+        let tls_peers = TlsPeers::new(&config)?;
         let listen::Bound { workers: sockets, files } = listen::bind(&addresses, threads)?;
         let number = |sockets: Vec<_>| numbers.iter().copied().zip(sockets).collect();
         let runtime = present.map(|live| live.current.load_full());
@@ -96,14 +98,14 @@ impl Ready {
             _ => AccessLog::open(&config.access_log).map_err(ServeError::AccessLog)?,
         };
         let sockets = sockets.into_iter().map(number).collect();
-        Ok(Self { config, router, tls, access_log, sockets, files, wanted })
+        Ok(Self { config, router, tls, tls_peers, access_log, sockets, files, wanted })
     }
 
     /// What requests are served from, and the sockets that are to be opened for them.
     fn runtime(self, upstreams: Vec<Arc<Served>>, implicit: Registry) -> (Runtime, Opening) {
-        let Self { config, router, tls, access_log, sockets, files, .. } = self;
+        let Self { config, router, tls, tls_peers, access_log, sockets, files, .. } = self;
         let implicit = Arc::new(implicit);
-        let runtime = Runtime { config, router, upstreams, implicit, tls, access_log };
+        let runtime = Runtime { config, router, upstreams, implicit, tls, tls_peers, access_log };
         (runtime, Opening { sockets, files })
     }
 }

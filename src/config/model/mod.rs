@@ -346,6 +346,15 @@ pub enum Action {
     EmptyGif,
 }
 
+impl Action {
+    /// Whether it may make TLS connections to peers.
+    #[must_use]
+    pub fn may_connect_with_tls(&self) -> bool {
+        let Self::Proxy(proxy) = self else { return false };
+        proxy.tls || matches!(proxy.to, ProxyTarget::Template(_))
+    }
+}
+
 /// Where requests are handed to.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Proxy {

@@ -152,7 +152,18 @@ impl UpstreamTls {
     /// Whether connections made with the one may be used with the other, if the names are the same.
     #[must_use]
     pub fn connects_as(&self, other: &Self) -> bool {
-        let nameless = |tls: &Self| Self { name: None, ..tls.clone() };
-        nameless(self) == nameless(other)
+        let Self {
+            verify,
+            server_name,
+            name: _,
+            trusted,
+            certificate,
+            versions,
+            ciphers,
+            session_reuse,
+        } = self;
+        (verify, server_name, trusted) == (&other.verify, &other.server_name, &other.trusted)
+            && (certificate, versions) == (&other.certificate, &other.versions)
+            && (ciphers, session_reuse) == (&other.ciphers, &other.session_reuse)
     }
 }

@@ -316,7 +316,7 @@ impl Routes<'_> {
             parent,
             internal,
             program: Vec::new(),
-            settings: without_tls_unless(connects_with_tls(&action), settings.clone()),
+            settings: without_tls_unless(action.may_connect_with_tls(), settings.clone()),
             action,
         });
         self.list[index].program =
@@ -348,12 +348,6 @@ impl Routes<'_> {
             _ => Action::Files,
         }
     }
-}
-
-/// Whether an action may make TLS connections.
-fn connects_with_tls(action: &Action) -> bool {
-    let Action::Proxy(proxy) = action else { return false };
-    proxy.tls || matches!(proxy.to, ProxyTarget::Template(_))
 }
 
 /// What is said of TLS to upstreams and is for nobody means nothing: both doors say the same.

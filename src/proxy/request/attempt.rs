@@ -9,7 +9,7 @@ use pingora_proxy::Session;
 use tokio::time::Instant;
 
 use super::{Aimed, Detour, Exchange, connection, is_answered};
-use crate::config::model::PathMatch;
+use crate::config::model::{PathMatch, RouteSettings};
 use crate::exchange::aim::{self, At};
 use crate::exchange::failure::{self, Failure};
 use crate::exchange::flow::{ErrorNext, Next, Start};
@@ -18,6 +18,7 @@ use crate::observe::access::Attempt;
 use crate::observe::event;
 use crate::proxy::classify::Attempted;
 use crate::proxy::dial::{self, Pooled};
+use crate::proxy::tls::Secure;
 use crate::proxy::told;
 use crate::upstream::{Key, Method, Tried};
 
@@ -154,12 +155,36 @@ impl Exchange {
             (false, true) => Pooled::Any,
             (false, false) => Pooled::Fresh,
         };
+        let secure = match self.secure(session, settings) {
+            Ok(secure) => secure,
+            Err(failure) => return self.refuse(failure),
+        };
         let upgrades = self.upgrades(session);
-        let peer =
-            dial::http_peer(&served.upstream, &served.spec, &lease, settings, pooled, upgrades);
+        let (upstream, spec) = (&served.upstream, &served.spec);
+        let peer = dial::http_peer(upstream, spec, &lease, settings, secure, pooled, upgrades);
         self.upgrades = upgrades;
         self.lease = Some(lease);
         Ok(peer)
+    }
+
+    /// How TLS is spoken to the peer, if it is.
+    fn secure(
+        &self,
+        session: &Session,
+        settings: &RouteSettings,
+    ) -> std::result::Result<Option<Secure>, Failure> {
+        let Some(aimed) = self.aim.as_ref().filter(|aimed| aimed.aim.tls) else { return Ok(None) };
+        let tls = &settings.passing.tls;
+        let written = tls.name.as_ref().zip(self.scene(session));
+        let name = written.map(|(name, scene)| scene.with(&self.course).text(name));
+        let name = match &name {
+            Some(name) => String::from_utf8_lossy(name),
+            None => aimed.aim.host.as_str().into(),
+        };
+        let config = self.runtime.tls_peers.find(tls);
+        let config = config.ok_or_else(|| Failure::Internal("no settings for TLS".into()))?;
+        let bad = || Failure::BadTarget(format!("{name} is no name for TLS"));
+        Secure::new(config, &name).ok_or_else(bad).map(Some)
     }
 
     /// What the request is known by to the upstream's method.

@@ -4,25 +4,33 @@
 //! certificates and settings; one without any takes those of the address's default, as in nginx.
 //! Each virtual server keeps sessions of its own, so that one is never taken up at another.
 
+mod peers;
+
 use std::io;
 use std::sync::Arc;
 
+use rustls::crypto::CryptoProvider;
 use rustls::crypto::ring::{Ticketer, default_provider};
 use rustls::server::{
     ClientHello, NoServerSessionStorage, ProducesTickets, ResolvesServerCert,
     ServerSessionMemoryCache,
 };
 use rustls::sign::CertifiedKey;
-use rustls::{HandshakeKind, NamedGroup, ProtocolVersion, ServerConfig, ServerConnection, version};
+use rustls::{
+    HandshakeKind, NamedGroup, ProtocolVersion, ServerConfig, ServerConnection,
+    SupportedProtocolVersion, version,
+};
 use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use super::io::Socket;
 use crate::config::model::{Config, ListenAddress};
 use crate::config::tls::certificate::{self, LoadError};
-use crate::config::tls::{Tls, ciphers};
+use crate::config::tls::{CipherSuite, Tls, Versions, ciphers};
 use crate::exchange::TlsFacts;
 use crate::route::Router;
+pub(in crate::proxy) use peers::Secure;
+pub use peers::TlsPeers;
 
 /// What ALPN calls HTTP/1; older clients name the older ones.
 const HTTP1: [&str; 3] = ["http/1.1", "http/1.0", "http/0.9"];
@@ -33,9 +41,25 @@ pub enum TlsError {
     /// A certificate or key that could be read before can no longer.
     #[error(transparent)]
     Load(#[from] LoadError),
+    /// Trusted certificates that cannot be used.
+    #[error("cannot set up TLS: {0}")]
+    Trusted(#[from] rustls::client::VerifierBuilderError),
     /// Settings that rustls does not take.
     #[error("cannot set up TLS: {0}")]
     Settings(#[from] rustls::Error),
+}
+
+/// The crypto of a connection with these suites of TLS 1.2, and all of TLS 1.3.
+fn provider(ciphers: &[CipherSuite]) -> CryptoProvider {
+    let mut provider = default_provider();
+    let tls13 = provider.cipher_suites.iter().filter(|suite| suite.tls13().is_some()).copied();
+    provider.cipher_suites = tls13.chain(ciphers.iter().map(|suite| suite.in_rustls())).collect();
+    provider
+}
+
+fn versions(versions: Versions) -> Vec<&'static SupportedProtocolVersion> {
+    let all = [(versions.tls13, &version::TLS13), (versions.tls12, &version::TLS12)];
+    all.into_iter().filter(|(on, _)| *on).map(|(_, version)| version).collect()
 }
 
 /// What a virtual server's handshakes are made with.
@@ -52,14 +76,6 @@ impl TlsServer {
     /// # Errors
     /// [`TlsError`] says what cannot be used.
     pub fn new(tls: &Tls) -> Result<Self, TlsError> {
-        let mut provider = default_provider();
-        let tls13 = provider.cipher_suites.iter().filter(|suite| suite.tls13().is_some()).copied();
-        let suites = tls13.chain(tls.ciphers.iter().map(|suite| suite.in_rustls())).collect();
-        provider.cipher_suites = suites;
-        let versions =
-            [(tls.versions.tls13, &version::TLS13), (tls.versions.tls12, &version::TLS12)];
-        let versions: Vec<_> =
-            versions.iter().filter(|(on, _)| *on).map(|(_, version)| *version).collect();
         let mut keys = Vec::with_capacity(tls.certificates.len());
         for pair in &tls.certificates {
             keys.push(Arc::new(certificate::load(&pair.certificate, &pair.key)?));
@@ -67,8 +83,8 @@ impl TlsServer {
         if tls.reject_handshake {
             keys.clear();
         }
-        let mut config = ServerConfig::builder_with_provider(Arc::new(provider))
-            .with_protocol_versions(&versions)?
+        let mut config = ServerConfig::builder_with_provider(Arc::new(provider(&tls.ciphers)))
+            .with_protocol_versions(&versions(tls.versions))?
             .with_no_client_auth()
             .with_cert_resolver(Arc::new(Keys(keys)));
         config.ignore_client_order = tls.prefer_server_ciphers;
