@@ -37,7 +37,7 @@ fn front(certificates: &Certificates, origin: SocketAddr) -> Robin {
     let address = free_address();
     let tls = certificates.yaml("a.test");
     let yaml = format!(
-        "threads: 1\nlisten: {{ address: \"{address}\", tls: on, http2: on }}\n\
+        "threads: 1\nshutdown_timeout: 1m\nlisten: {{ address: \"{address}\", tls: on, http2: on }}\n\
          names: [a.test]\ntls: {tls}\nroutes: {{ /: {origin} }}\n"
     );
     Robin::start(address, &yaml)
@@ -190,6 +190,23 @@ async fn a_request_in_flight_over_http_2_outlives_the_signal() {
     stack.robin.signal(Signal::SIGTERM);
     let (status, body) = asking.await.expect("no panic");
     assert_eq!((status, &body[..]), (200, &b"late\n"[..]));
+    let (status, _) = stack.robin.wait_exit(PATIENCE);
+    assert!(status.success(), "{status}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn clients_that_say_nothing_do_not_delay_the_end() {
+    let mut stack = stack(Behaviour::ok());
+    let address = stack.robin.address();
+    let _silent = TcpStream::connect(address).await.expect("it listens");
+    let idle = http2(&stack).await;
+    let get = request("/").body(()).expect("a sound request");
+    assert_eq!(ask(&idle, get, b"").await.0, 200);
+    let client = stack.certificates.client("a.test", &["h2"]);
+    let socket = TcpStream::connect(address).await.expect("it listens");
+    let name = ServerName::try_from("a.test").expect("a host name");
+    let _mute = TlsConnector::from(client).connect(name, socket).await.expect("a handshake");
+    stack.robin.signal(Signal::SIGTERM);
     let (status, _) = stack.robin.wait_exit(PATIENCE);
     assert!(status.success(), "{status}");
 }

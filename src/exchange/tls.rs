@@ -1,5 +1,7 @@
 //! What is known of a client's TLS handshake, for variables.
 
+use crate::config::template::Known;
+
 /// What a handshake has settled on.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TlsFacts {
@@ -20,6 +22,19 @@ pub struct TlsFacts {
 impl TlsFacts {
     /// What ALPN calls HTTP/2.
     pub const HTTP2: &'static str = "h2";
+
+    /// What a variable says of it; none where it says nothing.
+    pub(super) fn variable(&self, known: Known) -> Option<&str> {
+        Some(match known {
+            Known::Https => "on",
+            Known::SslCipher => self.cipher,
+            Known::SslProtocol => self.protocol,
+            Known::SslServerName => self.server_name.as_deref()?,
+            Known::SslSessionReused if self.reused => "r",
+            Known::SslSessionReused => ".",
+            _ => return None,
+        })
+    }
 
     /// Whether HTTP/2 is spoken.
     #[must_use]

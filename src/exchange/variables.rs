@@ -180,6 +180,14 @@ impl Facts<'_> {
             Known::ServerPort => append_port(scene.local, value),
             Known::ServerName => value.extend_from_slice(self.server_name().as_bytes()),
             Known::Scheme => value.extend_from_slice(scene.scheme.as_bytes()),
+            Known::Https
+            | Known::SslCipher
+            | Known::SslProtocol
+            | Known::SslServerName
+            | Known::SslSessionReused => {
+                let said = scene.tls.and_then(|tls| tls.variable(known));
+                value.extend_from_slice(said.unwrap_or_default().as_bytes());
+            }
             Known::RequestMethod => {
                 value.extend_from_slice(scene.head.method.as_str().as_bytes());
             }

@@ -28,6 +28,12 @@ const MALFORMED: usize = 32;
 /// request would be lost.
 const GOODBYE: Duration = Duration::from_secs(1);
 
+/// Waits until the end is reached, and a while longer.
+async fn after(mut ending: Ending, grace: Duration) {
+    ending.reached().await;
+    sleep(grace).await;
+}
+
 /// What a connection is served with.
 pub(super) struct Serving {
     pub(super) pools: Arc<Pools>,
@@ -58,21 +64,20 @@ impl Serving {
             return Some(Io::Plain(io));
         }
         let deadline = Instant::now() + runtime.config.client_header_timeout;
-        let mut ending = self.ending.clone();
-        let leaving = async {
-            ending.reached().await;
-            sleep(LAST_REQUESTS).await;
-        };
         let begins = tokio::select! {
             begins = timeout_at(deadline, io.begins_tls()) => begins.ok()?.ok()?,
-            () = leaving => return None,
+            () = after(self.ending.clone(), LAST_REQUESTS) => return None,
         };
         if !begins {
             self.connection.plain_to_tls = true;
             return Some(Io::Plain(io));
         }
         let choose = |host: Option<&str>| tls.choose(router, listener, host);
-        match timeout_at(deadline, handshake(io, choose)).await {
+        let settled = tokio::select! {
+            settled = timeout_at(deadline, handshake(io, choose)) => settled,
+            () = after(self.ending.clone(), GOODBYE) => return None,
+        };
+        match settled {
             Ok(Ok((stream, facts))) => {
                 self.connection.tls = Some(facts);
                 Some(Io::Tls(Box::new(stream)))
@@ -146,7 +151,11 @@ impl Serving {
         let mut options = http2::default_h2_options();
         options.max_concurrent_streams(STREAMS);
         let settled = http2::handshake(Box::new(io), Some(options));
-        let Ok(Ok(mut io)) = timeout(header_timeout, settled).await else { return };
+        let settled = tokio::select! {
+            settled = timeout(header_timeout, settled) => settled,
+            () = after(self.ending.clone(), GOODBYE) => return,
+        };
+        let Ok(Ok(mut io)) = settled else { return };
         let connection = Arc::new(self.connection);
         let digest = Arc::new(Digest::default());
         let mut ending = self.ending.clone();

@@ -14,7 +14,7 @@ pub use ciphers::CipherSuite;
 /// How a virtual server speaks TLS.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tls {
-    /// Its certificates, of which a client gets the first that it can verify; none only where
+    /// Its certificates, of which a client gets the one that it can verify best; none only where
     /// [`Tls::reject_handshake`] is set.
     pub certificates: Vec<Certificate>,
     /// The versions. Default: both.
