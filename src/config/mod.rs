@@ -23,7 +23,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use self::diagnostics::{Diagnostics, Notes, Source, Span, Syntax};
-use self::model::Config;
+use self::model::{Config, Prefix};
 pub(crate) use self::nginx::open_failed;
 pub use self::outline::outline;
 pub use self::yaml::keys as yaml_keys;
@@ -62,6 +62,15 @@ impl Loaded {
     }
 }
 
+impl Loaded {
+    /// Lets relative paths begin at the prefix, without one at the folder of the file.
+    fn below(mut self, path: &Path, options: &LoadOptions) -> Self {
+        let prefix = options.prefix.as_deref().or(path.parent());
+        self.config.prefix = Prefix(prefix.map(Path::to_owned).unwrap_or_default());
+        self
+    }
+}
+
 /// Reads and checks a configuration file, with the environment of this process.
 ///
 /// # Errors
@@ -83,8 +92,12 @@ pub fn load_with(
     let mut diags = Diagnostics::default();
     let syntax = syntax(path);
     match (std::fs::read(path).map(String::from_utf8), syntax) {
-        (Ok(Ok(text)), Syntax::Yaml) => return read_yaml(&name, text, env),
-        (Ok(Ok(text)), Syntax::Nginx) => return read_nginx(path, text, options),
+        (Ok(Ok(text)), Syntax::Yaml) => {
+            return read_yaml(&name, text, env).map(|loaded| loaded.below(path, options));
+        }
+        (Ok(Ok(text)), Syntax::Nginx) => {
+            return read_nginx(path, text, options).map(|loaded| loaded.below(path, options));
+        }
         (Ok(Err(error)), _) => not_utf8(name, &error, syntax, &mut diags),
         (Err(error), _) => {
             diags

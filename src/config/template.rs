@@ -409,6 +409,12 @@ impl Template {
         Self(if text.is_empty() { Vec::new() } else { vec![Part::Literal(text)] })
     }
 
+    /// Whether a request decides what it makes.
+    #[must_use]
+    pub fn has_variables(&self) -> bool {
+        self.0.iter().any(|part| matches!(part, Part::Variable(_)))
+    }
+
     /// Takes a text apart that names no variable of the configuration's own.
     ///
     /// # Errors

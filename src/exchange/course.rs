@@ -8,7 +8,6 @@ use std::sync::OnceLock;
 
 use http::Method;
 
-use super::path;
 use crate::config::model::program::UserVariable;
 use crate::config::model::{Config, PathMatch, Route, RouteSettings, VirtualServer};
 use crate::config::pattern::Pattern;
@@ -43,6 +42,9 @@ pub struct Course {
     pub status: Option<u16>,
     /// Whether an error page is being served: another error does not lead to one, unless `recursive_error_pages`.
     pub in_error_page: bool,
+    /// Whether the path is below an `alias` that takes the place of all of it: `try_files` has found
+    /// a file there (nginx `add_uri_to_alias`).
+    pub below_alias: bool,
     /// What the groups of the last pattern have matched.
     pub captures: Captures,
     /// Values by slot: those that were set.
@@ -162,13 +164,31 @@ impl Course {
     /// # Errors
     /// [`Cycle`] after ten.
     pub fn redirect(&mut self, target: &[u8]) -> Result<(), Cycle> {
-        let (uri, args) = path::split(target);
-        self.uri = uri.to_vec();
-        self.args = args.unwrap_or_default().to_vec();
+        let mut parts = target.splitn(2, |b| *b == b'?');
+        let uri = parts.next().unwrap_or_default().to_vec();
+        self.turn(uri, parts.next().unwrap_or_default().to_vec())
+    }
+
+    /// Begins again with another path and query.
+    ///
+    /// # Errors
+    /// [`Cycle`] after ten.
+    pub fn turn(&mut self, uri: Vec<u8>, args: Vec<u8>) -> Result<(), Cycle> {
+        self.uri = uri;
+        self.args = args;
         self.rewritten = true;
         self.kept_route = false;
         self.internal = true;
+        self.below_alias = false;
         self.count()
+    }
+
+    /// The route of a name, `@` included.
+    #[must_use]
+    pub fn named(&self, config: &Config, name: &[u8]) -> Option<usize> {
+        let routes = &self.virtual_server(config)?.routes;
+        let is_it = |path: &PathMatch| matches!(path, PathMatch::Named(n) if n.as_bytes() == name);
+        routes.iter().position(|route| is_it(&route.path))
     }
 
     /// Goes on with a named route (`ngx_http_named_location`).

@@ -3,6 +3,8 @@
 //! Each question has one answer, here; statuses are nginx's. The words of a failure are the honest
 //! reason: they reach the log always, the client only with `error_details: on`.
 
+use std::io;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use http::Method;
@@ -27,6 +29,30 @@ pub enum Failure {
     /// What is asked for must not be had.
     #[error("{0}")]
     Forbidden(&'static str),
+    /// A file cannot be had.
+    #[error("{call} \"{}\" failed ({error})", .path.display())]
+    NoFile {
+        /// What was tried.
+        call: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        error: String,
+        /// 403, 404 or 500.
+        status: u16,
+    },
+    /// None of the parts that are asked for is there.
+    #[error("no such part of {length} bytes")]
+    RangeNotSatisfiable {
+        /// How long the whole is, in bytes.
+        length: u64,
+    },
+    /// The method is not one for files.
+    #[error("the method is not allowed for files")]
+    MethodNotAllowed,
+    /// A directory without an index must not be listed.
+    #[error("directory index of \"{}\" is forbidden", .0.display())]
+    NoIndex(PathBuf),
     /// A status that the configuration asks for (`return 404`, `try_files … =404`).
     #[error("status {0}, as configured")]
     Configured(u16),
@@ -101,13 +127,36 @@ fn in_brackets(text: Option<&str>) -> String {
 }
 
 impl Failure {
+    /// What an error of the file system means to who has asked for a file (`ngx_http_static_handler`).
+    #[must_use]
+    pub fn of_file(call: &'static str, path: &Path, error: &io::Error) -> Self {
+        use io::ErrorKind::{InvalidFilename, NotADirectory, NotFound, PermissionDenied};
+        let status = match error.kind() {
+            NotFound | NotADirectory | InvalidFilename => 404,
+            PermissionDenied => 403,
+            // ELOOP: a symbolic link that must not be followed, or too many of them.
+            _ if error.raw_os_error() == Some(40) => 403,
+            _ => 500,
+        };
+        // "No such file or directory (os error 2)" becomes nginx's "2: No such file or directory".
+        let text = error.to_string();
+        let error = match (text.split_once(" (os error "), error.raw_os_error()) {
+            (Some((text, _)), Some(number)) => format!("{number}: {text}"),
+            _ => text,
+        };
+        Self::NoFile { call, path: path.to_owned(), error, status }
+    }
+
     /// The status that the client gets, or that is logged when it is gone (499).
     #[must_use]
     pub fn status(&self) -> u16 {
         match self {
             Self::Malformed(malformed) => malformed.status(),
             Self::InvalidBody(_) => 400,
-            Self::Forbidden(_) => 403,
+            Self::Forbidden(_) | Self::NoIndex(_) => 403,
+            Self::MethodNotAllowed => 405,
+            Self::RangeNotSatisfiable { .. } => 416,
+            Self::NoFile { status, .. } => *status,
             Self::NoRoute => 404,
             Self::Configured(status) => *status,
             Self::ClientTimeout => 408,

@@ -15,8 +15,8 @@ use super::reply::Reply;
 use super::variables::{Facts, Scene};
 use super::{Course, files};
 use crate::config::model::Action;
-use crate::config::model::program::Otherwise;
-use crate::config::model::site::{ErrorPage, ErrorStatus, ErrorTarget};
+use crate::config::model::program::Root;
+use crate::config::model::site::{ErrorPage, ErrorStatus, Symlinks};
 
 /// What the file system says of a path, symbolic links followed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,10 +42,36 @@ pub enum Kind {
     Other,
 }
 
+/// Which symbolic links on the way to a file are followed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LinkRule {
+    /// Which.
+    pub symlinks: Symlinks,
+    /// The part of the path in which all are.
+    pub from: Option<PathBuf>,
+}
+
 /// Asks the file system without holding up a worker.
 pub trait Disk: Sync {
-    /// What is at a path.
-    fn stat(&self, path: &Path) -> impl Future<Output = std::io::Result<Stat>> + Send;
+    /// What is at a path, where the rule lets it be reached.
+    fn stat(
+        &self,
+        path: &Path,
+        rule: &LinkRule,
+    ) -> impl Future<Output = std::io::Result<Stat>> + Send;
+}
+
+/// A file that is to be sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FileFound {
+    /// Where it is.
+    pub path: PathBuf,
+    /// What was seen there.
+    pub stat: Stat,
+    /// Whether it is the `.gz` beside the file that was asked for.
+    pub packed: bool,
+    /// Whether another client may get another file (`Vary: Accept-Encoding`).
+    pub vary: bool,
 }
 
 /// What a request comes to.
@@ -54,7 +80,7 @@ pub enum Next {
     /// Its route hands it to an upstream.
     Proxy,
     /// A file is sent.
-    File(PathBuf, Stat),
+    File(FileFound),
     /// A directory is listed.
     Listing(PathBuf),
     /// An answer of our own.
@@ -97,7 +123,11 @@ pub async fn run(
         if start != Start::Route {
             let wants_slash = course.find_route(scene.router);
             let Some(route) = course.route(scene.config) else {
-                return Next::Fail(Failure::NoRoute);
+                match outside_of_routes(course, scene, disk).await {
+                    Step::Done(next) => return next,
+                    Step::Again(again) => start = again,
+                }
+                continue;
             };
             if route.internal && !course.internal {
                 return Next::Fail(Failure::NoRoute);
@@ -143,6 +173,22 @@ impl Step {
     }
 }
 
+/// What the server does where no route matches: it serves files if it was told where they are.
+async fn outside_of_routes(course: &mut Course, scene: &Scene<'_>, disk: &impl Disk) -> Step {
+    let Some(settings) = course.settings(scene.config) else {
+        return Step::Done(Next::Fail(Failure::NoRoute));
+    };
+    if let Some(try_files) = &settings.files.try_files
+        && let Some(step) = files::try_files(try_files, course, scene, disk).await
+    {
+        return step;
+    }
+    if settings.files.root == Root::Html {
+        return Step::Done(Next::Fail(Failure::NoRoute));
+    }
+    files::find(course, scene, disk).await
+}
+
 /// What the route does: limits of methods, `try_files`, then its action.
 async fn content(course: &mut Course, scene: &Scene<'_>, disk: &impl Disk) -> Step {
     let Some(route) = course.route(scene.config) else {
@@ -164,7 +210,7 @@ async fn content(course: &mut Course, scene: &Scene<'_>, disk: &impl Disk) -> St
     match &route.action {
         Action::Proxy(_) => Step::Done(Next::Proxy),
         Action::StubStatus => Step::Done(Next::StubStatus),
-        Action::EmptyGif => Step::Done(Next::Reply(files::empty_gif())),
+        Action::EmptyGif => Step::Done(files::empty_gif(scene.head.method)),
         Action::Files => files::find(course, scene, disk).await,
     }
 }
@@ -192,38 +238,48 @@ pub enum ErrorNext {
 pub fn error_page(course: &mut Course, scene: &Scene<'_>, status: u16) -> ErrorNext {
     let Some(settings) = course.settings(scene.config) else { return ErrorNext::Page(status) };
     let answers = &settings.answers;
-    if course.in_error_page && !answers.recursive_error_pages {
-        course.status = None;
+    // Codes of nginx's own are 400 to clients.
+    course.status = Some(if matches!(status, 494..=497) { 400 } else { status });
+    if course.in_error_page || answers.error_pages.is_empty() {
         return ErrorNext::Page(status);
     }
+    course.in_error_page = !answers.recursive_error_pages;
     let page = answers.error_pages.iter().find(|page| page.statuses.contains(&status));
     let Some(ErrorPage { status: becomes, page, .. }) = page else {
         return ErrorNext::Page(status);
     };
-    course.in_error_page = true;
-    course.status = match becomes {
-        ErrorStatus::Kept => Some(status),
-        ErrorStatus::OfPage => None,
-        ErrorStatus::Is(status) => Some(*status),
-    };
-    let redirected = match page {
-        ErrorTarget::Url(url) => {
-            let url = scene.with(course).text(url);
-            let becomes = course.status.filter(|s| matches!(s, 301 | 302 | 303 | 307 | 308));
-            course.status = None;
-            return ErrorNext::Reply(files::redirect(becomes.unwrap_or(302), url));
-        }
-        ErrorTarget::Here(Otherwise::Status(status)) => return ErrorNext::Page(*status),
-        ErrorTarget::Here(Otherwise::Named(route)) => course.enter(*route).map(|()| Start::Route),
-        ErrorTarget::Here(Otherwise::Path(target)) => {
+    match becomes {
+        ErrorStatus::Kept => {}
+        ErrorStatus::OfPage => course.status = None,
+        ErrorStatus::Is(status) => course.status = Some(*status),
+    }
+    let target = scene.with(course).text(page);
+    let step = match target.first() {
+        Some(b'/') => {
             if scene.head.method != http::Method::HEAD {
                 course.method = Some(http::Method::GET);
             }
-            let target = scene.with(course).text(target);
-            course.redirect(&target).map(|()| Start::Path)
+            Step::from(course.redirect(&target), Start::Path)
+        }
+        Some(b'@') => files::go(course, scene, &target),
+        _ => {
+            let becomes = match becomes {
+                ErrorStatus::Is(status @ (301 | 302 | 303 | 307 | 308)) => Some(*status),
+                _ => None,
+            };
+            let status = becomes.unwrap_or(302);
+            course.status = Some(status);
+            return ErrorNext::Reply(files::redirect(status, target));
         }
     };
-    redirected.map_or(ErrorNext::Page(500), ErrorNext::Go)
+    match step {
+        Step::Again(start) => ErrorNext::Go(start),
+        Step::Done(Next::Fail(failure)) => {
+            course.status = None;
+            ErrorNext::Page(failure.status())
+        }
+        Step::Done(_) => ErrorNext::Page(500),
+    }
 }
 
 /// The facts about a request as it stands.

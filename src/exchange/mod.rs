@@ -6,12 +6,14 @@
 //! ([`flow`], which keeps its place in [`Course`]).
 
 pub mod aim;
+pub mod answers;
 mod course;
 pub mod failure;
-mod files;
+pub mod files;
 pub mod flow;
 pub mod head;
-mod location;
+pub mod listing;
+pub mod location;
 mod made;
 pub mod page;
 pub mod passing;

@@ -149,6 +149,12 @@ pub(super) fn unescape_redirect(url: &[u8]) -> Vec<u8> {
     plain
 }
 
+/// A path as it stands in a URL (`ngx_escape_uri` with `NGX_ESCAPE_URI`).
+#[must_use]
+pub fn escape(path: &[u8]) -> Vec<u8> {
+    percent_encode(path, ESCAPED_PATH).flat_map(str::bytes).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -10,7 +10,7 @@ use std::path::Path;
 
 use bytes::Bytes;
 
-use super::flow::{Disk, Kind, Next, Stat};
+use super::flow::{Disk, Kind, LinkRule, Next, Stat};
 use super::reply::Reply;
 use super::variables::Scene;
 use super::{Course, failure::Failure, files, path};
@@ -215,7 +215,7 @@ async fn holds(
         }
         Condition::File { test, path, negated } => {
             let path = scene.with(course).text(path);
-            let stat = disk.stat(Path::new(OsStr::from_bytes(&path))).await;
+            let stat = disk.stat(Path::new(OsStr::from_bytes(&path)), &LinkRule::default()).await;
             stat.is_ok_and(|stat| passes(*test, &stat)) != *negated
         }
     }

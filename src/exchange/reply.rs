@@ -14,4 +14,6 @@ pub struct Reply {
     pub content_type: Option<String>,
     /// The body.
     pub body: Bytes,
+    /// Whether the body is the page of its status instead: then an error page may take its place.
+    pub page: bool,
 }

@@ -5,9 +5,13 @@
 //! lives in its [`Exchange`]; the retry loop itself is Pingora's.
 
 mod classify;
+mod counters;
 mod dial;
 mod disk;
 mod downstream;
+mod files;
+mod gzip;
+mod head;
 mod io;
 mod refused;
 mod request;
@@ -173,6 +177,17 @@ impl ProxyHttp for Robin {
     ) -> Result<()> {
         ctx.buffer_answer(session, response);
         ctx.finish_answer_head(session, response)
+    }
+
+    fn response_body_filter(
+        &self,
+        _: &mut Session,
+        body: &mut Option<Bytes>,
+        end: bool,
+        ctx: &mut Exchange,
+    ) -> Result<Option<Duration>> {
+        ctx.pack(body, end);
+        Ok(None)
     }
 
     fn fail_to_connect(

@@ -10,10 +10,10 @@ use crate::observe::access::{Record, RequestLine};
 /// The whole answer to a head that Pingora's parser refuses.
 #[must_use]
 pub fn refused_head(status: u16, id: &str) -> Vec<u8> {
-    let body = page::page(status, id, None);
+    let body = page::page(status, id, None, "robin");
     let status = http::StatusCode::from_u16(status).unwrap_or(http::StatusCode::BAD_REQUEST);
     format!(
-        "HTTP/1.1 {} {}\r\nServer: {SERVER}\r\nContent-Type: text/html; charset=utf-8\r\n\
+        "HTTP/1.1 {} {}\r\nServer: {SERVER}\r\nContent-Type: text/html\r\n\
          Content-Length: {}\r\nConnection: close\r\n\r\n{body}",
         status.as_u16(),
         status.canonical_reason().unwrap_or("Bad Request"),

@@ -28,6 +28,8 @@ use site::{Answers, Clients, Files};
 /// A whole configuration.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
+    /// What relative paths of files begin at: nginx's prefix, the folder of the file.
+    pub prefix: Prefix,
     /// Worker threads, each with its own accept loop. Default: none written, one a core.
     pub threads: Option<NonZeroUsize>,
     /// The user to become after binding. Default: none written; as root, `robin` or `nginx` where such a user exists.
@@ -56,6 +58,17 @@ pub struct Config {
     pub upstreams: Vec<Upstream>,
     /// The virtual servers in the order of the file; for each address the first is the default.
     pub virtual_servers: Vec<VirtualServer>,
+}
+
+/// What relative paths begin at. Two configurations that say the same are the same wherever their
+/// files lie, so any two of these are equal.
+#[derive(Clone, Debug, Default)]
+pub struct Prefix(pub PathBuf);
+
+impl PartialEq for Prefix {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
 }
 
 /// How names are looked up.

@@ -220,28 +220,29 @@ pub struct TryPath {
     pub directory: bool,
 }
 
-/// What follows where no file was found, or an error page is needed.
+/// What follows where no file was found.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Otherwise {
     /// `=CODE`.
     Status(u16),
-    /// Another path, from the beginning, with its query.
+    /// Another path, from the beginning, with its query; what begins with `@` is a named route.
     Path(Template),
-    /// `@name`, by the route's index.
-    Named(usize),
 }
 
-/// Where a directory of files begins.
-#[derive(Clone, Debug, PartialEq)]
+/// Where a directory of files begins. What does not begin with `/` is below
+/// [`super::Config::prefix`].
+#[derive(Clone, Debug, Default, PartialEq)]
 pub enum Root {
+    /// Nothing was said: `html` for routes; a server without routes serves nothing.
+    #[default]
+    Html,
     /// `root`: the path is appended to it.
     Root(Template),
     /// `alias`: takes the place of what the route's path matched.
-    Alias(Template),
-}
-
-impl Default for Root {
-    fn default() -> Self {
-        Self::Root(Template::literal("html"))
-    }
+    Alias {
+        /// What takes its place.
+        to: Template,
+        /// How many bytes of the path it replaces; none: all of it, as with a pattern.
+        replaces: Option<usize>,
+    },
 }

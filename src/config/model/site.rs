@@ -4,9 +4,10 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::HeaderName;
 
-use super::program::{Otherwise, Root, TryFiles};
+use super::program::{Root, TryFiles};
 use crate::config::template::Template;
 
 /// How a route serves files.
@@ -22,8 +23,8 @@ pub struct Files {
     pub types: Arc<HashMap<String, String>>,
     /// The type of all others. Default `text/plain`.
     pub default_type: String,
-    /// Lists of what is in a directory. Default: none.
-    pub autoindex: Option<Autoindex>,
+    /// Lists of what is in a directory.
+    pub autoindex: Autoindex,
     /// Whether answers have an `ETag`. Default true.
     pub etag: bool,
     /// Whether `If-Modified-Since` is heeded. Default [`IfModifiedSince::Exact`].
@@ -34,6 +35,8 @@ pub struct Files {
     pub log_not_found: bool,
     /// Which symbolic links are followed. Default [`Symlinks::Followed`].
     pub symlinks: Symlinks,
+    /// Below which part of a path that is asked (`disable_symlinks … from=`). Default: all of it.
+    pub symlinks_from: Option<Template>,
     /// Whether a `.gz` beside a file is served in its place. Default [`GzipStatic::Off`].
     pub gzip_static: GzipStatic,
 }
@@ -74,9 +77,11 @@ pub enum GzipStatic {
     Always,
 }
 
-/// `autoindex on`, and how.
+/// `autoindex`, and how.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Autoindex {
+    /// Whether directories are listed. Default false.
+    pub enabled: bool,
     /// `autoindex_format`. Default HTML.
     pub format: AutoindexFormat,
     /// Bytes, or rounded to KiB, MiB, GiB. Default true.
@@ -104,8 +109,12 @@ pub enum AutoindexFormat {
 pub struct Answers {
     /// `add_header`.
     pub headers: Vec<AddHeader>,
+    /// `add_header_inherit`. Default [`Inherit::On`].
+    pub headers_inherit: Inherit,
     /// `add_trailer`.
     pub trailers: Vec<AddHeader>,
+    /// `add_trailer_inherit`. Default [`Inherit::On`].
+    pub trailers_inherit: Inherit,
     /// `expires`.
     pub expires: Expires,
     /// `charset`. Default: none.
@@ -128,11 +137,25 @@ pub struct Answers {
     pub chunked: bool,
 }
 
+/// What becomes of the headers that an outer level adds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Inherit {
+    /// They are not added here.
+    Off,
+    /// They are added unless this level adds its own.
+    #[default]
+    On,
+    /// They are added behind this level's own.
+    Merge,
+}
+
 /// A header that is added to answers.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AddHeader {
-    /// Its name as written.
+    /// Its name.
     pub name: HeaderName,
+    /// The name as written.
+    pub written: Bytes,
     /// What it says; nothing is added where that is empty.
     pub value: Template,
     /// Whether errors get it as well.
@@ -155,8 +178,13 @@ pub enum Expires {
     Modified(i64),
     /// `@15h30m`: at this time of the day, in seconds.
     At(u32),
-    /// What a variable says of the above.
-    Variable(Template),
+    /// What a variable says of the above; `modified` counts from the file's change.
+    Variable {
+        /// What is asked.
+        value: Template,
+        /// Whether `modified` stands before it.
+        modified: bool,
+    },
 }
 
 /// `gzip` and what goes with it.
@@ -209,8 +237,9 @@ pub struct ErrorPage {
     pub statuses: Vec<u16>,
     /// What becomes of the status.
     pub status: ErrorStatus,
-    /// Where the page is.
-    pub page: ErrorTarget,
+    /// Where the page is: what begins with `/` is a path here, with `@` a named route; to anything
+    /// else the client is sent.
+    pub page: Template,
 }
 
 /// The status of an answer that an error page gives.
@@ -223,15 +252,6 @@ pub enum ErrorStatus {
     OfPage,
     /// `=CODE`.
     Is(u16),
-}
-
-/// Where an error page is.
-#[derive(Clone, Debug, PartialEq)]
-pub enum ErrorTarget {
-    /// Here: another path or a named route.
-    Here(Otherwise),
-    /// Elsewhere: the client is told to go there.
-    Url(Template),
 }
 
 /// What a route and its clients may do to each other.
@@ -249,6 +269,6 @@ pub struct Clients {
     pub body_in_file: bool,
     /// `send_timeout`. Default 60 s.
     pub send_timeout: Duration,
-    /// `keepalive_disable`, `keepalive_requests`: requests on one connection at most. Default 1000.
+    /// `keepalive_requests`: requests on one connection at most. Default 1000.
     pub keepalive_requests: u64,
 }

@@ -32,33 +32,21 @@ const fn never(instead: &'static str, names: &'static [&'static str]) -> Group {
 
 #[rustfmt::skip]
 const GROUPS: &[Group] = &[
-    later("no files are served yet: `proxy_pass` to a server that has them", &[
-        "root", "alias", "index", "try_files", "disable_symlinks", "if_modified_since", "max_ranges",
-        "autoindex_exact_size", "autoindex_format", "autoindex_localtime", "random_index",
-        "charset", "charset_map", "charset_types", "override_charset", "source_charset",
-        "empty_gif", "flv", "mp4", "mp4_buffer_size", "mp4_max_buffer_size", "mp4_limit_rate",
+    later("robin sends files as they are, in the order of their names: leave it out", &[
+        "random_index",
+        "charset_map",
+        "flv", "mp4", "mp4_buffer_size", "mp4_max_buffer_size", "mp4_limit_rate",
         "mp4_limit_rate_after", "mp4_start_key_frame", "slice",
     ]),
-    later("answers are robin's or the upstream's own so far: leave it out", &[
-        "error_page", "recursive_error_pages", "add_header", "add_trailer",
-        "msie_padding", "msie_refresh", "chunked_transfer_encoding",
-    ]),
-    later("choose by `location /path` and `location = /path`, and let the upstream do the rest", &[
-        "limit_except", "satisfy", "merge_slashes", "absolute_redirect",
-        "port_in_redirect", "server_name_in_redirect",
-    ]),
-    later("let the upstream pack its answers", &[
-        "gunzip", "gunzip_buffers", "gzip_buffers", "gzip_comp_level", "gzip_disable", "gzip_hash",
-        "gzip_http_version", "gzip_min_length", "gzip_no_buffer", "gzip_proxied", "gzip_types",
-        "gzip_vary", "gzip_window", "postpone_gzipping",
-    ]),
+    later("let the upstream decide who may see what", &["satisfy"]),
+    later("robin merges slashes: leave it out", &["merge_slashes"]),
     later("robin does not ask clients for certificates", &["ssl_crl", "ssl_ocsp_cache", "ssl_ocsp_responder"]),
     later("robin's TLS is rustls, which has no such setting", &[
         "ssl_conf_command", "ssl_engine", "ssl_key_log",
     ]),
     later("write the key into its file without a password", &["ssl_password_file"]),
     later("robin has no such limit or choice yet: leave it out", &[
-        "client_body_timeout", "send_timeout", "keepalive_disable", "keepalive_min_timeout",
+        "keepalive_disable", "keepalive_min_timeout",
         "large_client_header_buffers",
         "ignore_invalid_headers", "underscores_in_headers", "lingering_close", "lingering_time",
         "lingering_timeout", "send_lowat", "auth_delay", "max_headers",
@@ -67,7 +55,6 @@ const GROUPS: &[Group] = &[
         "least_time", "queue", "state", "ntlm", "sticky", "sticky_cookie_insert",
     ]),
     later("robin passes the request and the answer on as they are: leave it out", &[
-       
        
         "proxy_limit_rate",
         "proxy_force_ranges", "proxy_send_lowat", "proxy_allow_upstream", "proxy_pass_trailers",
@@ -90,7 +77,7 @@ const GROUPS: &[Group] = &[
         "auth_jwt_leeway", "auth_jwt_require", "auth_jwt_type",
     ]),
     later("`health_check:` in robin's YAML probes servers", &["health_check", "match"]),
-    later("the health dashboard in the log says what is up", &["stub_status", "api", "status_zone"]),
+    later("the health dashboard in the log says what is up", &["api", "status_zone"]),
     never("robin has no cache: leave it out", &[
         "proxy_cache_background_update", "proxy_cache_bypass", "proxy_cache_convert_head",
         "proxy_cache_key", "proxy_cache_lock", "proxy_cache_lock_age", "proxy_cache_lock_timeout",

@@ -24,16 +24,18 @@ impl Diagnostics {
         match words::duration(&word.value) {
             Ok(Duration::ZERO) if zero == Zero::Refused => {
                 let message = format!("`{key}` must be more than 0, found {}", quote(&word.value));
-                self.error(&word.place, message).expected(TIME);
+                self.error(&word.place, message).in_nginx(invalid_value(key)).expected(TIME);
             }
             Ok(duration) => return Some(duration),
             Err(BadWord::TooLarge) => {
                 let message = format!("`{key}` is too long: {}", quote(&word.value));
-                self.error(&word.place, message).expected("expected at most 100y");
+                self.error(&word.place, message)
+                    .in_nginx(invalid_value(key))
+                    .expected("expected at most 100y");
             }
             Err(BadWord::Not(_)) => {
                 let message = format!("`{key}` takes a time, found {}", quote(&word.value));
-                self.error(&word.place, message).expected(TIME);
+                self.error(&word.place, message).in_nginx(invalid_value(key)).expected(TIME);
             }
         }
         None
@@ -45,6 +47,7 @@ impl Diagnostics {
         if size.is_err() {
             let message = format!("`{key}` takes a size, found {}", quote(&word.value));
             self.error(&word.place, message)
+                .in_nginx(invalid_value(key))
                 .expected("expected bytes, or a size such as `8k`, `10m` or `1g`");
         }
         size.ok()
@@ -55,7 +58,12 @@ impl Diagnostics {
         let switch = words::switch(&word.value);
         if switch.is_none() {
             let message = format!("`{key}` is on or off, found {}", quote(&word.value));
-            self.error(&word.place, message).expected("expected one of on, off");
+            self.error(&word.place, message)
+                .in_nginx(format!(
+                    "invalid value \"{}\" in \"{key}\" directive, it must be \"on\" or \"off\"",
+                    word.value
+                ))
+                .expected("expected one of on, off");
         }
         switch
     }
@@ -74,7 +82,11 @@ impl Diagnostics {
             let (first, last) = limits.into_inner();
             let message =
                 format!("`{key}` must be {first} to {last}, found {}", quote(&word.value));
-            self.error(&word.place, message).expected("expected a whole number");
+            let in_nginx = match words::number(&word.value) {
+                Some(_) => format!("value must be between {first} and {last}"),
+                None => format!("\"{key}\" directive invalid number"),
+            };
+            self.error(&word.place, message).in_nginx(in_nginx).expected("expected a whole number");
         }
         number
     }
@@ -133,6 +145,10 @@ impl Diagnostics {
         }
         ranges
     }
+}
+
+fn invalid_value(key: &str) -> String {
+    format!("\"{key}\" directive invalid value")
 }
 
 /// Says which variables there are, or the one that was meant.

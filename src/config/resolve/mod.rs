@@ -25,7 +25,7 @@ use self::leaf::Zero;
 use self::upstreams::Upstreams;
 use super::address;
 use super::diagnostics::{Diagnostics, quote};
-use super::model::{AccessLog, Config, Dashboard, ErrorLog, Resolver};
+use super::model::{AccessLog, Config, Dashboard, ErrorLog, Prefix, Resolver};
 use super::raw::{self, List, Word};
 use super::words;
 
@@ -38,6 +38,7 @@ pub(super) fn resolve(raw: &raw::Config, diags: &mut Diagnostics) -> Config {
         diags.time(key, word.as_ref(), zero).unwrap_or(Duration::from_secs(default))
     };
     Config {
+        prefix: Prefix::default(),
         // Below Docker's 10 s, after which it kills.
         shutdown_timeout: time("shutdown_timeout", &raw.shutdown_timeout, Zero::Allowed, 8),
         keepalive_timeout: time("keepalive_timeout", &raw.keepalive_timeout, Zero::Allowed, 75),

@@ -3,10 +3,9 @@
 use super::routes::{Routes, pattern_of};
 use crate::config::diagnostics::{Diagnostics, quote};
 use crate::config::model::program::{
-    Condition, FileTest, Instruction, Otherwise, Program, Return, Rewrite, Settable, Then,
+    Condition, FileTest, Instruction, Program, Return, Rewrite, Settable, Then,
 };
-use crate::config::model::site::ErrorTarget;
-use crate::config::model::{PathMatch, Route, RouteSettings};
+use crate::config::model::{PathMatch, RouteSettings};
 use crate::config::raw::{Statement, Step, Word};
 use crate::config::template::{Part, Template};
 use crate::config::words;
@@ -230,35 +229,6 @@ fn file_test(text: &str) -> Option<(FileTest, bool)> {
         _ => return None,
     };
     Some((test, negated))
-}
-
-/// Gives `try_files` and `error_page` the indices of the named routes that they lead to. One that
-/// does not exist is, as in nginx, an error of the request that is led there.
-pub(super) fn link_named(routes: &mut [Route], server: &mut RouteSettings) {
-    let names: Vec<Option<String>> = routes
-        .iter()
-        .map(|route| match &route.path {
-            PathMatch::Named(name) => Some(name.clone()),
-            _ => None,
-        })
-        .collect();
-    let link = |otherwise: &mut Otherwise| {
-        let Otherwise::Path(path) = otherwise else { return };
-        let Some(name) = path.as_literal().filter(|name| name.starts_with('@')) else { return };
-        let found = names.iter().position(|known| known.as_deref() == Some(name));
-        *otherwise = found.map_or(Otherwise::Status(500), Otherwise::Named);
-    };
-    let settings = routes.iter_mut().map(|route| &mut route.settings);
-    for settings in settings.chain(std::iter::once(server)) {
-        if let Some(try_files) = &mut settings.files.try_files {
-            link(&mut try_files.otherwise);
-        }
-        for page in &mut settings.answers.error_pages {
-            if let ErrorTarget::Here(otherwise) = &mut page.page {
-                link(otherwise);
-            }
-        }
-    }
 }
 
 /// Whether a variable of nginx's may be set.

@@ -88,9 +88,7 @@ fn virtual_server(
     let mut routes = Routes { list: Vec::new(), upstreams };
     routes.server(raw, &settings, diags);
     let program = program::program(&raw.program, None, &settings, &mut routes, diags);
-    let mut list = routes.list;
-    let mut settings = settings;
-    program::link_named(&mut list, &mut settings);
+    let list = routes.list;
     VirtualServer {
         listen: listen(raw, tls::http2(&raw.settings, all, diags), diags),
         names: names(raw.names.as_ref(), diags),
@@ -307,7 +305,8 @@ impl Routes<'_> {
         outer: &RouteSettings,
         diags: &mut Diagnostics,
     ) -> usize {
-        let settings = raw.settings.resolve(outer, diags);
+        let mut settings = raw.settings.resolve(outer, diags);
+        settings.files.anchor(&raw.settings, &path, diags);
         let action = self.action(raw, parent, &path, diags);
         let internal = diags.switch("internal", raw.internal.as_ref()).unwrap_or(false);
         let index = self.list.len();

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use super::outgoing::{Keep, Sending};
 use crate::exchange::TlsFacts;
+use crate::proxy::counters;
 
 /// How much of what was read is kept to look for the request line: Pingora reads no more at once.
 const SEEN: usize = 64 * 1024;
@@ -46,6 +47,7 @@ pub struct Connection {
     /// How many bytes wait for the client.
     waiting: AtomicU64,
     pub(super) sending: Arc<Mutex<Sending>>,
+    _counted: counters::Open,
 }
 
 /// What was read last and may belong to a head that is yet to be parsed: the head of a pipelined
@@ -98,6 +100,7 @@ impl Connection {
             keeping: AtomicBool::new(false),
             waiting: AtomicU64::new(0),
             sending: Arc::default(),
+            _counted: counters::Open::new(),
         }
     }
 

@@ -9,14 +9,16 @@ use pingora::protocols::http::ServerSession;
 use pingora::{Error, Result};
 use pingora_proxy::{FailToProxy, Session};
 
-use super::{Detour, Exchange, SERVER, connection, is_answered, is_interim};
+use super::{Detour, Exchange, connection, is_answered, is_interim};
 use crate::config::model::ServerHeader;
+use crate::exchange::answers;
 use crate::exchange::failure::{self, Failure};
 use crate::exchange::flow::Next;
+use crate::exchange::head;
 use crate::exchange::passing::{self, Edit};
-use crate::exchange::{head, page};
 use crate::health::{Outcome, Tick};
 use crate::observe::access::{Record, RequestLine};
+use crate::proxy::gzip::Packer;
 use crate::proxy::{classify, told};
 
 /// Where an upstream sends the request instead of answering it.
@@ -102,7 +104,7 @@ impl Exchange {
 
     /// Adjusts the head of the answer for the client.
     pub(in crate::proxy) fn finish_answer_head(
-        &self,
+        &mut self,
         session: &mut Session,
         response: &mut ResponseHeader,
     ) -> Result<()> {
@@ -124,8 +126,9 @@ impl Exchange {
             response.remove_header(&name);
         }
         self.edit_answer(session, response)?;
-        if self.says_robin() {
-            response.insert_header(header::SERVER, SERVER)?;
+        self.filter_answer(session, response)?;
+        if let Some(server) = self.server().filter(|_| self.says_robin()) {
+            response.insert_header(header::SERVER, server)?;
         }
         if session.req_header().version < Version::HTTP_11 && !response.status.is_informational() {
             // HTTP/1.0 knows no chunks: without a length the end of the body is the connection's.
@@ -135,6 +138,49 @@ impl Exchange {
             }
         }
         Ok(())
+    }
+
+    /// Does to an upstream's answer what is done to every answer.
+    fn filter_answer(&mut self, session: &Session, response: &mut ResponseHeader) -> Result<()> {
+        if response.status == StatusCode::SWITCHING_PROTOCOLS {
+            return Ok(());
+        }
+        if let Some(status) = self.course.status {
+            response.set_status(status)?;
+        }
+        let Some((settings, scene)) = self.settings().zip(self.scene(session)) else {
+            return Ok(());
+        };
+        let answers = &settings.answers;
+        if answers::leave_alone(answers) {
+            return Ok(());
+        }
+        let facts = scene.with(&self.course);
+        let level = answers::every(response, &facts, answers, false, SystemTime::now());
+        let Some(level) = level.filter(|_| !has_no_body(session, response)) else { return Ok(()) };
+        // HTTP/1.0 and HTTP/2 need no more than that the length is gone.
+        if answers.chunked && session.as_http1().is_some() {
+            response.insert_header(header::TRANSFER_ENCODING, "chunked")?;
+        }
+        self.packer = Some(Packer::new(level));
+        Ok(())
+    }
+
+    /// Packs a piece of an upstream's body, if it is to be packed.
+    pub(in crate::proxy) fn pack(&mut self, body: &mut Option<Bytes>, end: bool) {
+        // Who wants each piece at once (`proxy_buffering off`) gets it at once.
+        let at_once = self.settings().is_some_and(|settings| !settings.passing.buffering);
+        let Some(packer) = &mut self.packer else { return };
+        let piece = body.take().unwrap_or_default();
+        let mut packed = if at_once && !piece.is_empty() {
+            packer.pack_and_flush(&piece)
+        } else {
+            packer.pack(&piece)
+        };
+        if end {
+            packed = [&packed[..], &packer.finish()].concat().into();
+        }
+        *body = Some(packed);
     }
 
     /// Whether the `Server` of an upstream's answer gives way to our own.
@@ -188,7 +234,10 @@ impl Exchange {
         {
             connection.linger();
         }
-        let can_reuse_downstream = self.write_page(session, status).await.is_ok() && reusable;
+        // What an error page before has made of the status is not this one's.
+        self.course.status = None;
+        let can_reuse_downstream =
+            self.send_page(session, status, Vec::new()).await.is_ok() && reusable;
         FailToProxy { error_code: status, can_reuse_downstream }
     }
 
@@ -204,25 +253,6 @@ impl Exchange {
             }
             _ => None,
         }
-    }
-
-    async fn write_page(&self, session: &mut Session, status: u16) -> Result<()> {
-        let settings = self.settings();
-        let details = settings.is_some_and(|s| s.error_details);
-        let reason = self.failure.as_ref().filter(|_| details).map(Failure::to_string);
-        let body = Bytes::from(page::page(status, &self.id, reason.as_deref()));
-        let mut response = ResponseHeader::build(page::shown(status), Some(6))?;
-        if settings.map(|s| s.server_header) != Some(ServerHeader::Off) {
-            response.insert_header(header::SERVER, SERVER)?;
-        }
-        response.insert_header(header::CONTENT_TYPE, "text/html; charset=utf-8")?;
-        response.insert_header(header::CONTENT_LENGTH, body.len())?;
-        let bodiless = session.req_header().method == http::Method::HEAD;
-        session.write_response_header(Box::new(response), bodiless).await?;
-        if !bodiless {
-            session.write_response_body(Some(body), true).await?;
-        }
-        Ok(())
     }
 
     /// Writes the line of the access log.

@@ -14,8 +14,10 @@ use pingora::http::RequestHeader;
 use pingora_proxy::Session;
 use tokio::time::Instant;
 
+use super::counters::InFlight;
 use super::disk::FileSystem;
 use super::downstream::{Connection, Downstream};
+use super::gzip::Packer;
 use super::{Runtime, Served, told};
 use crate::config::model::{Action, Proxy, Route, RouteSettings};
 use crate::exchange::aim::{self, Aim};
@@ -87,6 +89,9 @@ pub struct Exchange {
     /// Whether the next attempt needs a connection that was never used.
     distrust_pool: bool,
     failure: Option<Failure>,
+    /// Packs the body of the upstream's answer; none where it stays as it is.
+    packer: Option<Packer>,
+    _counted: InFlight,
 }
 
 impl Exchange {
@@ -113,6 +118,8 @@ impl Exchange {
             upgrades: false,
             distrust_pool: false,
             failure: None,
+            packer: None,
+            _counted: InFlight::new(),
         }
     }
 
@@ -209,27 +216,37 @@ impl Exchange {
     /// answered.
     async fn act(&mut self, session: &mut Session, mut next: Next) -> Result<bool> {
         loop {
-            let failure = match next {
+            let (status, headers) = match next {
                 Next::Proxy => return Ok(false),
-                Next::Fail(failure) => failure,
                 Next::Close => {
                     session.set_keepalive(None);
                     return Ok(true);
                 }
+                Next::Reply(reply) if reply.page => (reply.status, reply.headers),
+                Next::Fail(failure) => (self.fail(failure), Vec::new()),
                 own => match self.send(session, own).await? {
                     None => return Ok(true),
-                    Some(failure) => failure,
+                    Some(failure) => (self.fail(failure), Vec::new()),
                 },
             };
-            match self.error_page(session, failure.status()) {
-                ErrorNext::Page(_) => return self.refuse(failure),
-                ErrorNext::Reply(reply) => next = Next::Reply(reply),
+            let (status, headers) = match self.error_page(session, status) {
+                ErrorNext::Page(status) => (status, headers),
+                ErrorNext::Reply(reply) => (reply.status, reply.headers),
                 ErrorNext::Go(start) => {
-                    self.failure = Some(failure);
                     next = self.advance(session, start).await;
+                    continue;
                 }
-            }
+            };
+            self.send_page(session, status, headers).await?;
+            return Ok(true);
         }
+    }
+
+    /// Remembers why the request fails; returns its status.
+    fn fail(&mut self, failure: Failure) -> u16 {
+        let status = failure.status();
+        self.failure = Some(failure);
+        status
     }
 
     /// What follows from an error.

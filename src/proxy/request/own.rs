@@ -1,15 +1,31 @@
-//! Answers that no upstream gives: files, lists of directories, replies.
+//! Answers that no upstream gives: files, lists of directories, replies, pages.
 
-use http::header;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue, Method, Version, header};
 use pingora::Result;
 use pingora::http::ResponseHeader;
 use pingora_proxy::Session;
 
-use super::{Exchange, SERVER};
+use super::{Exchange, connection};
 use crate::config::model::ServerHeader;
+use crate::config::model::site::AutoindexFormat;
+use crate::exchange::answers::{self, Allowed, Plan, conditions};
 use crate::exchange::failure::Failure;
-use crate::exchange::flow::Next;
+use crate::exchange::flow::{FileFound, Kind, LinkRule, Next, Stat};
+use crate::exchange::listing::{self, Listing};
 use crate::exchange::reply::Reply;
+use crate::exchange::{files, location, page};
+use crate::proxy::counters;
+use crate::proxy::disk::{self, blocking};
+use crate::proxy::files::{self as bodies, Body, PIECE};
+use crate::proxy::head::written;
+
+/// What a page looks like without an extension to tell.
+const HTML: &str = "text/html";
 
 impl Exchange {
     /// Sends what the request has come to; a failure where it cannot be had.
@@ -19,29 +35,262 @@ impl Exchange {
         next: Next,
     ) -> Result<Option<Failure>> {
         match next {
-            Next::Reply(reply) => self.send_reply(session, reply).await.map(|()| None),
+            Next::Reply(reply) => self.send_reply(session, reply).await,
+            Next::File(found) => self.send_file(session, found).await,
+            Next::Listing(path) => self.send_listing(session, path).await,
+            Next::StubStatus => {
+                if !matches!(session.req_header().method, Method::GET | Method::HEAD) {
+                    return Ok(Some(Failure::MethodNotAllowed));
+                }
+                let content_type = Some("text/plain".to_owned());
+                let body = counters::page().into();
+                let reply = Reply { status: 200, content_type, body, ..Reply::default() };
+                self.send_reply(session, reply).await
+            }
             _ => Ok(Some(Failure::NoRoute)),
         }
     }
 
-    async fn send_reply(&mut self, session: &mut Session, reply: Reply) -> Result<()> {
+    async fn send_reply(&mut self, session: &mut Session, reply: Reply) -> Result<Option<Failure>> {
         let status = self.course.status.unwrap_or(reply.status);
         let mut response = ResponseHeader::build(status, Some(8))?;
-        if self.settings().map(|s| s.server_header) != Some(ServerHeader::Off) {
-            response.insert_header(header::SERVER, SERVER)?;
-        }
-        if let Some(content_type) = reply.content_type {
+        if let Some(content_type) = reply.content_type.filter(|kind| !kind.is_empty()) {
             response.insert_header(header::CONTENT_TYPE, content_type)?;
         }
-        response.insert_header(header::CONTENT_LENGTH, reply.body.len())?;
         for (name, value) in reply.headers {
-            response.append_header(name, value)?;
+            response.append_header(written(&name), value)?;
         }
-        let bodiless = session.req_header().method == http::Method::HEAD || reply.body.is_empty();
-        session.write_response_header(Box::new(response), bodiless).await?;
-        if !bodiless {
-            session.write_response_body(Some(reply.body), true).await?;
+        let allowed = Allowed { conditions: true, ..Allowed::default() };
+        self.send_own(session, Box::new(response), Body::Bytes(reply.body), allowed).await
+    }
+
+    async fn send_file(
+        &mut self,
+        session: &mut Session,
+        found: FileFound,
+    ) -> Result<Option<Failure>> {
+        let whole = may_be_whole(session);
+        let rule = self.link_rule(session);
+        let path = found.path.clone();
+        let opened = blocking(move || {
+            let (file, stat) = disk::open(&path, &rule)?;
+            let small = whole && stat.kind == Kind::File && stat.length <= PIECE;
+            let first = small.then(|| bodies::read_at(&file, 0..stat.length)).transpose()?;
+            Ok((file, stat, first))
+        })
+        .await;
+        let (file, stat, first) = match opened {
+            Ok(opened) => opened,
+            Err(error) => return Ok(Some(Failure::of_file("open()", &found.path, &error))),
+        };
+        if stat.kind != Kind::File {
+            return Ok(Some(Failure::NoRoute));
         }
+        let response = self.file_head(session, &found, &stat)?;
+        let body = Body::File { file: Arc::new(file), length: stat.length, first };
+        let allowed = Allowed { conditions: true, ranges: true, vary: found.vary };
+        self.send_own(session, response, body, allowed).await
+    }
+
+    async fn send_listing(
+        &mut self,
+        session: &mut Session,
+        path: PathBuf,
+    ) -> Result<Option<Failure>> {
+        let Some(settings) = self.settings() else { return Ok(Some(Failure::NoRoute)) };
+        let style = settings.files.autoindex;
+        let utf8 = self.charset(session).is_some_and(|name| name.eq_ignore_ascii_case(b"utf-8"));
+        let callback = match style.format {
+            AutoindexFormat::Jsonp => listing::callback(&self.course.args),
+            _ => Some(&[][..]),
+        };
+        let Some(callback) = callback else { return Ok(Some(Failure::Configured(400))) };
+        let folder = path.clone();
+        let entries = match blocking(move || disk::entries(&folder)).await {
+            Ok(entries) => entries,
+            Err(error) => return Ok(Some(Failure::of_file("opendir()", &path, &error))),
+        };
+        let ahead = answers::headers::ahead_of_utc(SystemTime::now());
+        let ahead = i32::try_from(ahead).unwrap_or(0);
+        let listing = Listing { style, uri: &self.course.uri, callback, utf8, ahead };
+        let status = self.course.status.unwrap_or(200);
+        let mut response = ResponseHeader::build(status, Some(8))?;
+        response.insert_header(header::CONTENT_TYPE, listing.content_type())?;
+        let body = Body::Streamed(listing.write(entries).into());
+        self.send_own(session, Box::new(response), body, Allowed::default()).await
+    }
+
+    /// What `charset` says here.
+    fn charset(&self, session: &Session) -> Option<Vec<u8>> {
+        let scene = self.scene(session)?;
+        let charset = self.settings()?.answers.charset.as_ref()?;
+        Some(scene.with(&self.course).text(charset))
+    }
+
+    fn link_rule(&self, session: &Session) -> LinkRule {
+        let Some((settings, scene)) = self.settings().zip(self.scene(session)) else {
+            return LinkRule::default();
+        };
+        files::link_rule(&settings.files, &scene.with(&self.course))
+    }
+
+    fn file_head(
+        &self,
+        session: &Session,
+        found: &FileFound,
+        stat: &Stat,
+    ) -> Result<Box<ResponseHeader>> {
+        let mut response = ResponseHeader::build(self.course.status.unwrap_or(200), Some(12))?;
+        let Some((settings, scene)) = self.settings().zip(self.scene(session)) else {
+            return Ok(Box::new(response));
+        };
+        let kind = files::content_type(&scene.with(&self.course));
+        if !kind.is_empty() {
+            response.insert_header(header::CONTENT_TYPE, kind)?;
+        }
+        let modified = conditions::whole(stat.modified);
+        response
+            .insert_header(written(&header::LAST_MODIFIED), httpdate::fmt_http_date(modified))?;
+        if settings.files.etag {
+            response
+                .insert_header(written(&header::ETAG), conditions::etag(modified, stat.length))?;
+        }
+        if found.packed {
+            response.insert_header(header::CONTENT_ENCODING, "gzip")?;
+        }
+        Ok(Box::new(response))
+    }
+
+    /// Sends the page of a status, or what stands for it.
+    pub(super) async fn send_page(
+        &mut self,
+        session: &mut Session,
+        status: u16,
+        headers: Vec<(HeaderName, HeaderValue)>,
+    ) -> Result<()> {
+        let settings = self.settings();
+        let details = settings.is_some_and(|s| s.error_details);
+        let reason = self.failure.as_ref().filter(|_| details).map(Failure::to_string);
+        let shown = page::shown(self.course.status.unwrap_or(status));
+        let mut response = ResponseHeader::build(shown, Some(8))?;
+        let mut body = Bytes::new();
+        if page::exists(status) {
+            let server = self.server().unwrap_or(super::SERVER);
+            body = Bytes::from(page::page(status, &self.id, reason.as_deref(), server));
+            response.insert_header(header::CONTENT_TYPE, HTML)?;
+        }
+        for (name, value) in headers {
+            response.append_header(written(&name), value)?;
+        }
+        if let Some(Failure::RangeNotSatisfiable { length }) = &self.failure {
+            response.insert_header(written(&header::CONTENT_RANGE), format!("bytes */{length}"))?;
+        }
+        if page::closes(status) || (!session.is_body_done() && expects(session)) {
+            session.set_keepalive(None);
+            if !session.is_body_done()
+                && let Some(connection) = connection(session)
+            {
+                connection.linger();
+            }
+        }
+        self.send_own(session, Box::new(response), Body::Bytes(body), Allowed::default()).await?;
         Ok(())
     }
+
+    /// What `Server` says; none leaves the header to the upstream.
+    pub(super) fn server(&self) -> Option<&'static str> {
+        match self.settings().map_or(ServerHeader::Robin, |s| s.server_header) {
+            ServerHeader::Robin => Some(super::SERVER),
+            ServerHeader::Version => Some(concat!("robin/", env!("CARGO_PKG_VERSION"))),
+            ServerHeader::Off => None,
+        }
+    }
+
+    /// Sends an answer of our own through the filters; a failure where they refuse it.
+    async fn send_own(
+        &mut self,
+        session: &mut Session,
+        mut response: Box<ResponseHeader>,
+        body: Body,
+        allowed: Allowed,
+    ) -> Result<Option<Failure>> {
+        if !matches!(body, Body::Streamed(_)) {
+            response.insert_header(header::CONTENT_LENGTH, body.len())?;
+        }
+        let mut plan = Plan::Whole;
+        let mut chunked = true;
+        if let Some((settings, scene)) = self.settings().zip(self.scene(session)) {
+            let facts = scene.with(&self.course);
+            let (files, answers) = (&settings.files, &settings.answers);
+            if response.status == 204 {
+                response.remove_header(&header::CONTENT_TYPE);
+            }
+            let now = SystemTime::now();
+            plan = match answers::ours(&mut *response, &facts, files, answers, allowed, now) {
+                Ok(plan) => plan,
+                Err(failure) => return Ok(Some(failure)),
+            };
+            if !matches!(response.status.as_u16(), 200 | 206 | 304) {
+                response.remove_header(&header::LAST_MODIFIED);
+            }
+            if let Some(at) = response.headers.get(header::LOCATION) {
+                let at = location::absolute(&facts, at.as_bytes().to_vec());
+                response.insert_header(written(&header::LOCATION), at)?;
+            }
+            chunked = answers.chunked;
+        }
+        if let Some(server) = self.server() {
+            response.insert_header(header::SERVER, server)?;
+        }
+        let bodiless = matches!(response.status.as_u16(), 204 | 304);
+        if bodiless {
+            response.remove_header(&header::CONTENT_LENGTH);
+            plan = Plan::Nothing;
+        }
+        let head_only = session.req_header().method == Method::HEAD;
+        response.set_reason_phrase(page::reason_of(response.status.as_u16()))?;
+        if !session.is_body_done() && !expects(session) && !page::closes(response.status.as_u16()) {
+            // What is left of the body is read once the answer is sent.
+            session.as_mut().set_close_on_response_before_downstream_finish(false);
+        }
+        frame(session, &mut response, chunked && !head_only, bodiless || head_only)?;
+        session.write_response_header(response, bodiless || head_only).await?;
+        if head_only {
+            plan = Plan::Nothing;
+        }
+        bodies::write(session, &body, plan).await?;
+        Ok(None)
+    }
+}
+
+/// Says how the body ends.
+fn frame(
+    session: &mut Session,
+    response: &mut ResponseHeader,
+    chunked: bool,
+    nothing_follows: bool,
+) -> Result<()> {
+    if response.headers.contains_key(header::CONTENT_LENGTH) || session.as_http1().is_none() {
+        return Ok(());
+    }
+    if chunked && !nothing_follows && session.req_header().version == Version::HTTP_11 {
+        response.insert_header(header::TRANSFER_ENCODING, "chunked")?;
+    } else if !nothing_follows {
+        session.set_keepalive(None);
+    }
+    Ok(())
+}
+
+/// Whether the client waits to be told to send its body.
+fn expects(session: &Session) -> bool {
+    session.req_header().headers.contains_key(header::EXPECT)
+}
+
+/// Whether the request may get all of a file: no condition, no part, not its head alone.
+fn may_be_whole(session: &Session) -> bool {
+    let request = session.req_header();
+    request.method != Method::HEAD
+        && !request.headers.contains_key(header::RANGE)
+        && !request.headers.contains_key(header::IF_NONE_MATCH)
+        && !request.headers.contains_key(header::IF_MODIFIED_SINCE)
 }

@@ -1,8 +1,8 @@
 //! `http`, `server`, `location` and what belongs to no other chapter.
 
 use super::{
-    Body, FILES, HTTP, HTTP_ALL, HTTP_SERVER, LOCATION, MAIN, MANY, OS, Row, SERVER, STREAMED,
-    TABLES, call, none, only, statement, value,
+    Body, FILES, HTTP, HTTP_ALL, HTTP_SERVER, LOCATION, MAIN, MANY, OS, Row, SERVER, TABLES, call,
+    none, only, statement, value,
 };
 use crate::config::nginx::set::{self, Kind};
 
@@ -28,18 +28,9 @@ pub(super) const ROWS: &[Row] = &[
     none("directio_alignment", HTTP_ALL, (1, 1), FILES),
     none("output_buffers", HTTP_ALL, (2, 2), FILES),
     none("read_ahead", HTTP_ALL, (1, 1), FILES),
-    none("open_file_cache", HTTP_ALL, (1, 2), FILES),
-    none("open_file_cache_errors", HTTP_ALL, (1, 1), FILES),
-    none("open_file_cache_min_uses", HTTP_ALL, (1, 1), FILES),
-    none("open_file_cache_valid", HTTP_ALL, (1, 1), FILES),
-    none("log_not_found", HTTP_ALL, (1, 1), FILES),
-    none("types", HTTP_ALL, (0, 0), FILES).body(Body::Entries).often(),
-    none("default_type", HTTP_ALL, (1, 1), FILES),
     none("tcp_nopush", HTTP_ALL, (1, 1), "answers are written as they come"),
     none("tcp_nodelay", HTTP_ALL, (1, 1), "robin always writes without a delay"),
     none("postpone_output", HTTP_ALL, (1, 1), "answers are written as they come"),
-    none("types_hash_bucket_size", HTTP_ALL, (1, 1), TABLES),
-    none("types_hash_max_size", HTTP_ALL, (1, 1), TABLES),
     none("server_names_hash_bucket_size", HTTP, (1, 1), TABLES),
     none("server_names_hash_max_size", HTTP, (1, 1), TABLES),
     none("variables_hash_bucket_size", HTTP, (1, 1), TABLES),
@@ -49,10 +40,6 @@ pub(super) const ROWS: &[Row] = &[
     none("connection_pool_size", HTTP_SERVER, (1, 1), OS),
     none("request_pool_size", HTTP_SERVER, (1, 1), OS),
     none("client_header_buffer_size", HTTP_SERVER, (1, 1), "buffers grow with what is read"),
-    none("client_body_buffer_size", HTTP_ALL, (1, 1), STREAMED),
-    none("client_body_temp_path", HTTP_ALL, (1, 4), STREAMED),
-    none("client_body_in_single_buffer", HTTP_ALL, (1, 1), STREAMED),
-    only("client_body_in_file_only", HTTP_ALL, &["off"], "bodies are streamed: leave it out"),
     none("reset_timedout_connection", HTTP_ALL, (1, 1), OS),
     none("log_subrequest", HTTP_ALL, (1, 1), "there are no subrequests"),
     none("subrequest_output_buffer_size", HTTP_ALL, (1, 1), "there are no subrequests"),
@@ -63,10 +50,5 @@ pub(super) const ROWS: &[Row] = &[
     none("open_log_file_cache", HTTP_ALL, (1, 4), "the file stays open"),
 
     // What is off by default and may be said so.
-    only("gzip", HTTP_ALL, &["off"], "answers are passed on as the upstream packs them: leave it out"),
-    only("gzip_static", HTTP_ALL, &["off"], "no files are served yet: leave it out"),
-    only("autoindex", HTTP_ALL, &["off"], "no files are served yet: leave it out"),
     only("auth_basic", HTTP_ALL, &["off"], "robin asks for no password: let the upstream do so"),
-    only("expires", HTTP_ALL, &["off"], "let the upstream set the header"),
-    only("etag", HTTP_ALL, &["on", "off"], "leave it out"),
 ];

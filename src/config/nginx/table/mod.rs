@@ -9,6 +9,7 @@ mod core;
 mod http;
 mod proxy;
 mod rewrite;
+mod site;
 mod tls;
 mod upstream;
 
@@ -145,11 +146,11 @@ const OS: &str = "robin lets the system choose";
 const STREAMED: &str = "bodies are streamed, not buffered";
 const PIECES: &str = "what waits for a client goes on in pieces of robin's own size";
 const TABLES: &str = "robin's tables grow by themselves";
-const FILES: &str = "no files are served yet";
+const FILES: &str = "files are opened and read as they are asked for";
 
 /// The rows, a chapter of nginx's documentation each.
-const CHAPTERS: [&[Row]; 6] =
-    [core::ROWS, http::ROWS, proxy::ROWS, upstream::ROWS, rewrite::ROWS, tls::ROWS];
+const CHAPTERS: [&[Row]; 7] =
+    [core::ROWS, http::ROWS, site::ROWS, proxy::ROWS, upstream::ROWS, rewrite::ROWS, tls::ROWS];
 
 fn rows() -> impl Iterator<Item = &'static Row> {
     CHAPTERS.into_iter().flatten()

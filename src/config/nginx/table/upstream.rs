@@ -9,7 +9,7 @@ pub(super) const ROWS: &[Row] = &[
     call("server", UPSTREAM, (1, MANY), set::upstream_server).often(),
     call("keepalive", UPSTREAM, (1, 1), set::keepalive),
     value("keepalive_timeout", UPSTREAM, Kind::TimeOrZero, |f| &mut f.keepalive_idle),
-    none("keepalive_requests", HTTP_ALL | UPSTREAM, (1, 1), "a connection is used until it fails or idles"),
+    none("keepalive_requests", UPSTREAM, (1, 1), "a connection is used until it fails or idles"),
     none("keepalive_time", HTTP_ALL | UPSTREAM, (1, 1), "a connection is used until it fails or idles"),
     call("least_conn", UPSTREAM, (0, 0), set::method).often(),
     call("ip_hash", UPSTREAM, (0, 0), set::method).often(),

@@ -1,0 +1,81 @@
+//! Files, and what is done to answers: ngx_http_core, index, autoindex, headers, charset, gzip,
+//! gzip_static, try_files, stub_status, empty_gif.
+
+use super::{
+    Body, FILES, HTTP_ALL, LOCATION, MANY, Row, SERVER, STREAMED, TABLES, none, only, statement,
+};
+
+/// Bodies of our own pages are never short enough for it to matter to a browser of today.
+const BROWSERS: &str = "no browser of today needs it";
+const PACKED: &str = "answers are packed as they come";
+
+#[rustfmt::skip]
+pub(super) const ROWS: &[Row] = &[
+    statement("root", HTTP_ALL, (1, 1)),
+    statement("alias", LOCATION, (1, 1)),
+    statement("index", HTTP_ALL, (1, MANY)).often(),
+    statement("try_files", SERVER | LOCATION, (2, MANY)),
+    statement("types", HTTP_ALL, (0, 0)).body(Body::Entries).often(),
+    statement("default_type", HTTP_ALL, (1, 1)),
+    statement("etag", HTTP_ALL, (1, 1)),
+    statement("if_modified_since", HTTP_ALL, (1, 1)),
+    statement("max_ranges", HTTP_ALL, (1, 1)),
+    statement("log_not_found", HTTP_ALL, (1, 1)),
+    statement("disable_symlinks", HTTP_ALL, (1, 2)),
+    statement("gzip_static", HTTP_ALL, (1, 1)),
+    statement("autoindex", HTTP_ALL, (1, 1)),
+    statement("autoindex_exact_size", HTTP_ALL, (1, 1)),
+    statement("autoindex_format", HTTP_ALL, (1, 1)),
+    statement("autoindex_localtime", HTTP_ALL, (1, 1)),
+    statement("empty_gif", LOCATION, (0, 0)),
+    statement("stub_status", SERVER | LOCATION, (0, 1)),
+    none("types_hash_bucket_size", HTTP_ALL, (1, 1), TABLES),
+    none("types_hash_max_size", HTTP_ALL, (1, 1), TABLES),
+    none("open_file_cache", HTTP_ALL, (1, 2), FILES),
+    none("open_file_cache_errors", HTTP_ALL, (1, 1), FILES),
+    none("open_file_cache_min_uses", HTTP_ALL, (1, 1), FILES),
+    none("open_file_cache_valid", HTTP_ALL, (1, 1), FILES),
+
+    statement("add_header", HTTP_ALL, (2, 3)).often(),
+    statement("add_header_inherit", HTTP_ALL, (1, 1)),
+    statement("add_trailer", HTTP_ALL, (2, 3)).often(),
+    statement("add_trailer_inherit", HTTP_ALL, (1, 1)),
+    statement("expires", HTTP_ALL, (1, 2)),
+    statement("charset", HTTP_ALL, (1, 1)),
+    statement("charset_types", HTTP_ALL, (1, MANY)),
+    none("override_charset", HTTP_ALL, (1, 1), "without `charset_map` nothing can be converted"),
+    none("source_charset", HTTP_ALL, (1, 1), "without `charset_map` nothing can be converted"),
+    statement("gzip", HTTP_ALL, (1, 1)),
+    statement("gzip_comp_level", HTTP_ALL, (1, 1)),
+    statement("gzip_disable", HTTP_ALL, (1, MANY)),
+    statement("gzip_http_version", HTTP_ALL, (1, 1)),
+    statement("gzip_min_length", HTTP_ALL, (1, 1)),
+    statement("gzip_proxied", HTTP_ALL, (1, MANY)),
+    statement("gzip_types", HTTP_ALL, (1, MANY)),
+    statement("gzip_vary", HTTP_ALL, (1, 1)),
+    none("gzip_buffers", HTTP_ALL, (2, 2), PACKED),
+    none("gzip_hash", HTTP_ALL, (1, 1), PACKED),
+    none("gzip_no_buffer", HTTP_ALL, (1, 1), PACKED),
+    none("gzip_window", HTTP_ALL, (1, 1), PACKED),
+    none("postpone_gzipping", HTTP_ALL, (1, 1), PACKED),
+    only("gunzip", HTTP_ALL, &["off"], "clients that cannot unpack are rare: leave it out"),
+    none("gunzip_buffers", HTTP_ALL, (2, 2), PACKED),
+
+    statement("error_page", HTTP_ALL, (2, MANY)).often(),
+    statement("recursive_error_pages", HTTP_ALL, (1, 1)),
+    statement("absolute_redirect", HTTP_ALL, (1, 1)),
+    statement("port_in_redirect", HTTP_ALL, (1, 1)),
+    statement("server_name_in_redirect", HTTP_ALL, (1, 1)),
+    statement("chunked_transfer_encoding", HTTP_ALL, (1, 1)),
+    none("msie_padding", HTTP_ALL, (1, 1), BROWSERS),
+    none("msie_refresh", HTTP_ALL, (1, 1), BROWSERS),
+
+    statement("limit_except", LOCATION, (1, MANY)).body(Body::Entries),
+    statement("client_body_buffer_size", HTTP_ALL, (1, 1)),
+    statement("client_body_timeout", HTTP_ALL, (1, 1)),
+    statement("client_body_temp_path", HTTP_ALL, (1, 4)),
+    statement("client_body_in_file_only", HTTP_ALL, (1, 1)),
+    none("client_body_in_single_buffer", HTTP_ALL, (1, 1), STREAMED),
+    statement("send_timeout", HTTP_ALL, (1, 1)),
+    statement("keepalive_requests", HTTP_ALL, (1, 1)),
+];
