@@ -283,7 +283,7 @@ pub struct Diagnostics {
     /// What is no problem.
     pub(super) notes: Notes,
     /// The variables that the configuration makes itself, known before any template is read.
-    pub(super) scope: super::template::Scope,
+    pub(super) scope: Box<super::template::Scope>,
     /// Where names of files begin that are not absolute: beside the main file.
     pub(super) folder: std::path::PathBuf,
 }

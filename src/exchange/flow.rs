@@ -13,7 +13,7 @@ use super::failure::Failure;
 use super::program::{self, Ran};
 use super::reply::Reply;
 use super::variables::{Facts, Scene};
-use super::{Course, files};
+use super::{Course, access, files};
 use crate::config::model::Action;
 use crate::config::model::program::Root;
 use crate::config::model::site::{ErrorPage, ErrorStatus, Symlinks};
@@ -194,10 +194,16 @@ async fn content(course: &mut Course, scene: &Scene<'_>, disk: &impl Disk) -> St
     let Some(route) = course.route(scene.config) else {
         return Step::Done(Next::Fail(Failure::NoRoute));
     };
-    if let Some(allowed) = &route.settings.clients.limit_except
-        && !allowed.contains(scene.head.method)
+    let clients = &route.settings.clients;
+    let client = scene.client.map(|client| client.ip());
+    if let Some((free, rules)) = &clients.limit_except
+        && !free.contains(scene.head.method)
+        && !access::may(rules, client)
     {
         return Step::Done(Next::Fail(Failure::Forbidden("the method is denied here")));
+    }
+    if !access::may(&clients.access, client) {
+        return Step::Done(Next::Fail(Failure::Forbidden("the client's address is denied here")));
     }
     if let Some(failure) = body_too_large(scene, route.settings.client_max_body_bytes) {
         return Step::Done(Next::Fail(failure));

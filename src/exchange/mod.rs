@@ -5,6 +5,7 @@
 //! peer be tried ([`failure`]), what does the client see ([`page`]), where does the request go
 //! ([`flow`], which keeps its place in [`Course`]).
 
+pub mod access;
 pub mod aim;
 pub mod answers;
 mod course;

@@ -257,8 +257,13 @@ pub enum ErrorStatus {
 /// What a route and its clients may do to each other.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Clients {
-    /// The methods that `limit_except` leaves; none without it. Default: none.
-    pub limit_except: Option<Vec<http::Method>>,
+    /// The methods that `limit_except` leaves alone, and who may use the others; none without it.
+    /// Default: none.
+    pub limit_except: Option<(Vec<http::Method>, Vec<AccessRule>)>,
+    /// `allow` and `deny`, in order; the first that fits decides. Default: none, all may.
+    pub access: Vec<AccessRule>,
+    /// `set_real_ip_from` and what goes with it. Default: none, the connection's address counts.
+    pub real_ip: Option<RealIp>,
     /// `client_body_buffer_size`, in bytes. Default 16 KiB.
     pub body_buffer_bytes: u64,
     /// `client_body_timeout`. Default 60 s.
@@ -271,4 +276,36 @@ pub struct Clients {
     pub send_timeout: Duration,
     /// `keepalive_requests`: requests on one connection at most. Default 1000.
     pub keepalive_requests: u64,
+}
+
+/// One `allow` or `deny`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AccessRule {
+    /// Whether it lets in.
+    pub allow: bool,
+    /// Whom it is about.
+    pub clients: ClientSet,
+}
+
+/// Some clients, by their addresses.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ClientSet {
+    /// All.
+    All,
+    /// Those of a network.
+    Network(ipnet::IpNet),
+    /// Those of sockets of the file system.
+    Unix,
+}
+
+/// Whose word is taken for the client's address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RealIp {
+    /// `set_real_ip_from`: the proxies that are believed.
+    pub from: Vec<ClientSet>,
+    /// `real_ip_header`: where they say it. Default `X-Real-IP`.
+    pub header: HeaderName,
+    /// `real_ip_recursive`: whether the last address that is no such proxy's counts, not the last
+    /// of all. Default false.
+    pub recursive: bool,
 }

@@ -64,10 +64,10 @@ const GROUPS: &[Group] = &[
     ]),
     later("write the key into its file without a password", &["proxy_ssl_password_file"]),
     later("`trust:` in robin's YAML believes a proxy before this one", &[
-        "set_real_ip_from", "real_ip_header", "real_ip_recursive",
+        
     ]),
     later("let the upstream refuse or count", &[
-        "allow", "deny", "auth_basic_user_file", "auth_request", "auth_request_set",
+        "auth_basic_user_file", "auth_request", "auth_request_set",
         "limit_conn", "limit_conn_dry_run", "limit_conn_log_level", "limit_conn_status",
         "limit_conn_zone", "limit_zone", "limit_req", "limit_req_dry_run", "limit_req_log_level",
         "limit_req_status", "limit_req_zone", "limit_rate", "limit_rate_after",

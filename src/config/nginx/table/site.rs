@@ -70,6 +70,11 @@ pub(super) const ROWS: &[Row] = &[
     none("msie_padding", HTTP_ALL, (1, 1), BROWSERS),
     none("msie_refresh", HTTP_ALL, (1, 1), BROWSERS),
 
+    statement("allow", HTTP_ALL, (1, 1)).often(),
+    statement("deny", HTTP_ALL, (1, 1)).often(),
+    statement("set_real_ip_from", HTTP_ALL, (1, 1)).often(),
+    statement("real_ip_header", HTTP_ALL, (1, 1)),
+    statement("real_ip_recursive", HTTP_ALL, (1, 1)),
     statement("limit_except", LOCATION, (1, MANY)).body(Body::Entries),
     statement("client_body_buffer_size", HTTP_ALL, (1, 1)),
     statement("client_body_timeout", HTTP_ALL, (1, 1)),

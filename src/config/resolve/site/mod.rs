@@ -3,6 +3,7 @@
 //! Each level begins with what holds outside of it. A name that is said here replaces what was
 //! said outside, as nginx merges levels; what differs from that rule says so at its place.
 
+mod access;
 mod answers;
 mod clients;
 mod expires;
