@@ -16,7 +16,7 @@ mod raw;
 mod resolve;
 pub mod template;
 pub mod tls;
-mod words;
+pub(crate) mod words;
 mod yaml;
 
 use std::path::{Path, PathBuf};

@@ -51,7 +51,7 @@ pub enum Known {
     Https,
     /// `?` where there is a query, else empty.
     IsArgs,
-    /// Always `0`: no rate is limited.
+    /// What it was set to: no rate is limited yet.
     LimitRate,
     /// The time in seconds, with milliseconds.
     Msec,
@@ -115,8 +115,12 @@ pub enum Known {
     ServerPort,
     /// `HTTP/1.1` and so on.
     ServerProtocol,
+    /// What ALPN chose.
+    SslAlpnProtocol,
     /// The cipher suite of the connection.
     SslCipher,
+    /// The group that keys were exchanged in.
+    SslCurve,
     /// `TLSv1.2` or `TLSv1.3`.
     SslProtocol,
     /// The name that the client asked for by SNI.
@@ -203,7 +207,9 @@ const KNOWN: &[(&str, Known)] = &[
     ("server_name", Known::ServerName),
     ("server_port", Known::ServerPort),
     ("server_protocol", Known::ServerProtocol),
+    ("ssl_alpn_protocol", Known::SslAlpnProtocol),
     ("ssl_cipher", Known::SslCipher),
+    ("ssl_curve", Known::SslCurve),
     ("ssl_protocol", Known::SslProtocol),
     ("ssl_server_name", Known::SslServerName),
     ("ssl_session_reused", Known::SslSessionReused),
@@ -254,10 +260,36 @@ pub enum Variable {
     },
 }
 
+/// What templates ask for that costs something to keep, so that it is kept only then.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Asks {
+    /// The head of the last upstream's answer.
+    pub upstream_head: bool,
+    /// The body of the request.
+    pub body: bool,
+}
+
+impl Asks {
+    /// Takes note of what a template asks for.
+    pub fn note(&mut self, template: &Template) {
+        for part in template.parts() {
+            match part {
+                Part::Variable(Variable::UpstreamHeader(_) | Variable::UpstreamCookie(_)) => {
+                    self.upstream_head = true;
+                }
+                Part::Variable(Variable::Known(Known::RequestBody)) => self.body = true,
+                _ => {}
+            }
+        }
+    }
+}
+
 /// Which variables a text may name beside nginx's.
 #[derive(Clone, Debug, Default)]
 pub struct Scope {
     own: HashMap<String, usize>,
+    /// What the templates that were read so far ask for.
+    pub asks: Asks,
 }
 
 impl Scope {
@@ -338,10 +370,10 @@ impl Variable {
         if let Some(name) = after("upstream_cookie_") {
             return Some(Self::UpstreamCookie(name.to_owned()));
         }
-        if let Some(name) = after("cookie_") {
+        if let Some(name) = name.strip_prefix("cookie_") {
             return Some(Self::Cookie(name.to_owned()));
         }
-        after("arg_").map(|name| Self::Arg(name.to_owned()))
+        name.strip_prefix("arg_").map(|name| Self::Arg(name.to_owned()))
     }
 }
 

@@ -45,6 +45,10 @@ pub struct Course {
     /// Whether the path is below an `alias` that takes the place of all of it: `try_files` has found
     /// a file there (nginx `add_uri_to_alias`).
     pub below_alias: bool,
+    /// The status of the answer that `return` is making.
+    pub saying: Option<u16>,
+    /// What `$limit_rate` was set to, in bytes a second. No rate is limited yet.
+    pub limit_rate: u64,
     /// What the groups of the last pattern have matched.
     pub captures: Captures,
     /// Values by slot: those that were set.

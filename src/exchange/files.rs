@@ -60,6 +60,15 @@ fn place(facts: &Facts<'_>, files: &Files) -> Option<Place> {
     Some(Place { path, root })
 }
 
+/// The path of the file that the request asks for, and how much of it is the route's directory
+/// (`$request_filename`, `$document_root`).
+pub(super) fn asked_for(facts: &Facts<'_>) -> Option<(Vec<u8>, usize)> {
+    // A root may name a variable that names the root.
+    let facts = facts.deeper()?;
+    let settings = facts.course.settings(facts.scene.config)?;
+    place(&facts, &settings.files).map(|place| (place.path, place.root))
+}
+
 /// The method that the request has here: an error page is got.
 fn method<'a>(course: &'a Course, scene: &'a Scene<'_>) -> &'a Method {
     course.method.as_ref().unwrap_or(scene.head.method)

@@ -26,11 +26,8 @@ impl<'a> Facts<'a> {
             VariableSource::Map(map) => !map.volatile,
             VariableSource::Geo(_) | VariableSource::Split(_) => true,
         };
-        if self.depth >= DEEPEST {
-            return;
-        }
         let start = out.len();
-        let deeper = Self { depth: self.depth + 1, ..*self };
+        let Some(deeper) = self.deeper() else { return };
         match &variable.source {
             VariableSource::Assigned => {}
             VariableSource::Map(map) => deeper.append_mapped(map, out),
@@ -42,6 +39,11 @@ impl<'a> Facts<'a> {
         if lasting {
             course.remember(slot, &out[start..]);
         }
+    }
+
+    /// The same one level deeper; none where it is deep enough.
+    pub(super) fn deeper(&self) -> Option<Self> {
+        (self.depth < DEEPEST).then_some(Self { depth: self.depth + 1, ..*self })
     }
 
     fn append_mapped(&self, map: &Map, out: &mut Vec<u8>) {

@@ -18,6 +18,7 @@ use crate::config::model::program::{
     Condition, FileTest, Instruction, Program, Return, Rewrite, Settable, Then,
 };
 use crate::config::template::{Part, Template, Variable};
+use crate::config::words;
 
 /// How a program has ended.
 #[derive(Debug, PartialEq)]
@@ -87,7 +88,11 @@ fn set(variable: Settable, value: &Template, course: &mut Course, scene: &Scene<
             course.args = value;
             course.rewritten = true;
         }
-        Settable::LimitRate => {}
+        Settable::LimitRate => {
+            // As in nginx, what is no size sets no limit.
+            let rate = std::str::from_utf8(&value).ok().and_then(|text| words::size(text).ok());
+            course.limit_rate = rate.unwrap_or(0);
+        }
     }
 }
 
@@ -115,9 +120,11 @@ fn replace(rewrite: &Rewrite, course: &mut Course, scene: &Scene<'_>) -> bool {
                 None => uri.extend_from_slice(text.as_bytes()),
             },
             Part::Variable(Variable::Capture(group)) if escape && args.is_some() => {
-                path::escape_argument(facts.captured(*group), &mut uri);
+                path::escape_argument(facts.captured(*group).unwrap_or_default(), &mut uri);
             }
-            Part::Variable(variable) => facts.append(variable, &mut uri),
+            Part::Variable(variable) => {
+                facts.append(variable, &mut uri);
+            }
         }
     }
     match args {
@@ -151,9 +158,11 @@ fn redirect(status: u16, rewrite: &Rewrite, course: &mut Course, scene: &Scene<'
                 url.extend_from_slice(text.as_bytes());
             }
             Part::Variable(Variable::Capture(group)) if escape => {
-                path::escape_argument(facts.captured(*group), &mut url);
+                path::escape_argument(facts.captured(*group).unwrap_or_default(), &mut url);
             }
-            Part::Variable(variable) => facts.append(variable, &mut url),
+            Part::Variable(variable) => {
+                facts.append(variable, &mut url);
+            }
         }
     }
     let mut url = path::unescape_redirect(&url);
@@ -167,6 +176,7 @@ fn redirect(status: u16, rewrite: &Rewrite, course: &mut Course, scene: &Scene<'
 
 /// What `return` comes to.
 fn answer(what: &Return, course: &mut Course, scene: &Scene<'_>) -> Next {
+    course.saying = Some(what.status);
     let text = what.text.as_ref().map(|text| scene.with(course).text(text));
     match (what.status, text) {
         (status @ (301 | 302 | 303 | 307 | 308), text) => {

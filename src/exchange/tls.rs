@@ -32,6 +32,8 @@ impl TlsFacts {
             Known::SslServerName => self.server_name.as_deref()?,
             Known::SslSessionReused if self.reused => "r",
             Known::SslSessionReused => ".",
+            Known::SslCurve if !self.curve.is_empty() => self.curve,
+            Known::SslAlpnProtocol if !self.alpn.is_empty() => self.alpn,
             _ => return None,
         })
     }

@@ -14,7 +14,7 @@ pub mod event;
 pub mod logger;
 mod queue;
 pub mod sink;
-mod stamp;
-mod text;
+pub(crate) mod stamp;
+pub(crate) mod text;
 
 pub use access::{AccessLog, Attempt, Record, RequestLine};

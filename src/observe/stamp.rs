@@ -2,6 +2,7 @@
 //!
 //! The zone is found once: looking it up may read files, which no request may wait for.
 
+use std::cell::RefCell;
 use std::sync::LazyLock;
 use std::time::{Duration, SystemTime};
 
@@ -22,6 +23,25 @@ pub(super) fn event_time(at: SystemTime, zone: TimeZone) -> String {
 /// The time of a line in nginx's error log, as `2026/11/21 06:40:11`.
 pub(super) fn error_time(at: SystemTime, zone: TimeZone) -> String {
     zoned(at, zone).strftime("%Y/%m/%d %H:%M:%S").to_string()
+}
+
+thread_local! {
+    static LOCAL: RefCell<AccessStamp> = RefCell::new(AccessStamp::new(local_zone()));
+}
+
+/// Appends the time as in the combined log format, without its brackets.
+pub(crate) fn push_local(out: &mut Vec<u8>, at: SystemTime) {
+    LOCAL.with_borrow_mut(|stamp| {
+        let bracketed = stamp.at(at);
+        let bare = bracketed.strip_prefix(b"[").and_then(|rest| rest.strip_suffix(b"]"));
+        out.extend_from_slice(bare.unwrap_or(bracketed));
+    });
+}
+
+/// Appends the time as in ISO 8601: `2026-11-21T06:40:11+01:00`.
+pub(crate) fn push_iso8601(out: &mut Vec<u8>, at: SystemTime) {
+    let text = zoned(at, local_zone()).strftime("%Y-%m-%dT%H:%M:%S%:z").to_string();
+    out.extend_from_slice(text.as_bytes());
 }
 
 fn zoned(at: SystemTime, zone: TimeZone) -> Zoned {

@@ -12,7 +12,7 @@ fn unsafe_in_log(byte: u8) -> bool {
 }
 
 /// Appends `text`, escaped.
-pub(super) fn push_escaped(out: &mut Vec<u8>, text: &[u8]) {
+pub(crate) fn push_escaped(out: &mut Vec<u8>, text: &[u8]) {
     let mut rest = text;
     // Nearly every text needs nothing: runs are copied whole.
     while let Some(at) = rest.iter().position(|&b| unsafe_in_log(b)) {
@@ -31,7 +31,7 @@ pub(super) fn push_hex(out: &mut Vec<u8>, byte: u8) {
 }
 
 /// Appends a number in decimal.
-pub(super) fn push_decimal(out: &mut Vec<u8>, mut number: u64) {
+pub(crate) fn push_decimal(out: &mut Vec<u8>, mut number: u64) {
     let mut digits = [0; 20];
     let mut start = digits.len();
     loop {
@@ -46,7 +46,7 @@ pub(super) fn push_decimal(out: &mut Vec<u8>, mut number: u64) {
 }
 
 /// Appends seconds with three decimals, as nginx's `$request_time`.
-pub(super) fn push_seconds(out: &mut Vec<u8>, time: Duration) {
+pub(crate) fn push_seconds(out: &mut Vec<u8>, time: Duration) {
     push_decimal(out, time.as_secs());
     let millis = time.subsec_millis();
     let digit = |place: u32| b'0' + (millis / place % 10) as u8;

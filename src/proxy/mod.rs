@@ -26,6 +26,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::modules::http::HttpModules;
+use pingora::protocols::Digest;
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorType, Result};
 use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
@@ -131,7 +132,22 @@ impl ProxyHttp for Robin {
         request: &mut RequestHeader,
         ctx: &mut Exchange,
     ) -> Result<()> {
-        ctx.write_head(session, request)
+        ctx.write_head(session, request)?;
+        ctx.tell_sent_head(request);
+        Ok(())
+    }
+
+    async fn connected_to_upstream(
+        &self,
+        _: &mut Session,
+        reused: bool,
+        _: &HttpPeer,
+        _: std::os::unix::io::RawFd,
+        _: Option<&Digest>,
+        ctx: &mut Exchange,
+    ) -> Result<()> {
+        ctx.tell_connected(reused);
+        Ok(())
     }
 
     async fn request_body_filter(
@@ -159,10 +175,11 @@ impl ProxyHttp for Robin {
     fn upstream_response_body_filter(
         &self,
         _: &mut Session,
-        _: &mut Option<Bytes>,
+        part: &mut Option<Bytes>,
         end: bool,
         ctx: &mut Exchange,
     ) -> Result<Option<Duration>> {
+        ctx.tell_answer_part(part.as_ref().map_or(0, Bytes::len), end);
         if end {
             ctx.release_peer();
         }

@@ -19,7 +19,7 @@ use http::HeaderName;
 use ipnet::IpNet;
 
 use super::pattern::Pattern;
-use super::template::Template;
+use super::template::{Asks, Template};
 pub use super::tls::Tls;
 use passing::Passing;
 use program::{Program, UserVariable};
@@ -54,6 +54,8 @@ pub struct Config {
     pub client_header_timeout: Duration,
     /// Variables that the configuration makes itself; a position is a slot.
     pub variables: Vec<UserVariable>,
+    /// What templates ask for that is kept only for them.
+    pub asks: Asks,
     /// Every group of peers that a route can point at, the implicit ones (`/: front-end:9000`) too.
     pub upstreams: Vec<Upstream>,
     /// The virtual servers in the order of the file; for each address the first is the default.

@@ -95,7 +95,10 @@ impl Diagnostics {
         let in_nginx = Span::from(&word.place).source.syntax == Syntax::Nginx;
         let dollars = if in_nginx { Dollar::Bare } else { Dollar::Escaped };
         let unknown = match Template::parse_in(&word.value, &self.scope, dollars) {
-            Ok(template) => return Some(template),
+            Ok(template) => {
+                self.scope.asks.note(&template);
+                return Some(template);
+            }
             Err(unknown) => unknown,
         };
         let own: Vec<String> = self.scope.names().map(str::to_owned).collect();

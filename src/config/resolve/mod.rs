@@ -34,6 +34,7 @@ pub(super) fn resolve(raw: &raw::Config, diags: &mut Diagnostics) -> Config {
     variables::declare(raw, diags);
     let mut upstreams = Upstreams::resolve(raw.upstreams.as_ref(), diags);
     let virtual_servers = routes::virtual_servers(raw, &mut upstreams, diags);
+    let variables = variables::variables(raw, diags);
     let mut time = |key, word: &Option<Word>, zero, default| {
         diags.time(key, word.as_ref(), zero).unwrap_or(Duration::from_secs(default))
     };
@@ -55,7 +56,8 @@ pub(super) fn resolve(raw: &raw::Config, diags: &mut Diagnostics) -> Config {
         access_log: access_log(raw.access_log.as_ref(), diags),
         pid: raw.pid.as_ref().map(|word| PathBuf::from(&word.value)),
         error_log: raw.error_log.as_ref().map(error_log),
-        variables: variables::variables(raw, diags),
+        variables,
+        asks: diags.scope.asks,
         dashboard: dashboard(&raw.dashboard, diags),
         upstreams: upstreams.into_list(),
         virtual_servers,

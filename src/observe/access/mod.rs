@@ -95,6 +95,29 @@ pub struct Attempt {
     pub time: Duration,
     /// What went wrong, if something did.
     pub error: Option<Cow<'static, str>>,
+    /// What nginx's variables tell of it beyond that.
+    pub measured: Measured,
+}
+
+/// What nginx's variables tell of a try at a peer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Measured {
+    /// How long the connect took; none where there was no connection.
+    pub connect: Option<Duration>,
+    /// How long the head of the answer took.
+    pub header: Option<Duration>,
+    /// How long all of the answer took.
+    pub end: Option<Duration>,
+    /// Bytes of the answer's head.
+    pub head_bytes: u64,
+    /// Bytes of its body.
+    pub body_bytes: u64,
+    /// Bytes that were sent.
+    pub sent_bytes: u64,
+    /// The status that its failure would have for the client.
+    pub failed: Option<u16>,
+    /// Whether an internal redirect has led to it.
+    pub redirected: bool,
 }
 
 /// A handle on the access log. Cheap to clone; all clones write to one place.

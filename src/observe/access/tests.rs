@@ -55,12 +55,14 @@ fn a_line_is_combined_with_every_attempt() {
             status: None,
             time: Duration::from_millis(1),
             error: Some("connect refused".into()),
+            measured: Measured::default(),
         },
         Attempt {
             address: peer(5),
             status: Some(200),
             time: Duration::from_millis(4),
             error: None,
+            measured: Measured::default(),
         },
     ];
     let record = Record { user_agent: Some(&agent), attempts: &attempts, ..hello() };
@@ -132,6 +134,7 @@ fn an_error_with_a_comma_stays_in_its_attempt() {
         status: None,
         time: Duration::from_secs(60),
         error: Some("timed out, twice".into()),
+        measured: Measured::default(),
     }];
     let line = printed(&Record { attempts: &attempts, ..hello() });
     assert!(line.contains(r#"attempts="172.18.0.4:5252 - 60.000 timed out\x2C twice" "#), "{line}");

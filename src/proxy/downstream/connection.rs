@@ -6,7 +6,7 @@
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::outgoing::{Keep, Sending};
 use crate::exchange::TlsFacts;
@@ -21,6 +21,12 @@ pub struct Connection {
     pub client: Option<SocketAddr>,
     /// Our end.
     pub local: Option<SocketAddr>,
+    /// Its number in this process.
+    pub number: u64,
+    /// When it was made.
+    pub since: Instant,
+    /// How many requests it has had.
+    requests: AtomicU64,
     /// The index of the listener that accepted it.
     pub listener: usize,
     /// What its TLS handshake has settled on; none without TLS.
@@ -82,7 +88,11 @@ impl Connection {
         listener: usize,
         refuse: fn(u16, &str) -> Vec<u8>,
     ) -> Self {
+        static NUMBERS: AtomicU64 = AtomicU64::new(1);
         Self {
+            number: NUMBERS.fetch_add(1, Relaxed),
+            since: Instant::now(),
+            requests: AtomicU64::new(0),
             client: ends.map(|(client, _)| client),
             local: ends.map(|(_, local)| local),
             tls: None,
@@ -106,6 +116,11 @@ impl Connection {
 
     fn seen(&self) -> std::sync::MutexGuard<'_, Seen> {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Counts a request; returns how many there were, this one counted.
+    pub(in crate::proxy) fn count_request(&self) -> u64 {
+        self.requests.fetch_add(1, Relaxed) + 1
     }
 
     /// To be called before each request is read.

@@ -35,6 +35,7 @@ impl Exchange {
         if is_interim(response.status) {
             return Ok(());
         }
+        self.tell_head(response);
         let Some(((settings, served), lease)) =
             self.settings().zip(self.served()).zip(self.lease.as_ref())
         else {
@@ -69,7 +70,7 @@ impl Exchange {
             self.report(Some(Outcome::Success));
         }
         self.failure = None;
-        self.note_attempt(Some(status), None);
+        self.note_attempt(status);
         if let Some(detour) = self.detour_of(response) {
             self.release_peer();
             self.detour = Some(detour);
@@ -258,6 +259,7 @@ impl Exchange {
     /// Writes the line of the access log.
     pub(in crate::proxy) fn end(&mut self, session: &Session) {
         self.lease = None;
+        self.tell_end();
         if self.runtime.access_log.is_off() {
             return;
         }

@@ -31,6 +31,7 @@ impl Exchange {
         &mut self,
         session: &Session,
     ) -> Result<Box<HttpPeer>> {
+        self.tell_body(session);
         loop {
             if let Some(detour) = self.detour.take() {
                 self.turn(session, detour).await?;
@@ -59,6 +60,7 @@ impl Exchange {
             },
             Detour::To(target) => self.go_to(session, &target).await,
         };
+        self.tell_redirect();
         self.tried = Tried::default();
         self.hash_key = None;
         self.aim = None;
@@ -222,7 +224,7 @@ impl Exchange {
             served.upstream.ask_refresh();
         }
         match &failure {
-            Failure::Status { status, .. } => self.note_attempt(Some(*status), None),
+            Failure::Status { status, .. } => self.note_attempt(*status),
             // Its head is noted already; what follows broke.
             broken if is_answered(session) => {
                 if let Some(attempt) = self.attempts.last_mut() {
@@ -230,7 +232,10 @@ impl Exchange {
                     attempt.error = Some(short(broken));
                 }
             }
-            failed => self.note_attempt(None, Some(short(failed))),
+            failed => {
+                let status = failed.status();
+                self.note_failed_attempt(status, short(failed));
+            }
         }
         // A pooled connection that had ended tells nothing of its peer, which may be tried again.
         self.distrust_pool = matches!(failure, Failure::Broken { reused: true, .. });
@@ -274,11 +279,27 @@ impl Exchange {
         }
     }
 
-    pub(super) fn note_attempt(&mut self, status: Option<u16>, error: Option<Cow<'static, str>>) {
-        if let Some(lease) = &self.lease {
-            let time = self.attempt_began.elapsed();
-            self.attempts.push(Attempt { address: lease.address().clone(), status, time, error });
-        }
+    /// Takes note of an attempt that has got an answer.
+    pub(super) fn note_attempt(&mut self, status: u16) {
+        self.push_attempt(Some(status), None, None);
+    }
+
+    /// Takes note of an attempt that has failed, which the client would get this status for.
+    fn note_failed_attempt(&mut self, status: u16, error: Cow<'static, str>) {
+        self.push_attempt(None, Some(status), Some(error));
+    }
+
+    fn push_attempt(
+        &mut self,
+        status: Option<u16>,
+        failed: Option<u16>,
+        error: Option<Cow<'static, str>>,
+    ) {
+        let Some(address) = self.lease.as_ref().map(|lease| lease.address().clone()) else {
+            return;
+        };
+        let (time, measured) = (self.attempt_began.elapsed(), self.measured(failed));
+        self.attempts.push(Attempt { address, status, time, error, measured });
     }
 }
 

@@ -4,6 +4,7 @@ mod answer;
 mod attempt;
 mod body;
 mod http2;
+mod kept;
 mod own;
 
 use std::sync::Arc;
@@ -14,6 +15,7 @@ use pingora::http::RequestHeader;
 use pingora_proxy::Session;
 use tokio::time::Instant;
 
+use self::kept::Kept;
 use super::counters::InFlight;
 use super::disk::FileSystem;
 use super::downstream::{Connection, Downstream};
@@ -55,6 +57,9 @@ struct Aimed {
     served: Arc<Served>,
 }
 
+/// What a head asks for that cannot be read.
+static NOTHING: Asked = Asked { host: String::new(), path: Vec::new() };
+
 /// What one request has met so far.
 #[derive(Debug)]
 pub struct Exchange {
@@ -92,6 +97,8 @@ pub struct Exchange {
     /// Packs the body of the upstream's answer; none where it stays as it is.
     packer: Option<Packer>,
     _counted: InFlight,
+    /// What variables tell of the request beyond that.
+    kept: Kept,
 }
 
 impl Exchange {
@@ -120,6 +127,7 @@ impl Exchange {
             failure: None,
             packer: None,
             _counted: InFlight::new(),
+            kept: Kept::default(),
         }
     }
 
@@ -152,6 +160,7 @@ impl Exchange {
     /// Checks the head.
     pub(in crate::proxy) fn read_head(&mut self, session: &mut Session) -> Result<()> {
         self.id = request_id();
+        self.kept.requests = connection(session).map_or(1, Connection::count_request);
         if self.runtime.config.keepalive_timeout.is_zero() {
             session.set_keepalive(None);
         }
@@ -159,6 +168,7 @@ impl Exchange {
         let checked = match session.as_http1() {
             Some(http1) => {
                 let raw = http1.get_headers_raw_bytes();
+                self.kept.head_bytes = raw.len() as u64;
                 match connection(session).is_none_or(|c| c.head_read(&raw, bodiless)) {
                     true => head_of(session.req_header()).check(&raw),
                     false => Err(head::Malformed::RawByte),
@@ -166,12 +176,15 @@ impl Exchange {
             }
             None => {
                 http2::make_plain(session.req_header_mut())?;
+                self.kept.head_bytes = kept::length(&session.req_header().headers);
                 head_of(session.req_header()).check(&[])
             }
         };
         match checked {
             Ok(asked) => self.asked = Some(asked),
             Err(malformed) => {
+                let listener = connection(session).map_or(0, |c| c.listener);
+                self.course.server = self.runtime.router.default(listener).unwrap_or_default();
                 session.set_keepalive(None);
                 return self.refuse(malformed.into());
             }
@@ -286,13 +299,14 @@ impl Exchange {
             config: &self.runtime.config,
             router: &self.runtime.router,
             head: head_of(session.req_header()),
-            asked: self.asked.as_ref()?,
+            asked: self.asked.as_ref().unwrap_or(&NOTHING),
             client: connection.client,
             local: connection.local,
             scheme: if connection.tls.is_some() { "https" } else { "http" },
             tls: connection.tls.as_ref(),
             request_id: &self.id,
             trusted: variables::is_trusted(&self.runtime.config.trust, connection.client),
+            so_far: self.so_far(session, connection),
         })
     }
 

@@ -2,21 +2,30 @@
 //!
 //! A [`Scene`] holds what stays the same as long as a request is on its way, a [`Course`] what
 //! changes; together they are the [`Facts`] that a template asks. A variable that says nothing,
-//! or that nobody has set, is empty.
+//! or that nobody has set, is empty; a log tells one that does not exist from an empty one.
+//! Values have nginx's form. There is a file for those of the request, of the answer, and of the
+//! upstream.
+
+mod answer;
+mod request;
+mod upstream;
+
+pub use self::request::prepare;
 
 use std::borrow::Cow;
 use std::net::SocketAddr;
+use std::time::Duration;
 
-use http::HeaderValue;
+use http::{HeaderMap, HeaderName, HeaderValue, header};
 use ipnet::IpNet;
 
 use super::Course;
 use super::TlsFacts;
 use super::head::{Asked, Head};
-use super::path;
-use crate::config::model::{Action, Config, VirtualServer};
+use crate::config::model::{Config, ServerName, VirtualServer};
 use crate::config::pattern::Pattern;
 use crate::config::template::{Known, Part, Template, Variable};
+use crate::observe::access::Attempt;
 use crate::route::{Captures, Router};
 
 /// What stays the same while a request is on its way.
@@ -42,6 +51,50 @@ pub struct Scene<'a> {
     pub request_id: &'a str,
     /// Whether the client's `X-Forwarded-*` headers are believed.
     pub trusted: bool,
+    /// What has come of it so far.
+    pub so_far: SoFar<'a>,
+}
+
+/// What has come of a request so far.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SoFar<'a> {
+    /// The number of the client's connection.
+    pub connection: u64,
+    /// How many requests it has had, this one counted.
+    pub requests: u64,
+    /// How long it has been there.
+    pub connected: Duration,
+    /// How long ago the request's first byte came.
+    pub elapsed: Duration,
+    /// Bytes of the request: line, headers and what came of the body.
+    pub request_bytes: u64,
+    /// The request line as it came, where no head could be read.
+    pub line: Option<&'a [u8]>,
+    /// The request's body, where all of it is in memory.
+    pub body: Option<&'a [u8]>,
+    /// What the client has got; none before the head of an answer is ready.
+    pub answered: Option<Answered<'a>>,
+    /// The tries at peers.
+    pub attempts: &'a [Attempt],
+    /// The upstream that had no peer for the request.
+    pub without_peer: Option<&'a str>,
+    /// The head of the last peer's answer, where a template asks for such.
+    pub upstream: Option<&'a HeaderMap>,
+}
+
+/// What the client has got.
+#[derive(Clone, Copy, Debug)]
+pub struct Answered<'a> {
+    /// The status.
+    pub status: u16,
+    /// The headers; none where there was no answer.
+    pub headers: Option<&'a HeaderMap>,
+    /// Bytes of the body.
+    pub body_bytes: u64,
+    /// Bytes of all of it.
+    pub bytes: u64,
+    /// Whether it went out to its end.
+    pub complete: bool,
 }
 
 /// All that a template can ask for.
@@ -87,7 +140,9 @@ impl Facts<'_> {
         for part in template.parts() {
             match part {
                 Part::Literal(text) => value.extend_from_slice(text.as_bytes()),
-                Part::Variable(variable) => self.append(variable, value),
+                Part::Variable(variable) => {
+                    self.append(variable, value);
+                }
             }
         }
     }
@@ -116,7 +171,9 @@ impl Facts<'_> {
                     value.extend_from_slice(group.unwrap_or_default());
                 }
                 (None, Part::Literal(text)) => value.extend_from_slice(text.as_bytes()),
-                (None, Part::Variable(variable)) => self.append(variable, &mut value),
+                (None, Part::Variable(variable)) => {
+                    self.append(variable, &mut value);
+                }
             }
         }
         value
@@ -129,176 +186,73 @@ impl Facts<'_> {
     /// The first name of the virtual server.
     #[must_use]
     pub fn server_name(&self) -> Cow<'_, str> {
-        let name = self.server().and_then(|server| server.names.first());
-        name.map_or(Cow::Borrowed(""), |name| Cow::Owned(name.to_string()))
+        match self.server().and_then(|server| server.names.first()) {
+            Some(ServerName::Exact(name)) => Cow::Borrowed(name),
+            Some(name) => Cow::Owned(name.to_string()),
+            None => Cow::Borrowed(""),
+        }
     }
 
     /// What a group of the last pattern has matched.
-    pub(super) fn captured(&self, group: u8) -> &[u8] {
-        let group = self.captures.get(usize::from(group));
-        group.and_then(Option::as_deref).unwrap_or_default()
+    pub(super) fn captured(&self, group: u8) -> Option<&[u8]> {
+        self.captures.get(usize::from(group))?.as_deref()
     }
 
-    pub(super) fn append(&self, variable: &Variable, value: &mut Vec<u8>) {
-        match variable {
-            Variable::Known(known) => self.append_known(*known, value),
-            Variable::Header(name) => self.append_header(name.as_str(), value),
-            Variable::Own { slot, .. } => self.append_own(*slot, value),
-            Variable::Capture(group) => value.extend_from_slice(self.captured(*group)),
-            Variable::Arg(name) => value.extend_from_slice(self.argument(name)),
-            Variable::Cookie(name) => value.extend_from_slice(self.cookie(name)),
-            _ => {}
-        }
+    /// Appends what a variable says; false where it does not exist, which a log shows as `-`.
+    pub(super) fn append(&self, variable: &Variable, out: &mut Vec<u8>) -> bool {
+        let found = match variable {
+            Variable::Known(known) => return self.append_known(*known, out),
+            Variable::Header(name) => return append_lines(self.scene.head.headers, name, out),
+            Variable::SentHeader(name) => return self.append_sent_header(name, out),
+            Variable::UpstreamHeader(name) => {
+                return self
+                    .scene
+                    .so_far
+                    .upstream
+                    .is_some_and(|head| append_lines(head, name, out));
+            }
+            Variable::Own { slot, .. } => {
+                self.append_own(*slot, out);
+                return true;
+            }
+            // Trailers of HTTP/1 do not come through Pingora.
+            Variable::SentTrailer(_) | Variable::UpstreamTrailer(_) => None,
+            Variable::Capture(group) => self.captured(*group),
+            Variable::Arg(name) => self.argument(name),
+            Variable::Cookie(name) => self.cookie(name),
+            Variable::UpstreamCookie(name) => self.upstream_cookie(name),
+        };
+        out.extend_from_slice(found.unwrap_or_default());
+        found.is_some()
     }
 
-    /// The first argument of this name in the query, as it is written there (`ngx_http_arg`).
-    fn argument(&self, name: &str) -> &[u8] {
-        let mut args = self.course.args.split(|b| *b == b'&');
-        args.find_map(|arg| {
-            let (key, value) = arg.split_at_checked(name.len())?;
-            (key.eq_ignore_ascii_case(name.as_bytes())).then(|| value.strip_prefix(b"="))?
-        })
-        .unwrap_or_default()
-    }
-
-    /// The first cookie of this name (`ngx_http_parse_multi_header_lines`).
-    fn cookie(&self, name: &str) -> &[u8] {
-        let lines = self.scene.head.headers.get_all(http::header::COOKIE).iter();
-        lines.map(|line| line.as_bytes()).find_map(|line| cookie_in(line, name)).unwrap_or_default()
-    }
-
-    fn append_known(&self, known: Known, value: &mut Vec<u8>) {
-        let scene = self.scene;
-        match known {
-            Known::Host if scene.asked.host.is_empty() => {
-                value.extend_from_slice(self.server_name().as_bytes());
-            }
-            Known::Host => value.extend_from_slice(scene.asked.host.as_bytes()),
-            Known::RemoteAddr => append_address(scene.client, value),
-            Known::RemotePort => append_port(scene.client, value),
-            Known::ServerAddr => append_address(scene.local, value),
-            Known::ServerPort => append_port(scene.local, value),
-            Known::ServerName => value.extend_from_slice(self.server_name().as_bytes()),
-            Known::Scheme => value.extend_from_slice(scene.scheme.as_bytes()),
-            Known::Https
-            | Known::SslCipher
-            | Known::SslProtocol
-            | Known::SslServerName
-            | Known::SslSessionReused => {
-                let said = scene.tls.and_then(|tls| tls.variable(known));
-                value.extend_from_slice(said.unwrap_or_default().as_bytes());
-            }
-            Known::RequestMethod => {
-                value.extend_from_slice(scene.head.method.as_str().as_bytes());
-            }
-            Known::RequestUri => {
-                let (path, query) = path::split(scene.head.target);
-                value.extend_from_slice(path);
-                if let Some(query) = query {
-                    value.push(b'?');
-                    value.extend_from_slice(query);
-                }
-            }
-            Known::Uri | Known::DocumentUri => value.extend_from_slice(&self.course.uri),
-            Known::Args | Known::QueryString => value.extend_from_slice(&self.course.args),
-            Known::IsArgs if self.course.args.is_empty() => {}
-            Known::IsArgs => value.push(b'?'),
-            Known::ServerProtocol => append_debug(scene.head.version, value),
-            Known::RequestId => value.extend_from_slice(scene.request_id.as_bytes()),
-            Known::ProxyHost => {
-                let route = self.course.route(scene.config);
-                let written = route.and_then(|route| match &route.action {
-                    Action::Proxy(proxy) => Some(proxy.host.as_str()),
-                    _ => None,
-                });
-                let aimed = Some(self.course.proxy_host.as_str()).filter(|host| !host.is_empty());
-                value.extend_from_slice(aimed.or(written).unwrap_or_default().as_bytes());
-            }
-            Known::ProxyAddXForwardedFor => self.append_forwarded_for(value),
-            Known::ForwardedFor if scene.trusted => self.append_forwarded_for(value),
-            Known::ForwardedFor => append_address(scene.client, value),
-            Known::RealIp => {
-                self.append_believed("x-real-ip", &known_var(Known::RemoteAddr), value)
-            }
-            Known::ForwardedProto => {
-                self.append_believed("x-forwarded-proto", &known_var(Known::Scheme), value);
-            }
-            Known::ForwardedHost => {
-                let host = Variable::Header(http::header::HOST);
-                self.append_believed("x-forwarded-host", &host, value);
-            }
-            _ => {}
-        }
-    }
-
-    /// What a trusted client sent under `name`; without it, or from another client, `otherwise`.
-    fn append_believed(&self, name: &str, otherwise: &Variable, value: &mut Vec<u8>) {
-        if self.scene.trusted && self.scene.head.headers.contains_key(name) {
-            self.append_header(name, value);
-        } else {
-            self.append(otherwise, value);
-        }
-    }
-
-    /// All values of a header, as one list (RFC 9110, section 5.3).
-    fn append_header(&self, name: &str, value: &mut Vec<u8>) {
-        for (index, line) in self.scene.head.headers.get_all(name).iter().enumerate() {
-            if index > 0 {
-                value.extend_from_slice(b", ");
-            }
-            value.extend_from_slice(line.as_bytes());
-        }
-    }
-
-    fn append_forwarded_for(&self, value: &mut Vec<u8>) {
-        self.append_header("x-forwarded-for", value);
-        if !value.is_empty() {
-            value.extend_from_slice(b", ");
-        }
-        append_address(self.scene.client, value);
+    /// Those of one request are told where they belong: the request, the answer, the upstream.
+    fn append_known(&self, known: Known, out: &mut Vec<u8>) -> bool {
+        self.append_of_request(known, out)
+            .or_else(|| self.append_of_connection(known, out))
+            .or_else(|| self.append_of_answer(known, out))
+            .or_else(|| self.append_of_upstream(known, out))
+            .unwrap_or(false)
     }
 }
 
-/// The value of the first cookie of this name; a comma ends none, but another may follow it.
-fn cookie_in<'l>(mut line: &'l [u8], name: &str) -> Option<&'l [u8]> {
-    loop {
-        let value = line.split_at_checked(name.len()).and_then(|(key, value)| {
-            let value = value.trim_ascii_start().strip_prefix(b"=")?;
-            key.eq_ignore_ascii_case(name.as_bytes()).then(|| value.trim_ascii_start())
-        });
-        if let Some(value) = value {
-            return value.split(|b| *b == b';').next();
+/// Appends all values of a header, as one list (RFC 9110, section 5.3); cookies have another sign.
+fn append_lines(headers: &HeaderMap, name: &HeaderName, out: &mut Vec<u8>) -> bool {
+    let separator = if *name == header::COOKIE { b"; " } else { b", " };
+    let mut found = false;
+    for line in headers.get_all(name) {
+        if found {
+            out.extend_from_slice(separator);
         }
-        let end = line.iter().position(|b| matches!(b, b';' | b','))?;
-        line = line[end + 1..].trim_ascii_start();
+        out.extend_from_slice(line.as_bytes());
+        found = true;
     }
+    found
 }
 
-fn known_var(known: Known) -> Variable {
-    Variable::Known(known)
-}
-
-fn append_display(shown: impl std::fmt::Display, value: &mut Vec<u8>) {
+fn append_display(shown: impl std::fmt::Display, out: &mut Vec<u8>) {
     // Writing into a Vec cannot fail.
-    let _ = std::io::Write::write_fmt(value, format_args!("{shown}"));
-}
-
-/// nginx has a prefix for the address that a socket of the file system has not.
-fn append_address(end: Option<SocketAddr>, value: &mut Vec<u8>) {
-    match end {
-        Some(end) => append_display(end.ip().to_canonical(), value),
-        None => value.extend_from_slice(b"unix:"),
-    }
-}
-
-fn append_port(end: Option<SocketAddr>, value: &mut Vec<u8>) {
-    if let Some(end) = end {
-        append_display(end.port(), value);
-    }
-}
-
-fn append_debug(shown: impl std::fmt::Debug, value: &mut Vec<u8>) {
-    append_display(format_args!("{shown:?}"), value);
+    let _ = std::io::Write::write_fmt(out, format_args!("{shown}"));
 }
 
 #[cfg(test)]
@@ -335,6 +289,7 @@ mod tests {
             scheme: "http",
             request_id: "0123",
             trusted,
+            so_far: SoFar::default(),
         };
         let facts = scene.with(&course);
         let template = Template::parse(template).expect("every name is known");
