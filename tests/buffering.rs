@@ -530,3 +530,50 @@ fn what_follows_an_upgrade_is_never_kept() {
     let taken = (0..200).take_while(|_| client.write_all(&piece).is_ok()).count();
     assert!(taken < 200, "robin keeps what it should not");
 }
+
+#[test]
+fn a_client_that_pauses_within_its_body_gets_a_408() {
+    for buffering in ["on", "off"] {
+        let directives = format!("client_body_timeout 300ms; proxy_request_buffering {buffering};");
+        let stack = nginx_stack(Behaviour::ok(), &directives);
+        let mut client = connect(&stack);
+        client.send("POST / HTTP/1.1\r\nHost: t\r\nContent-Length: 9\r\n\r\nhalf").expect("sent");
+        assert_eq!(client.response().expect("an answer").status(), 408);
+        let line = stack.robin.access_lines(1).remove(0);
+        assert!(line.contains("\" 408 "), "{line}");
+        assert_eq!(stack.origin.count(), 0);
+    }
+}
+
+#[test]
+fn a_client_that_takes_nothing_of_its_answer_is_let_go() {
+    for buffering in ["on", "off"] {
+        let directives = format!("send_timeout 300ms; proxy_buffering {buffering};");
+        let stack = nginx_stack(Behaviour::Answer(Reply::new(bytes(20 << 20))), &directives);
+        let client = small_reader(&stack);
+        (&client).write_all(&Request::get("/").bytes()).expect("sent");
+        let line = stack.robin.access_lines(1).remove(0);
+        assert!(line.contains("\" 200 ") && !line.contains(" 20971520 "), "{line}");
+        drop(client);
+    }
+}
+
+#[test]
+fn a_long_upload_waits_in_the_directory_that_is_set() {
+    let robin = |directory: &str| {
+        let origin = Origin::start(free_address(), Behaviour::ok());
+        let directives = format!("client_body_temp_path {directory};");
+        let robin = nginx(origin.address(), &directives);
+        let request = Request::post("/", bytes(200_000));
+        assert_eq!(exchange(robin.address(), &request).expect("an answer").status(), 200);
+        assert!(origin.requests()[0].body == bytes(200_000));
+        robin
+    };
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    // It is made.
+    let inner = folder.path().join("client_temp");
+    let fine = robin(inner.to_str().expect("a path of letters"));
+    assert_eq!(fine.count_lines(Output::Stderr, &["no room for temporary files"]), 0);
+    assert_eq!(std::fs::read_dir(inner).expect("it is there").count(), 0);
+    robin("/proc/none").wait_for_line(Output::Stderr, &["no room for temporary files"]);
+}

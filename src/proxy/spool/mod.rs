@@ -6,9 +6,9 @@
 
 mod body;
 
-use std::fs::{File, OpenOptions};
+use std::fs::{DirBuilder, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, OpenOptionsExt as _};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -30,23 +30,32 @@ pub(in crate::proxy) type Piece = (Vec<u8>, io::Result<()>);
 pub(in crate::proxy) struct TempFile(Arc<File>);
 
 impl TempFile {
-    /// Makes one in `directory`, which is the system's own for temporary files if none is given.
+    /// Makes one in `directory`, which is the system's own for temporary files if none is given. One
+    /// that is not there is made, as nginx does when it starts.
     pub(in crate::proxy) fn create(directory: Option<&Path>) -> JoinHandle<io::Result<Self>> {
         let directory = directory.map_or_else(std::env::temp_dir, Path::to_path_buf);
         spawn_blocking(move || {
-            let path = directory.join(format!("robin-{:032x}", fastrand::u128(..)));
-            let made = OpenOptions::new()
-                .read(true)
-                .write(true)
-                .create_new(true)
-                .mode(0o600)
-                .open(&path)
-                .and_then(|file| std::fs::remove_file(&path).map(|()| Self(Arc::new(file))));
+            let made = match Self::create_in(&directory) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => DirBuilder::new()
+                    .recursive(true)
+                    .mode(0o700)
+                    .create(&directory)
+                    .and_then(|()| Self::create_in(&directory)),
+                made => made,
+            };
             if let Err(error) = &made {
                 tell_once(&directory, error);
             }
             made
         })
+    }
+
+    fn create_in(directory: &Path) -> io::Result<Self> {
+        let path = directory.join(format!("robin-{:032x}", fastrand::u128(..)));
+        let mut options = OpenOptions::new();
+        let file = options.read(true).write(true).create_new(true).mode(0o600).open(&path)?;
+        std::fs::remove_file(&path)?;
+        Ok(Self(Arc::new(file)))
     }
 
     /// Writes all of `bytes` at this place and gives them back.

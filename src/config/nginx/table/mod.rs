@@ -143,8 +143,7 @@ const fn none(name: &'static str, contexts: u16, args: (usize, usize), why: &'st
 }
 
 const OS: &str = "robin lets the system choose";
-const STREAMED: &str = "bodies are streamed, not buffered";
-const PIECES: &str = "what waits for a client goes on in pieces of robin's own size";
+const PIECES: &str = "bodies are kept and sent in pieces of robin's own size";
 const TABLES: &str = "robin's tables grow by themselves";
 const FILES: &str = "files are opened and read as they are asked for";
 

@@ -2,7 +2,7 @@
 //! gzip_static, try_files, stub_status, empty_gif.
 
 use super::{
-    Body, FILES, HTTP_ALL, LOCATION, MANY, Row, SERVER, STREAMED, TABLES, none, only, statement,
+    Body, FILES, HTTP_ALL, LOCATION, MANY, PIECES, Row, SERVER, TABLES, none, only, statement,
 };
 
 /// Bodies of our own pages are never short enough for it to matter to a browser of today.
@@ -80,7 +80,7 @@ pub(super) const ROWS: &[Row] = &[
     statement("client_body_timeout", HTTP_ALL, (1, 1)),
     statement("client_body_temp_path", HTTP_ALL, (1, 4)),
     statement("client_body_in_file_only", HTTP_ALL, (1, 1)),
-    none("client_body_in_single_buffer", HTTP_ALL, (1, 1), STREAMED),
+    none("client_body_in_single_buffer", HTTP_ALL, (1, 1), PIECES),
     statement("send_timeout", HTTP_ALL, (1, 1)),
     statement("keepalive_requests", HTTP_ALL, (1, 1)),
 ];
