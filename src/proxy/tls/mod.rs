@@ -20,6 +20,7 @@ use rustls::{
     HandshakeKind, NamedGroup, ProtocolVersion, ServerConfig, ServerConnection,
     SupportedProtocolVersion, version,
 };
+use tokio::io::AsyncWriteExt as _;
 use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::server::TlsStream;
 
@@ -32,6 +33,8 @@ use crate::route::Router;
 pub(in crate::proxy) use peers::Secure;
 pub use peers::TlsPeers;
 
+/// A fatal alert: no host is called so (RFC 6066, section 3). rustls would say that access is denied.
+const UNRECOGNIZED_NAME: [u8; 7] = [0x15, 3, 3, 0, 2, 2, 112];
 /// What ALPN calls HTTP/1; older clients name the older ones.
 const HTTP1: [&str; 3] = ["http/1.1", "http/1.0", "http/0.9"];
 
@@ -68,6 +71,8 @@ pub struct TlsServer {
     http1: Arc<ServerConfig>,
     /// The same with HTTP/2 on offer.
     http2: Arc<ServerConfig>,
+    /// Whether there is none to be made.
+    rejects: bool,
 }
 
 impl TlsServer {
@@ -79,9 +84,6 @@ impl TlsServer {
         let mut keys = Vec::with_capacity(tls.certificates.len());
         for pair in &tls.certificates {
             keys.push(Arc::new(certificate::load(&pair.certificate, &pair.key)?));
-        }
-        if tls.reject_handshake {
-            keys.clear();
         }
         let mut config = ServerConfig::builder_with_provider(Arc::new(provider(&tls.ciphers)))
             .with_protocol_versions(&versions(tls.versions))?
@@ -101,7 +103,7 @@ impl TlsServer {
         config.alpn_protocols = HTTP1.map(Vec::from).into();
         let http1 = Arc::new(config.clone());
         config.alpn_protocols.insert(0, TlsFacts::HTTP2.into());
-        Ok(Self { http1, http2: Arc::new(config) })
+        Ok(Self { http1, http2: Arc::new(config), rejects: tls.reject_handshake })
     }
 }
 
@@ -211,9 +213,14 @@ pub async fn handshake<'a>(
     io: Socket,
     choose: impl Fn(Option<&str>) -> Option<(&'a TlsServer, bool)>,
 ) -> io::Result<(TlsStream<Socket>, TlsFacts)> {
-    let started = LazyConfigAcceptor::new(rustls::server::Acceptor::default(), io).await?;
+    let mut started = LazyConfigAcceptor::new(rustls::server::Acceptor::default(), io).await?;
     let name = started.client_hello().server_name().map(str::to_ascii_lowercase);
     let (server, http2) = choose(name.as_deref()).ok_or(io::ErrorKind::ConnectionRefused)?;
+    if server.rejects {
+        started.io.write_all(&UNRECOGNIZED_NAME).await?;
+        started.io.shutdown().await?;
+        return Err(io::ErrorKind::ConnectionRefused.into());
+    }
     let config = if http2 { &server.http2 } else { &server.http1 };
     let stream = started.into_stream(Arc::clone(config)).await?;
     let facts = facts(stream.get_ref().1, name);

@@ -187,5 +187,7 @@ async fn a_server_that_rejects_handshakes_ends_them() {
     let server = TlsServer::new(&tls).expect("sound settings");
     let config = Arc::new(client(&[&tls], &BOTH));
     let (connected, facts) = meet(&server, false, &config, "a.example").await;
-    assert!(connected.is_err() && facts.is_err());
+    let error = connected.expect_err("no handshake").to_string();
+    assert!(error.contains("UnrecognisedName"), "{error}");
+    assert!(facts.is_err());
 }
