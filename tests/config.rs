@@ -233,6 +233,23 @@ fn what_is_no_configuration_at_all_is_refused() {
     assert!(toml.starts_with("nginx: [emerg] unknown directive \"[package]\""), "{toml}");
 }
 
+#[test]
+fn what_nginx_only_warns_of_is_a_warning() {
+    let warnings = |text: &str| {
+        let loaded = read_nginx("a.conf".as_ref(), text, &LoadOptions::default());
+        loaded.unwrap_or_else(|diags| panic!("{diags}")).notes.warnings
+    };
+    assert_eq!(
+        warnings("server { server_name a b; }\nserver { server_name c a; }\n"),
+        ["conflicting server name \"a\" on 0.0.0.0:80, ignored in a.conf:2"]
+    );
+    assert_eq!(
+        warnings("server { location a { return 200; } }"),
+        ["location \"a\" never matches: a path begins with a slash in a.conf:1"]
+    );
+    assert_eq!(warnings("server { server_name a a.b; }"), [""; 0]);
+}
+
 /// What `robin -t` prints to stderr about a file, and whether it succeeds.
 fn test_run(file: &str) -> (bool, String) {
     let output = std::process::Command::new(env!("CARGO_BIN_EXE_robin"))

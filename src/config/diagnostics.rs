@@ -270,8 +270,9 @@ impl fmt::Display for Diagnostic {
 pub struct Notes {
     /// What is accepted and does nothing here, each with the reason.
     pub no_effect: Vec<String>,
-    /// What is not supported and was left out, because that was asked for.
-    pub left_out: Vec<String>,
+    /// What is taken otherwise than it may be meant: not supported and left out, because that was
+    /// asked for, or said twice where the first holds.
+    pub warnings: Vec<String>,
 }
 
 /// The problems of a configuration.
@@ -281,7 +282,7 @@ pub struct Diagnostics {
     /// How many are printed; none prints all.
     most: Option<usize>,
     /// What is no problem.
-    pub(super) notes: Notes,
+    pub(super) notes: Box<Notes>,
     /// The variables that the configuration makes itself, known before any template is read.
     pub(super) scope: Box<super::template::Scope>,
     /// Where names of files begin that are not absolute: beside the main file.
@@ -310,6 +311,11 @@ impl Diagnostics {
         message: impl Into<String>,
     ) -> &mut Diagnostic {
         self.push(Diagnostic::new(Place::File(name.to_owned(), syntax), message.into()))
+    }
+
+    /// Warns of something that is taken otherwise than it may be meant.
+    pub(super) fn warn(&mut self, span: impl Into<Span>, message: String) {
+        self.notes.warnings.push(Self::note(span, message));
     }
 
     /// Notes something that is no problem: a line for [`Notes`].

@@ -182,7 +182,7 @@ fn checked(
     if let Some(raw) = raw {
         let config = resolve::resolve(&raw, &mut diags);
         if diags.is_empty() {
-            return Ok(Loaded { config, sources, notes: diags.notes, raw });
+            return Ok(Loaded { config, sources, notes: *diags.notes, raw });
         }
     }
     diags.sort();

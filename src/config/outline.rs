@@ -304,12 +304,19 @@ fn settings(settings: &RouteSettings, entries: &mut Mapping) {
             ("read", print_duration(settings.timeouts.read).into()),
         ]),
     );
+    let reasons = [
+        ("error", settings.retry.error),
+        ("timeout", settings.retry.timed_out),
+        ("invalid_header", settings.retry.invalid_header),
+    ];
+    let reasons = reasons.into_iter();
     let statuses = settings.retry.statuses.iter();
     put(
         "retry",
         map([
             ("tries", settings.retry.tries.into()),
             ("timeout", print_duration(settings.retry.timeout).into()),
+            ("on", list(reasons.filter(|(_, is)| *is).map(|(name, _)| name.into()))),
             ("non_idempotent", settings.retry.non_idempotent.into()),
             ("statuses", list(statuses.map(|status| (*status).into()))),
         ]),

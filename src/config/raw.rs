@@ -296,6 +296,8 @@ pub(crate) struct Settings {
     pub retry_timeout: Option<Word>,
     /// `retry.non_idempotent`.
     pub retry_non_idempotent: Option<Word>,
+    /// `retry.on`: after which failures.
+    pub retry_on: Option<List<Word>>,
     /// `retry.statuses`.
     pub retry_statuses: Option<List<Word>>,
     /// `client_max_body_size`.

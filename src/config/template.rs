@@ -373,6 +373,7 @@ impl Variable {
         if let Some(name) = name.strip_prefix("cookie_") {
             return Some(Self::Cookie(name.to_owned()));
         }
+        // As in nginx, `$arg_` alone is one that no request has.
         name.strip_prefix("arg_").map(|name| Self::Arg(name.to_owned()))
     }
 }

@@ -99,6 +99,8 @@ pub enum Failure {
         timeout: bool,
         /// Whether the connection had served a request before: then the peer may just have closed it.
         reused: bool,
+        /// Whether the answer was no HTTP.
+        invalid: bool,
     },
     /// The answer has a status that the route retries on.
     #[error("{peer}: status {status}")]
@@ -177,6 +179,8 @@ impl Failure {
             Self::Connect { .. } => Some(Outcome::ConnectFailure),
             // The peer may close an idle connection whenever it likes: no sign of sickness.
             Self::Broken { timeout: false, reused: true, .. } => None,
+            // As in nginx, what is not there or must not be had is no fault of the peer.
+            Self::Status { status: 403 | 404, .. } => None,
             Self::Broken { .. } | Self::Status { .. } => Some(Outcome::Failure),
             _ => None,
         }
@@ -202,26 +206,39 @@ pub struct Attempted<'a> {
 /// left, picking one fails.
 #[must_use]
 pub fn may_retry(failure: &Failure, attempted: &Attempted<'_>, rule: &Retry) -> bool {
+    // As in nginx, those methods are not sent twice, and all others are.
+    let once = matches!(attempted.method.as_str(), "POST" | "LOCK" | "PATCH");
+    let unsent = matches!(failure, Failure::Connect { .. });
+    let reused = matches!(failure, Failure::Broken { timeout: false, reused: true, .. });
     let repeatable = match failure {
-        Failure::Connect { .. } => true,
-        Failure::Broken { .. } | Failure::Status { .. } => {
-            rule.non_idempotent || attempted.method.is_idempotent()
+        Failure::Connect { timeout: true, .. } | Failure::Broken { timeout: true, .. } => {
+            rule.timed_out
         }
+        Failure::Broken { invalid: true, .. } => rule.invalid_header,
+        // That connections are kept is our choice: what follows from it is not to be seen.
+        Failure::Broken { reused: true, .. } => true,
+        Failure::Connect { .. } | Failure::Broken { .. } => rule.error,
+        Failure::Status { status, .. } => rule.statuses.contains(status),
         _ => false,
     };
+    let repeatable = repeatable && (unsent || rule.non_idempotent || !once);
+    let most = if reused { MOST_ATTEMPTS } else { max_attempts(rule) };
     repeatable
         && attempted.replayable
         && !attempted.answered
-        && attempted.attempts < max_attempts(rule)
+        && attempted.attempts < most
         && (rule.timeout.is_zero() || attempted.elapsed < rule.timeout)
 }
 
-/// How many attempts a request may make; Pingora stops at 16.
+/// As many attempts as Pingora makes (`ServerConf::max_retries`).
+const MOST_ATTEMPTS: usize = 16;
+
+/// How many attempts a request may make.
 #[must_use]
 pub fn max_attempts(rule: &Retry) -> usize {
     match rule.tries {
-        0 => 16,
-        tries => usize::from(tries).min(16),
+        0 => MOST_ATTEMPTS,
+        tries => usize::from(tries).min(MOST_ATTEMPTS),
     }
 }
 
@@ -234,11 +251,24 @@ mod tests {
     }
 
     fn broken(timeout: bool) -> Failure {
-        Failure::Broken { peer: "p".into(), error: "reset".into(), timeout, reused: false }
+        Failure::Broken {
+            peer: "p".into(),
+            error: "reset".into(),
+            timeout,
+            reused: false,
+            invalid: false,
+        }
     }
 
-    const RULE: Retry =
-        Retry { tries: 0, timeout: Duration::ZERO, non_idempotent: false, statuses: Vec::new() };
+    const RULE: Retry = Retry {
+        tries: 0,
+        timeout: Duration::ZERO,
+        error: true,
+        timed_out: true,
+        invalid_header: false,
+        non_idempotent: false,
+        statuses: Vec::new(),
+    };
     const GET: Attempted<'_> = Attempted {
         method: &Method::GET,
         replayable: true,
@@ -284,6 +314,42 @@ mod tests {
     }
 
     #[test]
+    fn only_what_is_asked_for_is_retried() {
+        let rule = Retry { error: false, ..RULE };
+        assert!(!may_retry(&refused(), &GET, &rule));
+        assert!(!may_retry(&broken(false), &GET, &rule));
+        assert!(may_retry(&broken(true), &GET, &rule));
+        assert!(!may_retry(&broken(true), &GET, &Retry { timed_out: false, ..RULE }));
+        let invalid = Failure::Broken {
+            peer: "p".into(),
+            error: "no HTTP".into(),
+            timeout: false,
+            reused: false,
+            invalid: true,
+        };
+        assert!(!may_retry(&invalid, &GET, &RULE));
+        assert!(may_retry(&invalid, &GET, &Retry { invalid_header: true, ..RULE }));
+        let missing = Failure::Status { peer: "p".into(), status: 404 };
+        assert!(!may_retry(&missing, &GET, &RULE));
+        assert!(may_retry(&missing, &GET, &Retry { statuses: vec![404], ..RULE }));
+        assert_eq!(missing.outcome(), None);
+    }
+
+    #[test]
+    fn a_pooled_connection_that_had_ended_is_no_attempt() {
+        let ended = Failure::Broken {
+            peer: "p".into(),
+            error: "eof".into(),
+            timeout: false,
+            reused: true,
+            invalid: false,
+        };
+        let rule = Retry { error: false, tries: 1, ..RULE };
+        assert!(may_retry(&ended, &GET, &rule));
+        assert!(!may_retry(&ended, &POST, &rule));
+    }
+
+    #[test]
     fn no_retry_without_the_body_or_after_a_part_of_the_answer() {
         assert!(!may_retry(&broken(false), &Attempted { replayable: false, ..GET }, &RULE));
         assert!(!may_retry(&broken(false), &Attempted { answered: true, ..GET }, &RULE));
@@ -306,8 +372,13 @@ mod tests {
 
     #[test]
     fn a_closed_idle_connection_says_nothing_about_the_peer() {
-        let closed =
-            Failure::Broken { peer: "p".into(), error: "eof".into(), timeout: false, reused: true };
+        let closed = Failure::Broken {
+            peer: "p".into(),
+            error: "eof".into(),
+            timeout: false,
+            reused: true,
+            invalid: false,
+        };
         assert_eq!(closed.outcome(), None);
         assert_eq!(broken(false).outcome(), Some(Outcome::Failure));
         assert_eq!(refused().outcome(), Some(Outcome::ConnectFailure));

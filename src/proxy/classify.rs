@@ -36,6 +36,7 @@ pub(super) fn exchange(error: &Error, attempted: Attempted) -> Failure {
             error: words(error),
             timeout: matches!(etype, ErrorType::ReadTimedout | ErrorType::WriteTimedout),
             reused: attempted.reused,
+            invalid: matches!(etype, ErrorType::InvalidHTTPHeader),
         },
         _ => Failure::Internal(words(error)),
     }

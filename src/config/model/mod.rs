@@ -543,6 +543,12 @@ pub struct Retry {
     pub tries: u8,
     /// The time after which no new attempt begins; zero sets no limit. Default zero (nginx `proxy_next_upstream_timeout`).
     pub timeout: Duration,
+    /// Whether a connection that cannot be made, or breaks, is a reason. Default true (nginx `proxy_next_upstream error`).
+    pub error: bool,
+    /// Whether running out of time is a reason. Default true (nginx `timeout`).
+    pub timed_out: bool,
+    /// Whether an answer that is no HTTP is a reason. Default false (nginx `invalid_header`).
+    pub invalid_header: bool,
     /// Whether methods that are not idempotent may be retried once bytes went out. Default false.
     pub non_idempotent: bool,
     /// Statuses of an answer that count as a failure and are retried (502, 503, …). Default: none.

@@ -85,10 +85,6 @@ pub(super) struct Frame {
     /// `http`, `server`, `location`: what is inherited.
     pub(super) settings: Settings,
     pub(super) headers: Vec<(Word, Word)>,
-    /// `proxy_next_upstream off`, here or outside.
-    pub(super) never_next: Option<Word>,
-    /// `proxy_next_upstream_tries`, here or outside.
-    pub(super) tries: Option<Word>,
 
     /// Main.
     pub(super) threads: Option<Word>,
@@ -106,6 +102,8 @@ pub(super) struct Frame {
     /// The position in its block of the directive that is being read.
     pub(super) at: usize,
 
+    /// `location`: which paths, as a route says it.
+    pub(super) path: Option<String>,
     /// `location`.
     pub(super) to: Option<Word>,
     pub(super) internal: Option<Word>,
@@ -129,8 +127,6 @@ impl Frame {
             shared: Shared::new(),
             settings: Settings::default(),
             headers: Vec::new(),
-            never_next: None,
-            tries: None,
             threads: None,
             user: None,
             pid: None,
@@ -140,6 +136,7 @@ impl Frame {
             routes: Vec::new(),
             program: Vec::new(),
             at: 0,
+            path: None,
             to: None,
             internal: None,
             servers: Vec::new(),
@@ -151,13 +148,10 @@ impl Frame {
         }
     }
 
-    /// A block in this one, with what it inherits and the model cannot.
+    /// A block in this one.
+    #[expect(clippy::unused_self, reason = "it is in this one")]
     pub(super) fn inner(&self, context: Context, place: Place) -> Self {
-        Self {
-            never_next: self.never_next.clone(),
-            tries: self.tries.clone(),
-            ..Self::new(context, place)
-        }
+        Self::new(context, place)
     }
 
     /// A word that nobody typed, at the place of the block.

@@ -175,8 +175,7 @@ impl<'d> Reader<'d> {
             }
             Found::Unsupported(_) if self.lenient => {
                 let message = format!("\"{name}\" directive is not supported, it is left out");
-                let note = Diagnostics::note(&directive.name.place, message);
-                self.diags.notes.left_out.push(note);
+                self.diags.warn(&directive.name.place, message);
                 return true;
             }
             Found::Unsupported(group) => {

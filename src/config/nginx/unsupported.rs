@@ -102,7 +102,7 @@ const GROUPS: &[Group] = &[
         "fastcgi_read_timeout", "fastcgi_request_buffering", "fastcgi_send_lowat",
         "fastcgi_send_timeout", "fastcgi_socket_keepalive", "fastcgi_split_path_info",
         "fastcgi_store", "fastcgi_store_access", "fastcgi_temp_file_write_size",
-        "fastcgi_temp_path",
+       
         "uwsgi_pass", "uwsgi_bind", "uwsgi_buffer_size", "uwsgi_buffering", "uwsgi_buffers",
         "uwsgi_busy_buffers_size", "uwsgi_cache", "uwsgi_cache_background_update",
         "uwsgi_cache_bypass", "uwsgi_cache_key", "uwsgi_cache_lock", "uwsgi_cache_lock_age",
@@ -120,7 +120,7 @@ const GROUPS: &[Group] = &[
         "uwsgi_ssl_crl", "uwsgi_ssl_name", "uwsgi_ssl_password_file", "uwsgi_ssl_protocols",
         "uwsgi_ssl_server_name", "uwsgi_ssl_session_reuse", "uwsgi_ssl_trusted_certificate",
         "uwsgi_ssl_verify", "uwsgi_ssl_verify_depth", "uwsgi_store", "uwsgi_store_access",
-        "uwsgi_string", "uwsgi_temp_file_write_size", "uwsgi_temp_path",
+        "uwsgi_string", "uwsgi_temp_file_write_size",
         "scgi_pass", "scgi_bind", "scgi_buffer_size", "scgi_buffering", "scgi_buffers",
         "scgi_busy_buffers_size", "scgi_cache", "scgi_cache_background_update",
         "scgi_cache_bypass", "scgi_cache_key", "scgi_cache_lock", "scgi_cache_lock_age",
@@ -133,7 +133,7 @@ const GROUPS: &[Group] = &[
         "scgi_no_cache", "scgi_param", "scgi_pass_header", "scgi_pass_request_body",
         "scgi_pass_request_headers", "scgi_read_timeout", "scgi_request_buffering",
         "scgi_send_timeout", "scgi_socket_keepalive", "scgi_store", "scgi_store_access",
-        "scgi_temp_file_write_size", "scgi_temp_path",
+        "scgi_temp_file_write_size",
         "memcached_pass", "memcached_bind", "memcached_buffer_size", "memcached_connect_timeout",
         "memcached_gzip_flag", "memcached_next_upstream", "memcached_next_upstream_timeout",
         "memcached_next_upstream_tries", "memcached_read_timeout", "memcached_send_timeout",
@@ -189,7 +189,7 @@ const GROUPS: &[Group] = &[
     ]),
     never("robin has no modules: leave it out", &["load_module"]),
     never("it serves nginx's developers: leave it out", &[
-        "debug_connection", "debug_points", "worker_rlimit_sigpending",
+        "debug_points", "worker_rlimit_sigpending",
     ]),
     never("robin speaks HTTP/1.1 to clients: leave it out", &[
         "http3", "http3_hq", "http3_max_concurrent_streams", "http3_stream_buffer_size",

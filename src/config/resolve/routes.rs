@@ -7,7 +7,7 @@ use super::settings;
 use super::tls;
 use super::upstreams::Upstreams;
 use crate::config::address::{self, HTTP_PORT, HTTPS_PORT, Target};
-use crate::config::diagnostics::{Diagnostics, quote};
+use crate::config::diagnostics::{Diagnostics, Span, Syntax, quote};
 use crate::config::model::passing::UpstreamTls;
 use crate::config::model::{
     Action, Host, Listen, ListenAddress, PathMatch, Proxy, ProxyTarget, Requests, Route,
@@ -226,9 +226,14 @@ fn refuse_same_names(
             } else {
                 format!("duplicate name `{name}` on `{address}`")
             };
+            let here = place(raw);
+            if Span::from(&here).source.syntax == Syntax::Nginx {
+                let message = format!("conflicting server name \"{name}\" on {address}, ignored");
+                diags.warn(&here, message);
+                continue;
+            }
             diags
-                .error(&place(raw), message)
-                .in_nginx(format!("conflicting server name \"{name}\" on {address}"))
+                .error(&here, message)
                 .expected("written again here")
                 .also(&place(first), "first written here");
         }
@@ -381,18 +386,11 @@ fn path(word: &Word, diags: &mut Diagnostics) -> Option<PathMatch> {
     } else {
         (PathMatch::Prefix, text)
     };
-    let bad = |c: char| c.is_control() || c == '?' || c == '#';
     if !path.starts_with('/') {
         diags
             .error(&word.place, format!("a route begins with `/`, found {}", quote(text)))
             .in_nginx(format!("location \"{}\" would never match", path_only(text)))
             .expected("expected `/path`, `= /path`, `^~ /path`, `~ pattern` or `@name`");
-        return None;
-    }
-    if path.contains(bad) {
-        diags
-            .error(&word.place, format!("{} matches no path", quote(text)))
-            .expected("expected a path without a query");
         return None;
     }
     Some(kind(path.to_owned()))

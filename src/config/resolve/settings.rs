@@ -17,6 +17,9 @@ use crate::config::template::Template;
 /// As many attempts as Pingora makes at most (`ServerConf::max_retries`).
 const MOST_TRIES: u64 = 16;
 
+/// Failures that may be retried after; statuses are told apart.
+const RETRY_ON: [&str; 3] = ["error", "timeout", "invalid_header"];
+
 /// Headers of one connection (RFC 9110, section 7.6.1) and of a message's length: what the proxy
 /// does with them is not a matter of configuration. What `Upgrade` and `Connection` say decides
 /// whether a request may upgrade.
@@ -54,6 +57,9 @@ pub(in crate::config) fn defaults() -> RouteSettings {
         retry: Retry {
             tries: 0,
             timeout: Duration::ZERO,
+            error: true,
+            timed_out: true,
+            invalid_header: false,
             non_idempotent: false,
             statuses: Vec::new(),
         },
@@ -119,7 +125,25 @@ impl Settings {
             }
             statuses
         });
+        let on = self.retry_on.as_ref().map(|list| {
+            for word in &list.items {
+                if !RETRY_ON.contains(&word.value.as_str()) {
+                    let message = format!("unknown reason for a retry {}", quote(&word.value));
+                    diags
+                        .error(&word.place, message)
+                        .expected(format!("expected one of {}", RETRY_ON.join(", ")))
+                        .nearest(&word.value, RETRY_ON);
+                }
+            }
+            let said = |name: &str| list.items.iter().any(|word| word.value == name);
+            (said("error"), said("timeout"), said("invalid_header"))
+        });
+        let (error, timed_out, invalid_header) =
+            on.unwrap_or((outer.error, outer.timed_out, outer.invalid_header));
         Retry {
+            error,
+            timed_out,
+            invalid_header,
             tries: diags
                 .number("tries", self.retry_tries.as_ref(), 0..=MOST_TRIES)
                 .unwrap_or(outer.tries),

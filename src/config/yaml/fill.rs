@@ -388,6 +388,7 @@ impl Door<'_> {
             settings.retry_tries = retry.word(self, "tries");
             settings.retry_timeout = retry.word(self, "timeout");
             settings.retry_non_idempotent = retry.word(self, "non_idempotent");
+            settings.retry_on = retry.words(self, "on");
             settings.retry_statuses = retry.words(self, "statuses");
         }
         settings

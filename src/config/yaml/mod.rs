@@ -48,7 +48,7 @@ const SETTINGS: &[&str] = &[
 ];
 const ROUTE: &[&str] = &["to", "internal", "rules", "routes"];
 const TIMEOUTS: &[&str] = &["connect", "send", "read"];
-const RETRY: &[&str] = &["tries", "timeout", "non_idempotent", "statuses"];
+const RETRY: &[&str] = &["tries", "timeout", "on", "non_idempotent", "statuses"];
 const RESOLVER: &[&str] = &["servers", "timeout"];
 const DASHBOARD: &[&str] = &["enabled", "summary"];
 const UPSTREAM: &[&str] = &["servers", "method", "refresh", "health_check", "keepalive"];

@@ -47,6 +47,7 @@ impl Exchange {
                 error: "switches protocols unasked".into(),
                 timeout: false,
                 reused: false,
+                invalid: false,
             };
             return self.refuse(failure);
         }

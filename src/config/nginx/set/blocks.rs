@@ -73,6 +73,7 @@ pub(in crate::config::nginx) fn location(
 ) {
     let path = reader.path(directive, frame);
     let mut inner = frame.inner(Context::Location, directive.name.place.clone());
+    inner.path = path.as_ref().map(|path| path.value.clone());
     reader.inside(directive, &mut inner);
     let Some(path) = path else {
         frame.broken = true;
@@ -81,7 +82,14 @@ pub(in crate::config::nginx) fn location(
     reader.finish(&mut inner);
     reader.location_shared.push(std::mem::take(&mut inner.shared));
     frame.broken |= inner.broken;
-    frame.routes.push(inner.into_route(path));
+    if path.value.starts_with(['/', '=', '^', '~', '@']) {
+        frame.routes.push(inner.into_route(path));
+    } else {
+        // nginx takes it without a word.
+        let message =
+            format!("location \"{}\" never matches: a path begins with a slash", path.value);
+        reader.diags.warn(&path.place, message);
+    }
 }
 
 pub(in crate::config::nginx) fn internal(
@@ -117,13 +125,31 @@ impl Reader<'_> {
                 return None;
             }
         };
-        if frame.context == Context::Location && path.value.starts_with('@') {
-            let message =
-                format!("named location \"{}\" can be on the server level only", path.value);
-            self.diags.error(&typed.place, message).expected("expected a path or a pattern");
+        let problem = frame.path.as_ref().and_then(|outer| not_inside(&path.value, outer));
+        if let Some(message) = problem {
+            self.diags
+                .error(&typed.place, message)
+                .expected("a location in another has a part of its paths");
             return None;
         }
         Some(path)
+    }
+}
+
+/// Why a location cannot stand in another one, as `ngx_http_core_location` has it.
+fn not_inside(path: &str, outer: &str) -> Option<String> {
+    let bare = |path: &str| path.trim_start_matches(['=', '^', '~', '*', ' ']).to_owned();
+    let (inner, around) = (bare(path), bare(outer));
+    if outer.starts_with('=') {
+        Some(format!("location \"{inner}\" cannot be inside the exact location \"{around}\""))
+    } else if outer.starts_with('@') {
+        Some(format!("location \"{inner}\" cannot be inside the named location \"{around}\""))
+    } else if path.starts_with('@') {
+        Some(format!("named location \"{inner}\" can be on the server level only"))
+    } else if !path.starts_with('~') && !inner.starts_with(&around) {
+        Some(format!("location \"{inner}\" is outside location \"{around}\""))
+    } else {
+        None
     }
 }
 

@@ -34,6 +34,15 @@ pub(in crate::config::nginx) fn proxy_pass(
             )),
         }
     };
+    let problem = problem.or_else(|| {
+        let has_uri = !text.contains('$') && address::target(text).is_ok_and(|t| t.uri.is_some());
+        (has_uri && !has_prefix(frame)).then(|| {
+            let message = "\"proxy_pass\" cannot have URI part in location given by regular \
+                           expression, or inside named location, or inside \"if\" statement, or \
+                           inside \"limit_except\" block";
+            (message.to_owned(), "expected nothing behind the host")
+        })
+    });
     match problem {
         None => {
             reader.targets.push(word.clone());
@@ -48,6 +57,12 @@ pub(in crate::config::nginx) fn proxy_pass(
             frame.broken = true;
         }
     }
+}
+
+/// Whether a part of the path is matched, which a URI could take the place of.
+fn has_prefix(frame: &Frame) -> bool {
+    let path = frame.path.as_deref().unwrap_or("/");
+    frame.context == Context::Location && !path.starts_with(['~', '@'])
 }
 
 pub(in crate::config::nginx) fn proxy_set_header(
@@ -84,35 +99,24 @@ pub(in crate::config::nginx) fn proxy_next_upstream(
             return;
         }
     }
-    let said = |text: &str| directive.args.iter().find(|word| word.value == text);
     let place = directive.name.place.clone();
-    frame.never_next = said("off").cloned();
-    if frame.never_next.is_none() && (said("error").is_none() || said("timeout").is_none()) {
-        reader
-            .diags
-            .error(
-                &place,
-                "\"proxy_next_upstream\" without \"error\" and \"timeout\" is not supported yet",
-            )
-            .expected("robin always tries the next server after these")
-            .help("write `error timeout` first, or `off`");
-    }
+    let said = |text: &str| directive.args.iter().find(|word| word.value == text).cloned();
     let non_idempotent = said("non_idempotent").map_or("off", |_| "on").to_owned();
-    frame.settings.retry_non_idempotent =
-        Some(Word { value: non_idempotent, place: place.clone() });
-    frame.settings.retry_statuses = Some(List { items: statuses, broken: false, place });
+    let on = match said("off") {
+        // As in nginx, it outweighs what stands beside it.
+        Some(_) => Vec::new(),
+        None => ["error", "timeout", "invalid_header"].into_iter().filter_map(said).collect(),
+    };
+    let statuses = if said("off").is_some() { Vec::new() } else { statuses };
+    let list = |items| Some(List { items, broken: false, place: place.clone() });
+    frame.settings.retry_on = list(on);
+    frame.settings.retry_statuses = list(statuses);
+    frame.settings.retry_non_idempotent = Some(Word { value: non_idempotent, place });
 }
 
 impl Reader<'_> {
     /// Puts what is inherited in nginx's way into settings that are merged in ours.
     pub(super) fn finish(&mut self, frame: &mut Frame) {
-        if let Some(off) = &frame.never_next {
-            frame.settings.retry_tries =
-                Some(Word { value: "1".to_owned(), place: off.place.clone() });
-        } else {
-            let all = frame.word("0");
-            frame.settings.retry_tries = Some(frame.tries.clone().unwrap_or(all));
-        }
         if frame.context == Context::Http {
             // nginx trusts every certificate and names no host unless told to.
             for name in ["proxy_ssl_verify", "proxy_ssl_server_name"] {

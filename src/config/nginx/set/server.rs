@@ -30,17 +30,24 @@ pub(in crate::config::nginx) fn listen(
     frame: &mut Frame,
 ) {
     let typed = &directive.args[0];
-    let value = match (typed.value.as_str(), address::host(&typed.value)) {
-        // An address without a port has nginx's.
-        (text @ "*", _) | (text, Ok(Host::Address(_))) => format!("{text}:{HTTP_PORT}"),
-        (text, _) => text.to_owned(),
-    };
-    let word = Word { value, place: typed.place.clone() };
-    let mut listen = Listen::at(word);
-    frame.broken |= !parameters(reader, directive, &mut listen);
-    let Err(error) = address::listen(&listen.address.value) else {
-        return frame.listen.push(listen);
-    };
+    let mut error = None;
+    for value in ports(&typed.value) {
+        let value = match (value.as_str(), address::host(&value)) {
+            // An address without a port has nginx's.
+            (text @ "*", _) | (text, Ok(Host::Address(_))) => format!("{text}:{HTTP_PORT}"),
+            (text, _) => text.to_owned(),
+        };
+        let mut listen = Listen::at(Word { value, place: typed.place.clone() });
+        if !parameters(reader, directive, &mut listen) {
+            frame.broken = true;
+            return;
+        }
+        match address::listen(&listen.address.value) {
+            Ok(_) => frame.listen.push(listen),
+            Err(bad) => error = Some(bad),
+        }
+    }
+    let Some(error) = error else { return };
     frame.broken = true;
     let text = &typed.value;
     let message = match &error {
@@ -52,6 +59,23 @@ pub(in crate::config::nginx) fn listen(
         .diags
         .error(&typed.place, message)
         .expected("expected a port, `address:port` or `[address]:port`");
+}
+
+/// Each address of a range of ports, as in `127.0.0.1:8000-8003`; the address itself if it is none.
+fn ports(text: &str) -> Vec<String> {
+    let (host, ports) = match text.rsplit_once(':') {
+        Some((host, ports)) => (format!("{host}:"), ports),
+        None => (String::new(), text),
+    };
+    let range = ports
+        .split_once('-')
+        .and_then(|(first, last)| Some((address::port(first).ok()?, address::port(last).ok()?)));
+    match range {
+        Some((first, last)) if first <= last && !text.starts_with("unix:") => {
+            (first..=last).map(|port| format!("{host}{port}")).collect()
+        }
+        _ => vec![text.to_owned()],
+    }
 }
 
 /// Takes the parameters of `listen`; false when one is refused.

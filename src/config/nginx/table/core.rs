@@ -29,5 +29,6 @@ pub(super) const ROWS: &[Row] = &[
     none("accept_mutex", EVENTS, (1, 1), "each worker has sockets of its own"),
     none("accept_mutex_delay", EVENTS, (1, 1), "each worker has sockets of its own"),
     none("use", EVENTS, (1, 1), OS),
+    none("debug_connection", EVENTS, (1, 1), "`error_log` with `debug` tells of every connection").often(),
     none("worker_aio_requests", EVENTS, (1, 1), OS),
 ];

@@ -145,7 +145,7 @@ const fn none(name: &'static str, contexts: u16, args: (usize, usize), why: &'st
 const OS: &str = "robin lets the system choose";
 const PIECES: &str = "bodies are kept and sent in pieces of robin's own size";
 const TABLES: &str = "robin's tables grow by themselves";
-const FILES: &str = "files are opened and read as they are asked for";
+const FILES: &str = "robin reads files in its own way";
 
 /// The rows, a chapter of nginx's documentation each.
 const CHAPTERS: [&[Row]; 7] =

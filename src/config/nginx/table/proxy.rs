@@ -13,7 +13,7 @@ pub(super) const ROWS: &[Row] = &[
     value("proxy_send_timeout", HTTP_ALL, Kind::Time, |f| &mut f.settings.send_timeout),
     value("proxy_read_timeout", HTTP_ALL, Kind::Time, |f| &mut f.settings.read_timeout),
     call("proxy_next_upstream", HTTP_ALL, (1, MANY), set::proxy_next_upstream),
-    value("proxy_next_upstream_tries", HTTP_ALL, Kind::Tries, |f| &mut f.tries),
+    value("proxy_next_upstream_tries", HTTP_ALL, Kind::Tries, |f| &mut f.settings.retry_tries),
     value("proxy_next_upstream_timeout", HTTP_ALL, Kind::TimeOrZero, |f| &mut f.settings.retry_timeout),
     statement("proxy_redirect", HTTP_ALL, (1, 2)).often(),
     statement("proxy_http_version", HTTP_ALL, (1, 1)),
