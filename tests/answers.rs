@@ -55,9 +55,8 @@ fn headers_are_added_to_what_went_well_and_always_where_it_says_so() {
          location /inner { add_header X-B inner; proxy_pass http://ORIGIN; } \
          location /none { add_header X-C $uri always; add_header X-D sometimes; }",
     );
-    let header = |target: &str, name: &str| {
-        get(robin.address(), target).header(name).map(str::to_owned)
-    };
+    let header =
+        |target: &str, name: &str| get(robin.address(), target).header(name).map(str::to_owned);
     assert_eq!(header("/a.html", "x-a").as_deref(), Some("outer"));
     assert_eq!(header("/up", "x-a").as_deref(), Some("outer"));
     assert_eq!(header("/inner", "x-a"), None, "an inner level begins anew");
@@ -200,10 +199,8 @@ fn an_error_of_an_error_page_has_its_own_where_that_is_asked_for() {
 #[test]
 fn methods_that_are_not_among_the_exceptions_are_denied() {
     let origin = origin(Reply::new("up"));
-    let robin = robin(
-        &origin,
-        "location / { limit_except GET { deny all; } proxy_pass http://ORIGIN; }",
-    );
+    let robin =
+        robin(&origin, "location / { limit_except GET { deny all; } proxy_pass http://ORIGIN; }");
     for (method, status) in [("GET", 200), ("HEAD", 200), ("DELETE", 403), ("OPTIONS", 403)] {
         let answer = exchange(robin.address(), &Request::new(method, "/")).expect("an answer");
         assert_eq!(answer.status(), status, "{method}");
@@ -229,10 +226,8 @@ fn the_server_header_and_pages_say_the_version_if_asked() {
 #[test]
 fn counters_and_the_smallest_picture_are_served() {
     let origin = origin(Reply::new("up"));
-    let robin = robin(
-        &origin,
-        "location = /status { stub_status; } location = /gif { empty_gif; }",
-    );
+    let robin =
+        robin(&origin, "location = /status { stub_status; } location = /gif { empty_gif; }");
     let gif = get(robin.address(), "/gif");
     assert_eq!((gif.header("content-type"), gif.body.len()), (Some("image/gif"), 43));
     let page = get(robin.address(), "/status").text();

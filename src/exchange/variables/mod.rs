@@ -41,6 +41,8 @@ pub struct Scene<'a> {
     pub asked: &'a Asked,
     /// The client's end of the connection; none for a socket of the file system.
     pub client: Option<SocketAddr>,
+    /// The other end of the connection, which a proxy that is believed may stand for.
+    pub peer: Option<SocketAddr>,
     /// Our end of it.
     pub local: Option<SocketAddr>,
     /// Its TLS handshake; none without TLS.
@@ -121,8 +123,14 @@ impl Facts<'_> {
     /// The header value that a template makes; none when it is empty, which removes the header.
     #[must_use]
     pub fn value(&self, template: &Template) -> Option<HeaderValue> {
-        let value = self.text(template);
-        // A value with a control byte in it, which only an escaped path can bring, is left out.
+        let mut value = self.text(template);
+        // An escaped path can bring control bytes: none of them may begin another header (RFC 9110,
+        // section 5.5).
+        for byte in &mut value {
+            if byte.is_ascii_control() && *byte != b'\t' {
+                *byte = b' ';
+            }
+        }
         (!value.is_empty())
             .then(|| HeaderValue::from_maybe_shared(bytes::Bytes::from(value)).ok())?
     }
@@ -284,6 +292,7 @@ mod tests {
             },
             asked: &asked,
             client: Some(([10, 0, 0, 9], 4711).into()),
+            peer: Some(([10, 0, 0, 9], 4711).into()),
             local: Some(([10, 0, 0, 1], 80).into()),
             tls: None,
             scheme: "http",

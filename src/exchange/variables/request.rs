@@ -103,12 +103,10 @@ impl Facts<'_> {
     pub(super) fn append_of_connection(&self, known: Known, out: &mut Vec<u8>) -> Option<bool> {
         let scene = self.scene;
         let text = match known {
-            Known::RemoteAddr | Known::RealipRemoteAddr => {
-                return Some(append_address(scene.client, out));
-            }
-            Known::RemotePort | Known::RealipRemotePort => {
-                return Some(append_port(scene.client, out));
-            }
+            Known::RemoteAddr => return Some(append_address(scene.client, out)),
+            Known::RemotePort => return Some(append_port(scene.client, out)),
+            Known::RealipRemoteAddr => return Some(append_address(scene.peer, out)),
+            Known::RealipRemotePort => return Some(append_port(scene.peer, out)),
             Known::ServerAddr => return Some(append_address(scene.local, out)),
             Known::ServerPort => return Some(append_port(scene.local, out)),
             Known::BinaryRemoteAddr => {

@@ -272,7 +272,10 @@ impl Exchange {
         // Closing without an answer has a status, too.
         let status = written.or(failed).or(self.course.status);
         self.runtime.access_log.write(&Record {
-            client: connection(session).and_then(|c| Some(c.client?.ip().to_canonical())),
+            client: self
+                .client
+                .or(connection(session).and_then(|c| c.client))
+                .map(|client| client.ip().to_canonical()),
             user: None,
             at: SystemTime::now(),
             request: RequestLine::Parsed {

@@ -192,7 +192,8 @@ impl Exchange {
     /// What the request is known by to the upstream's method.
     pub(super) fn key(&self, session: &Session) -> Key<'_> {
         let text = self.hash_key.as_deref().unwrap_or_default();
-        let client = connection(session).and_then(|c| Some(c.client?.ip()));
+        let client = self.client.or(connection(session).and_then(|c| c.client));
+        let client = client.map(|address| address.ip());
         Key { client: client.unwrap_or(Key::default().client), text }
     }
 

@@ -7,6 +7,7 @@ mod http2;
 mod kept;
 mod own;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use http::{HeaderName, HeaderValue, Method, StatusCode, header};
@@ -22,6 +23,7 @@ use super::downstream::{Connection, Downstream};
 use super::gzip::Packer;
 use super::{Runtime, Served, told};
 use crate::config::model::{Action, Proxy, Route, RouteSettings};
+use crate::exchange::access;
 use crate::exchange::aim::{self, Aim};
 use crate::exchange::failure::Failure;
 use crate::exchange::flow::{self, ErrorNext, Next, Start};
@@ -74,6 +76,8 @@ pub struct Exchange {
     course: Course,
     /// What an error page has come to, to be sent in the place of an upstream's answer.
     pending: Option<Next>,
+    /// The client's address where a proxy that is believed says it.
+    client: Option<SocketAddr>,
     /// Where the request is to turn to before the next attempt.
     detour: Option<Detour>,
     /// Where it is handed to; none before its route was asked.
@@ -113,6 +117,7 @@ impl Exchange {
             replaced: Replaced::default(),
             course: Course::default(),
             pending: None,
+            client: None,
             detour: None,
             aim: None,
             hash_key: None,
@@ -206,6 +211,7 @@ impl Exchange {
         if let Some((pattern, captures)) = matched {
             self.course.capture(pattern, captures);
         }
+        self.believe_proxies(session);
         let next = if connection(session).is_some_and(|c| c.plain_to_tls) {
             Next::Fail(Failure::PlainToTls)
         } else {
@@ -230,7 +236,10 @@ impl Exchange {
     async fn act(&mut self, session: &mut Session, mut next: Next) -> Result<bool> {
         loop {
             let (status, headers) = match next {
-                Next::Proxy => return Ok(false),
+                Next::Proxy => {
+                    self.believe_proxies(session);
+                    return Ok(false);
+                }
                 Next::Close => {
                     session.set_keepalive(None);
                     return Ok(true);
@@ -292,6 +301,14 @@ impl Exchange {
         }
     }
 
+    /// Takes the word of proxies that are believed for the client's address.
+    fn believe_proxies(&mut self, session: &Session) {
+        let rule = self.settings().and_then(|settings| settings.clients.real_ip.as_ref());
+        let peer = connection(session).and_then(|connection| connection.client);
+        self.client =
+            rule.and_then(|rule| access::real_client(rule, &session.req_header().headers, peer));
+    }
+
     /// What stays the same while the request is on its way.
     fn scene<'a>(&'a self, session: &'a Session) -> Option<Scene<'a>> {
         let connection = connection(session)?;
@@ -300,7 +317,8 @@ impl Exchange {
             router: &self.runtime.router,
             head: head_of(session.req_header()),
             asked: self.asked.as_ref().unwrap_or(&NOTHING),
-            client: connection.client,
+            client: self.client.or(connection.client),
+            peer: connection.client,
             local: connection.local,
             scheme: if connection.tls.is_some() { "https" } else { "http" },
             tls: connection.tls.as_ref(),
