@@ -2,7 +2,7 @@
 //! gzip_static, try_files, stub_status, empty_gif.
 
 use super::{
-    Body, FILES, HTTP_ALL, LOCATION, MANY, PIECES, Row, SERVER, TABLES, none, only, statement,
+    Body, FILES, HTTP_ALL, LOCATION, LOCATION_IF, MANY, PIECES, Row, SERVER, TABLES, none, only, statement,
 };
 
 /// Bodies of our own pages are never short enough for it to matter to a browser of today.
@@ -11,7 +11,7 @@ const PACKED: &str = "answers are packed as they come";
 
 #[rustfmt::skip]
 pub(super) const ROWS: &[Row] = &[
-    statement("root", HTTP_ALL, (1, 1)),
+    statement("root", HTTP_ALL | LOCATION_IF, (1, 1)),
     statement("alias", LOCATION, (1, 1)),
     statement("index", HTTP_ALL, (1, MANY)).often(),
     statement("try_files", SERVER | LOCATION, (2, MANY)),
@@ -36,16 +36,16 @@ pub(super) const ROWS: &[Row] = &[
     none("open_file_cache_min_uses", HTTP_ALL, (1, 1), FILES),
     none("open_file_cache_valid", HTTP_ALL, (1, 1), FILES),
 
-    statement("add_header", HTTP_ALL, (2, 3)).often(),
-    statement("add_header_inherit", HTTP_ALL, (1, 1)),
-    statement("add_trailer", HTTP_ALL, (2, 3)).often(),
-    statement("add_trailer_inherit", HTTP_ALL, (1, 1)),
-    statement("expires", HTTP_ALL, (1, 2)),
-    statement("charset", HTTP_ALL, (1, 1)),
+    statement("add_header", HTTP_ALL | LOCATION_IF, (2, 3)).often(),
+    statement("add_header_inherit", HTTP_ALL | LOCATION_IF, (1, 1)),
+    statement("add_trailer", HTTP_ALL | LOCATION_IF, (2, 3)).often(),
+    statement("add_trailer_inherit", HTTP_ALL | LOCATION_IF, (1, 1)),
+    statement("expires", HTTP_ALL | LOCATION_IF, (1, 2)),
+    statement("charset", HTTP_ALL | LOCATION_IF, (1, 1)),
     statement("charset_types", HTTP_ALL, (1, MANY)),
-    none("override_charset", HTTP_ALL, (1, 1), "without `charset_map` nothing can be converted"),
-    none("source_charset", HTTP_ALL, (1, 1), "without `charset_map` nothing can be converted"),
-    statement("gzip", HTTP_ALL, (1, 1)),
+    none("override_charset", HTTP_ALL | LOCATION_IF, (1, 1), "without `charset_map` nothing can be converted"),
+    none("source_charset", HTTP_ALL | LOCATION_IF, (1, 1), "without `charset_map` nothing can be converted"),
+    statement("gzip", HTTP_ALL | LOCATION_IF, (1, 1)),
     statement("gzip_comp_level", HTTP_ALL, (1, 1)),
     statement("gzip_disable", HTTP_ALL, (1, MANY)),
     statement("gzip_http_version", HTTP_ALL, (1, 1)),
@@ -61,7 +61,7 @@ pub(super) const ROWS: &[Row] = &[
     only("gunzip", HTTP_ALL, &["off"], "clients that cannot unpack are rare: leave it out"),
     none("gunzip_buffers", HTTP_ALL, (2, 2), PACKED),
 
-    statement("error_page", HTTP_ALL, (2, MANY)).often(),
+    statement("error_page", HTTP_ALL | LOCATION_IF, (2, MANY)).often(),
     statement("recursive_error_pages", HTTP_ALL, (1, 1)),
     statement("absolute_redirect", HTTP_ALL, (1, 1)),
     statement("port_in_redirect", HTTP_ALL, (1, 1)),
