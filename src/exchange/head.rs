@@ -9,6 +9,7 @@ use http::header::{CONNECTION, CONTENT_LENGTH, HOST, TRAILER, TRANSFER_ENCODING,
 use http::{HeaderMap, HeaderName, Method, Version};
 
 use super::path;
+use crate::config::model::Requests;
 
 /// What no `Connection` header can take away: without these an answer could not be read.
 const FRAMING: [HeaderName; 4] = [CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING, UPGRADE];
@@ -56,10 +57,10 @@ pub enum Malformed {
     /// TRACE sends credentials back to whoever can make a browser ask; CONNECT is for tunnels.
     #[error("method not allowed")]
     MethodNotAllowed,
-    /// The request line is longer than 8 KiB.
+    /// The request line is longer than one of `large_client_header_buffers`.
     #[error("request line too long")]
     LineTooLong,
-    /// A header line is longer than 8 KiB, or all of the head than 32 KiB.
+    /// A header line is longer than one of `large_client_header_buffers`, or the head than all.
     #[error("request header too large")]
     HeadTooLarge,
     /// The path climbs above the root, is not a path, or has a broken escape.
@@ -83,18 +84,14 @@ impl Malformed {
     }
 }
 
-/// The default sizes of nginx (`large_client_header_buffers 4 8k`).
-const LONGEST_LINE: usize = 8 << 10;
-const LARGEST_HEAD: usize = 32 << 10;
-
 impl Head<'_> {
     /// Checks the head. `raw` is its text as read, in which header lines that were merged or
     /// dropped on the way can still be found.
     ///
     /// # Errors
     /// [`Malformed`] where nginx refuses.
-    pub fn check(&self, raw: &[u8]) -> Result<Asked, Malformed> {
-        check_size(raw)?;
+    pub fn check(&self, raw: &[u8], rules: &Requests) -> Result<Asked, Malformed> {
+        check_size(raw, rules)?;
         self.check_method()?;
         self.check_framing(raw)?;
         let (authority, target) = match absolute(self.target) {
@@ -112,7 +109,8 @@ impl Head<'_> {
             None => String::new(),
         };
         let (path, _) = path::split(&target);
-        let path = path::normalize(path).ok_or(Malformed::InvalidPath)?.into_owned();
+        let path =
+            path::normalize(path, rules.merge_slashes).ok_or(Malformed::InvalidPath)?.into_owned();
         Ok(Asked { host, path })
     }
 
@@ -140,16 +138,27 @@ impl Head<'_> {
     }
 }
 
-fn check_size(raw: &[u8]) -> Result<(), Malformed> {
-    if raw.len() <= LONGEST_LINE {
+fn check_size(raw: &[u8], rules: &Requests) -> Result<(), Malformed> {
+    let longest = usize::try_from(rules.header_buffer_bytes).unwrap_or(usize::MAX);
+    if raw.len() <= longest {
         return Ok(());
     }
-    let mut lines = raw.split(|b| *b == b'\n').map(|line| line.len() > LONGEST_LINE);
+    let mut lines = raw.split(|b| *b == b'\n').map(|line| line.len() > longest);
     if lines.next() == Some(true) {
         return Err(Malformed::LineTooLong);
     }
-    let large = raw.len() > LARGEST_HEAD || lines.any(|long| long);
+    let buffers = usize::try_from(rules.header_buffers).unwrap_or(usize::MAX);
+    let large = raw.len() > longest.saturating_mul(buffers) || lines.any(|long| long);
     if large { Err(Malformed::HeadTooLarge) } else { Ok(()) }
+}
+
+/// Whether a header of this name is passed over.
+#[must_use]
+pub fn is_ignored(name: &HeaderName, rules: &Requests) -> bool {
+    let sound = |b: u8| {
+        b.is_ascii_alphanumeric() || b == b'-' || (b == b'_' && rules.underscores_in_headers)
+    };
+    rules.ignore_invalid_headers && !name.as_str().bytes().all(sound)
 }
 
 /// Whether one of the header lines in `raw` has this name.
@@ -228,7 +237,7 @@ mod tests {
             map.append(name, value.parse().expect("a header value"));
         }
         let head = Head { method: &Method::GET, target: target.as_bytes(), version, headers: &map };
-        head.check(raw.as_bytes())
+        head.check(raw.as_bytes(), &Requests::default())
     }
 
     #[test]

@@ -41,7 +41,7 @@ pub fn split(target: &[u8]) -> (&[u8], Option<&[u8]>) {
 /// None where nginx answers 400: a `..` above the root, a broken escape, an escaped NUL, or no
 /// slash at the beginning.
 #[must_use]
-pub fn normalize(path: &[u8]) -> Option<Cow<'_, [u8]>> {
+pub fn normalize(path: &[u8], merge_slashes: bool) -> Option<Cow<'_, [u8]>> {
     if path.first() != Some(&b'/') {
         return None;
     }
@@ -56,6 +56,7 @@ pub fn normalize(path: &[u8]) -> Option<Cow<'_, [u8]>> {
     while let Some(segment) = segments.next() {
         let last = segments.peek().is_none();
         match segment {
+            b"" if !last && !merge_slashes => normal.push(b'/'),
             b"" | b"." if !last => {}
             b"" | b"." => normal.push(b'/'),
             b".." => {
@@ -160,7 +161,7 @@ mod tests {
     use super::*;
 
     fn normal(path: &str) -> Option<String> {
-        normalize(path.as_bytes()).map(|p| String::from_utf8_lossy(&p).into_owned())
+        normalize(path.as_bytes(), true).map(|p| String::from_utf8_lossy(&p).into_owned())
     }
 
     #[test]
@@ -179,6 +180,16 @@ mod tests {
             ("//", "/"),
         ] {
             assert_eq!(normal(path).as_deref(), Some(expected), "{path}");
+        }
+    }
+
+    #[test]
+    fn double_slashes_stay_where_they_are_not_merged() {
+        for (path, expected) in
+            [("//", "//"), ("/a//b", "/a//b"), ("/a//../b", "/a/b"), ("//./a", "//a")]
+        {
+            let normal = normalize(path.as_bytes(), false).expect("the path is sound");
+            assert_eq!(String::from_utf8_lossy(&normal), expected, "{path}");
         }
     }
 

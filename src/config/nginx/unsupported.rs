@@ -39,7 +39,7 @@ const GROUPS: &[Group] = &[
         "mp4_limit_rate_after", "mp4_start_key_frame", "slice",
     ]),
     later("let the upstream decide who may see what", &["satisfy"]),
-    later("robin merges slashes: leave it out", &["merge_slashes"]),
+    later("robin merges slashes: leave it out", &[]),
     later("robin does not ask clients for certificates", &["ssl_crl", "ssl_ocsp_cache", "ssl_ocsp_responder"]),
     later("robin's TLS is rustls, which has no such setting", &[
         "ssl_conf_command", "ssl_engine", "ssl_key_log",
@@ -47,8 +47,8 @@ const GROUPS: &[Group] = &[
     later("write the key into its file without a password", &["ssl_password_file"]),
     later("robin has no such limit or choice yet: leave it out", &[
         "keepalive_disable", "keepalive_min_timeout",
-        "large_client_header_buffers",
-        "ignore_invalid_headers", "underscores_in_headers", "lingering_close", "lingering_time",
+       
+        "lingering_close", "lingering_time",
         "lingering_timeout", "send_lowat", "auth_delay", "max_headers",
     ]),
     later("take `least_conn`, `ip_hash`, `hash` or `random` where they do: leave it out", &[

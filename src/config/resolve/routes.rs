@@ -89,13 +89,15 @@ fn virtual_server(
     routes.server(raw, &settings, diags);
     let program = program::program(&raw.program, None, &settings, &mut routes, diags);
     let list = routes.list;
+    let requests = Requests::resolve(all, &Requests::default(), diags);
+    let requests = Requests::resolve(&raw.settings, &requests, diags);
     VirtualServer {
         listen: listen(raw, tls::http2(&raw.settings, all, diags), diags),
         names: names(raw.names.as_ref(), diags),
         program,
         routes: list,
         settings: without_tls_unless(false, settings),
-        requests: Requests::resolve(&raw.settings, diags),
+        requests,
         tls: tls::server(&raw.settings, all, diags),
     }
 }

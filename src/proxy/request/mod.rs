@@ -170,21 +170,34 @@ impl Exchange {
             session.set_keepalive(None);
         }
         let bodiless = session.as_mut().is_body_empty();
+        // Which virtual server is asked is not known before its host is.
+        let runtime = Arc::clone(&self.runtime);
+        let listener = connection(session).map_or(0, |c| c.listener);
+        let server = runtime.router.default(listener).unwrap_or_default();
+        let Some(server) = runtime.config.virtual_servers.get(server) else {
+            return self.refuse(Failure::NoRoute);
+        };
+        let rules = &server.requests;
         let checked = match session.as_http1() {
             Some(http1) => {
                 let raw = http1.get_headers_raw_bytes();
                 self.kept.head_bytes = raw.len() as u64;
                 match connection(session).is_none_or(|c| c.head_read(&raw, bodiless)) {
-                    true => head_of(session.req_header()).check(&raw),
+                    true => head_of(session.req_header()).check(&raw, rules),
                     false => Err(head::Malformed::RawByte),
                 }
             }
             None => {
                 http2::make_plain(session.req_header_mut())?;
                 self.kept.head_bytes = kept::length(&session.req_header().headers);
-                head_of(session.req_header()).check(&[])
+                head_of(session.req_header()).check(&[], rules)
             }
         };
+        let names = session.req_header().headers.keys();
+        let ignored: Vec<_> = names.filter(|name| head::is_ignored(name, rules)).cloned().collect();
+        for name in ignored {
+            session.req_header_mut().remove_header(&name);
+        }
         match checked {
             Ok(asked) => self.asked = Some(asked),
             Err(malformed) => {

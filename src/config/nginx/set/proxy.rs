@@ -118,8 +118,8 @@ impl Reader<'_> {
     /// Puts what is inherited in nginx's way into settings that are merged in ours.
     pub(super) fn finish(&mut self, frame: &mut Frame) {
         if frame.context == Context::Http {
-            // nginx trusts every certificate and names no host unless told to.
-            for name in ["proxy_ssl_verify", "proxy_ssl_server_name"] {
+            // nginx trusts every certificate, names no host and drops such headers unless told to.
+            for name in ["proxy_ssl_verify", "proxy_ssl_server_name", "underscores_in_headers"] {
                 if frame.settings.last(name).is_none() {
                     let (name, args) = (frame.word(name), vec![frame.word("off")]);
                     frame.settings.statements.push(Statement { name, args, block: None });
