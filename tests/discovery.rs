@@ -17,7 +17,7 @@ const LIMIT: Duration = Duration::from_millis(1200);
 
 fn resolver(servers: &[&DnsServer]) -> Resolver {
     let servers = servers.iter().map(|s| s.address()).collect();
-    let spec = model::Resolver { servers, timeout: LIMIT };
+    let spec = model::Resolver { servers, timeout: LIMIT, ..model::Resolver::default() };
     Resolver::new(&spec).expect("a resolver").with_search(&[]).with_hosts("")
 }
 
@@ -39,6 +39,7 @@ fn name(name: &str) -> UpstreamServer {
 
 fn discovery(resolver: Resolver, servers: Vec<UpstreamServer>) -> Discovery {
     let upstream = Upstream {
+        resolver: None,
         name: "back-end".into(),
         implicit: false,
         servers,

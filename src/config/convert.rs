@@ -95,6 +95,7 @@ fn upstream(upstream: &Upstream) -> Value {
         }
         (method, _) => entries.word("method", method.as_ref()),
     }
+    entries.resolver(upstream.resolver.as_ref());
     entries.word("refresh", upstream.refresh.as_ref());
     if let Some(check) = &upstream.health_check {
         entries.map("health_check", health_check(check));
@@ -214,6 +215,8 @@ impl Entries {
         let mut entries = Self::default();
         entries.words("servers", resolver.servers.as_ref());
         entries.word("timeout", resolver.timeout.as_ref());
+        entries.word("ipv4", resolver.ipv4.as_ref());
+        entries.word("ipv6", resolver.ipv6.as_ref());
         self.map("resolver", entries);
     }
 

@@ -11,7 +11,7 @@ use super::env::escape;
 use super::model::passing::UpstreamTls;
 use super::model::{
     AccessLog, Action, Config, HealthCheck, Host, Listen, Method, PathMatch, Probe, Proxy,
-    ProxyTarget, Route, RouteSettings, ServerHeader, Tier, Tls, Upstream, UpstreamServer,
+    ProxyTarget, Resolver, Route, RouteSettings, ServerHeader, Tier, Tls, Upstream, UpstreamServer,
     VirtualServer,
 };
 use super::resolve::settings::{ALL, defaults};
@@ -32,13 +32,7 @@ pub fn outline(config: &Config) -> String {
     if let Some(pid) = &config.pid {
         put("pid", text(&pid.to_string_lossy()));
     }
-    put(
-        "resolver",
-        map([
-            ("servers", list(config.resolver.servers.iter().map(|s| text(&s.to_string())))),
-            ("timeout", print_duration(config.resolver.timeout).into()),
-        ]),
-    );
+    put("resolver", resolver(&config.resolver));
     put("trust", list(config.trust.iter().map(|network| text(&network.to_string()))));
     put(
         "access_log",
@@ -73,6 +67,15 @@ pub fn outline(config: &Config) -> String {
     top.insert("virtual_servers".into(), servers);
     // A tree of texts, numbers, lists and maps with text keys always has a YAML form.
     serde_yaml::to_string(&top).expect("a tree without tags and bytes can be written")
+}
+
+fn resolver(resolver: &Resolver) -> Value {
+    map([
+        ("servers", list(resolver.servers.iter().map(|s| text(&s.to_string())))),
+        ("timeout", print_duration(resolver.timeout).into()),
+        ("ipv4", resolver.ipv4.into()),
+        ("ipv6", resolver.ipv6.map_or(Value::Null, Value::from)),
+    ])
 }
 
 fn text(text: &str) -> Value {

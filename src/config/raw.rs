@@ -131,6 +131,36 @@ pub(crate) struct Resolver {
     pub servers: Option<List<Word>>,
     /// `timeout`.
     pub timeout: Option<Word>,
+    /// `ipv4`.
+    pub ipv4: Option<Word>,
+    /// `ipv6`.
+    pub ipv6: Option<Word>,
+}
+
+impl Resolver {
+    /// What nginx's `resolver` says: servers, and options such as `ipv6=off`. What `valid=` says is
+    /// heeded nowhere: names are looked up once a second.
+    pub(crate) fn of(words: &[Word], place: &Place, timeout: Option<&Word>) -> Self {
+        const NO_EFFECT: [&str; 2] = ["valid=", "status_zone="];
+        let mut resolver =
+            Self { servers: None, timeout: timeout.cloned(), ipv4: None, ipv6: None };
+        let mut items = Vec::new();
+        for word in words {
+            let value = |name: &str| {
+                let value = word.value.strip_prefix(name)?.to_owned();
+                Some(Word { value, place: word.place.clone() })
+            };
+            if let Some(ipv4) = value("ipv4=") {
+                resolver.ipv4 = Some(ipv4);
+            } else if let Some(ipv6) = value("ipv6=") {
+                resolver.ipv6 = Some(ipv6);
+            } else if !NO_EFFECT.iter().any(|option| word.value.starts_with(option)) {
+                items.push(word.clone());
+            }
+        }
+        resolver.servers = Some(List { items, broken: false, place: place.clone() });
+        resolver
+    }
 }
 
 /// `dashboard`.
@@ -155,6 +185,8 @@ pub(crate) struct Upstream {
     pub hash_key: Option<Word>,
     /// `method.consistent`.
     pub hash_consistent: Option<Word>,
+    /// `resolver`.
+    pub resolver: Option<Resolver>,
     /// `refresh`.
     pub refresh: Option<Word>,
     /// `health_check`.
@@ -322,6 +354,12 @@ impl Settings {
     /// The last statement of a name.
     pub(crate) fn last(&self, name: &str) -> Option<&Statement> {
         self.statements.iter().rfind(|statement| statement.name.value == name)
+    }
+
+    /// What `resolver` and `resolver_timeout` say.
+    pub(crate) fn resolver(&self) -> Option<Resolver> {
+        let said = self.last("resolver")?;
+        Some(Resolver::of(&said.args, &said.name.place, self.word("resolver_timeout")))
     }
 
     /// The only argument of a statement.

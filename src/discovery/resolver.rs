@@ -12,7 +12,7 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use futures_util::future::join_all;
+use futures_util::future::{join, join_all};
 use hickory_resolver::Hosts;
 use hickory_resolver::net::NetError;
 use hickory_resolver::proto::op::Query;
@@ -98,6 +98,8 @@ pub struct Resolver {
     search: Vec<Name>,
     hosts: Hosts,
     timeout: Duration,
+    ipv4: bool,
+    ipv6: Option<bool>,
 }
 
 impl Resolver {
@@ -127,6 +129,8 @@ impl Resolver {
             search,
             hosts: Hosts::from_system().unwrap_or_default(),
             timeout: spec.timeout,
+            ipv4: spec.ipv4,
+            ipv6: spec.ipv6,
         })
     }
 
@@ -246,13 +250,29 @@ impl Resolver {
         names
     }
 
-    /// The A records of a name, or where it has none its AAAA records.
+    /// The A records of a name, or where it has none its AAAA records; where IPv6 is asked for, both.
     async fn addresses(&self, name: &Name, deadline: Instant) -> Answer {
-        let mut records = self.servers.query(name, RecordType::A, deadline).await;
-        // NXDOMAIN speaks for every kind of record.
-        if records == Err(Reason::NoAddress) {
-            records = self.servers.query(name, RecordType::AAAA, deadline).await;
-        }
+        let query = |kind| self.servers.query(name, kind, deadline);
+        let records = match (self.ipv4, self.ipv6) {
+            (false, _) => query(RecordType::AAAA).await,
+            (true, Some(true)) => match join(query(RecordType::A), query(RecordType::AAAA)).await {
+                (Ok(mut records), Ok(more)) => {
+                    records.extend(more);
+                    Ok(records)
+                }
+                (Ok(records), Err(_)) | (Err(_), Ok(records)) => Ok(records),
+                (Err(reason), Err(_)) => Err(reason),
+            },
+            (true, ipv6) => {
+                let records = query(RecordType::A).await;
+                // NXDOMAIN speaks for every kind of record.
+                if ipv6.is_none() && records == Err(Reason::NoAddress) {
+                    query(RecordType::AAAA).await
+                } else {
+                    records
+                }
+            }
+        };
         match records {
             Ok(records) => {
                 let ips = records.iter().filter_map(RData::ip_addr).map(Address::from);

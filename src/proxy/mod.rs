@@ -31,7 +31,7 @@ use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorType, Result};
 use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 
-use crate::config::model::{Config, Host, Upstream as Spec};
+use crate::config::model::{Config, Host, Resolver, Upstream as Spec};
 use crate::observe::access::AccessLog;
 use crate::observe::event::OnChange;
 use crate::route::Router;
@@ -66,7 +66,12 @@ pub struct Runtime {
 #[async_trait]
 pub trait Implicit: std::fmt::Debug + Send + Sync {
     /// The upstream of a host and port, looked up once; none where there are too many already.
-    async fn upstream(&self, host: &Host, port: u16) -> Option<Arc<Served>>;
+    async fn upstream(
+        &self,
+        host: &Host,
+        port: u16,
+        resolver: Option<&Resolver>,
+    ) -> Option<Arc<Served>>;
 }
 
 /// A live upstream with what requests need beside it.

@@ -16,6 +16,7 @@ use tokio::time::{Duration, sleep, timeout};
 use super::ServeError;
 use super::balancing::{Balancer, Refresh};
 use super::probes::{self, Probe};
+use super::resolvers::Resolvers;
 use crate::config::model::{self, Config};
 use crate::discovery::{self, Discovery, Resolver};
 use crate::health::{ProbeRule, Tick};
@@ -77,7 +78,7 @@ impl Refresh for Lookups {
 
 /// The upstreams of the next configuration before they take the place of the present ones.
 pub(super) struct Next {
-    resolver: Arc<Resolver>,
+    resolvers: Resolvers,
     upstreams: Vec<Coming>,
     dashboard: model::Dashboard,
 }
@@ -104,23 +105,22 @@ impl Background {
         config: &Config,
         ending: &watch::Receiver<bool>,
     ) -> Result<Next, ServeError> {
-        let resolver = Resolver::new(&config.resolver)
-            .map_err(|error| ServeError::Resolver(error.to_string()))?;
-        let resolver = Arc::new(resolver);
+        let resolvers =
+            Resolvers::new(config).map_err(|error| ServeError::Resolver(error.to_string()))?;
         let coming = |spec: &model::Upstream| match self
             .running
             .iter()
             .position(|running| running.kept.spec == *spec)
         {
             Some(present) => Coming::Present(present),
-            None => Coming::New(Running::start(self.keep(spec, &resolver), ending)),
+            None => Coming::New(Running::start(self.keep(spec, &resolvers), ending)),
         };
         let upstreams = config.upstreams.iter().map(coming).collect();
-        Ok(Next { resolver, upstreams, dashboard: config.dashboard.clone() })
+        Ok(Next { resolvers, upstreams, dashboard: config.dashboard.clone() })
     }
 
-    fn keep(&self, spec: &model::Upstream, resolver: &Arc<Resolver>) -> Kept {
-        let kept = Kept::new(spec, resolver);
+    fn keep(&self, spec: &model::Upstream, resolvers: &Resolvers) -> Kept {
+        let kept = Kept::new(spec, resolvers.of(spec.resolver.as_ref()));
         for known in &self.running {
             kept.discovery.adopt(&known.kept.discovery);
         }
@@ -148,7 +148,8 @@ impl Background {
             Coming::New(running) => Some(running),
             Coming::Present(index) => {
                 let running = present.get_mut(index).and_then(Option::take)?;
-                running.kept.discovery.ask(Arc::clone(&next.resolver));
+                let resolver = next.resolvers.of(running.kept.spec.resolver.as_ref());
+                running.kept.discovery.ask(Arc::clone(resolver));
                 Some(running)
             }
         };
@@ -166,8 +167,8 @@ impl Background {
 
 impl Next {
     /// What looks names up.
-    pub(super) fn resolver(&self) -> Arc<Resolver> {
-        Arc::clone(&self.resolver)
+    pub(super) fn resolvers(&self) -> Resolvers {
+        self.resolvers.clone()
     }
 
     /// Waits until each new upstream was refreshed once and each of its peers was probed.

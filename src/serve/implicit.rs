@@ -16,8 +16,8 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 
 use super::background::{Kept, Running};
-use crate::config::model::{Host, Upstream, UpstreamServer};
-use crate::discovery::Resolver;
+use super::resolvers::Resolvers;
+use crate::config::model::{self, Host, Upstream, UpstreamServer};
 use crate::health::Tick;
 use crate::proxy::{Implicit, Served};
 
@@ -30,6 +30,14 @@ const IDLE: Duration = Duration::from_mins(1);
 /// How long a request waits for the first answer about its host: nginx's `resolver_timeout`.
 const FIRST_ANSWER: Duration = Duration::from_secs(30);
 
+/// What a request names, and how its route looks names up.
+#[derive(Clone, PartialEq, Eq, Hash)]
+struct Key {
+    host: Host,
+    port: u16,
+    resolver: Option<model::Resolver>,
+}
+
 /// A host that was asked for.
 struct Known {
     running: Running,
@@ -38,8 +46,8 @@ struct Known {
 
 /// The upstreams that requests have named.
 pub(super) struct Registry {
-    known: Mutex<HashMap<(Host, u16), Known>>,
-    resolver: Arc<Resolver>,
+    known: Mutex<HashMap<Key, Known>>,
+    resolvers: Resolvers,
     /// The runtime of the main thread, where discovery lives.
     main: Handle,
     ending: watch::Receiver<bool>,
@@ -53,31 +61,31 @@ impl fmt::Debug for Registry {
 
 impl Registry {
     /// To be made on the main thread's runtime.
-    pub(super) fn new(resolver: Arc<Resolver>, ending: watch::Receiver<bool>) -> Self {
-        Self { known: Mutex::default(), resolver, main: Handle::current(), ending }
+    pub(super) fn new(resolvers: Resolvers, ending: watch::Receiver<bool>) -> Self {
+        Self { known: Mutex::default(), resolvers, main: Handle::current(), ending }
     }
 
-    fn known(&self) -> MutexGuard<'_, HashMap<(Host, u16), Known>> {
+    fn known(&self) -> MutexGuard<'_, HashMap<Key, Known>> {
         // Whole entries come and go under it: a poisoned one is as good as any.
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The upstream of a host, started if it is new, and what turns true with its first answer.
-    fn find(&self, host: &Host, port: u16) -> Option<(Arc<Served>, watch::Receiver<bool>)> {
+    fn find(&self, key: Key) -> Option<(Arc<Served>, watch::Receiver<bool>)> {
         let now = Tick::now();
         let mut known = self.known();
         if known.len() >= MANY {
             known.retain(|_, known| now < known.asked.after(IDLE));
         }
         let full = known.len() >= MOST;
-        let key = (host.clone(), port);
         if full && !known.contains_key(&key) {
             return None;
         }
-        let entry = known.entry(key).or_insert_with(|| {
-            let spec = spec(host, port);
+        let entry = known.entry(key).or_insert_with_key(|key| {
+            let spec = key.spec();
+            let resolver = self.resolvers.of(key.resolver.as_ref());
             let _main = self.main.enter();
-            let running = Running::start(Kept::new(&spec, &self.resolver), &self.ending);
+            let running = Running::start(Kept::new(&spec, resolver), &self.ending);
             Known { running, asked: now }
         });
         entry.asked = now;
@@ -87,21 +95,31 @@ impl Registry {
 
 #[async_trait]
 impl Implicit for Registry {
-    async fn upstream(&self, host: &Host, port: u16) -> Option<Arc<Served>> {
-        let (served, mut refreshed) = self.find(host, port)?;
+    async fn upstream(
+        &self,
+        host: &Host,
+        port: u16,
+        resolver: Option<&model::Resolver>,
+    ) -> Option<Arc<Served>> {
+        let key = Key { host: host.clone(), port, resolver: resolver.cloned() };
+        let (served, mut refreshed) = self.find(key)?;
         // Without an answer the request is told what is missing.
         let _ = timeout(FIRST_ANSWER, refreshed.wait_for(|refreshed| *refreshed)).await;
         Some(served)
     }
 }
 
-/// An upstream with one server line, as for an address that a route names.
-fn spec(host: &Host, port: u16) -> Upstream {
-    let name = match host {
-        Host::Address(address) => std::net::SocketAddr::new(*address, port).to_string(),
-        Host::Name(name) | Host::Service(name) => format!("{name}:{port}"),
-        Host::Unix(path) => format!("unix:{}", path.display()),
-    };
-    let servers = vec![UpstreamServer::at(host.clone(), port)];
-    Upstream { implicit: true, ..Upstream::new(name, servers) }
+impl Key {
+    /// An upstream with one server line, as for an address that a route names.
+    fn spec(&self) -> Upstream {
+        let Self { host, port, resolver } = self;
+        let name = match host {
+            Host::Address(address) => std::net::SocketAddr::new(*address, *port).to_string(),
+            Host::Name(name) | Host::Service(name) => format!("{name}:{port}"),
+            Host::Unix(path) => format!("unix:{}", path.display()),
+        };
+        let servers = vec![UpstreamServer::at(host.clone(), *port)];
+        let resolver = resolver.clone();
+        Upstream { implicit: true, resolver, ..Upstream::new(name, servers) }
+    }
 }

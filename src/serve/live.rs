@@ -139,7 +139,7 @@ impl Live {
         // Without the first addresses the first requests would be refused for no reason.
         let settled = timeout(FIRST_LOOKUPS, next.settled()).map(drop);
         let upstreams = background.served(&next);
-        let implicit = Registry::new(next.resolver(), shutdown.subscribe());
+        let implicit = Registry::new(next.resolvers(), shutdown.subscribe());
         background.advance(next);
         let (runtime, opening) = ready.runtime(upstreams, implicit);
         let current: Current = Arc::new(ArcSwap::from_pointee(runtime));
@@ -234,7 +234,7 @@ impl Live {
         logger::redirect(&events).map_err(ServeError::ErrorLog)?;
         let upstreams = self.background.served(&next);
         let wanted: Vec<ListenAddress> = ready.wanted.clone();
-        let implicit = Registry::new(next.resolver(), self.shutdown.subscribe());
+        let implicit = Registry::new(next.resolvers(), self.shutdown.subscribe());
         let (runtime, opening) = ready.runtime(upstreams, implicit);
         self.current.store(Arc::new(runtime));
         self.open(opening);

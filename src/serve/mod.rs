@@ -17,6 +17,7 @@ mod pid_file;
 mod pools;
 mod privileges;
 pub mod probes;
+mod resolvers;
 mod signals;
 mod worker;
 

@@ -74,12 +74,16 @@ impl PartialEq for Prefix {
 }
 
 /// How names are looked up.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Resolver {
     /// DNS servers. Default: empty, those of `/etc/resolv.conf`.
     pub servers: Vec<SocketAddr>,
     /// The time limit of one lookup. Default 2 s.
     pub timeout: Duration,
+    /// Whether IPv4 addresses are asked for. Default true.
+    pub ipv4: bool,
+    /// Whether IPv6 addresses are asked for. Default: where there is no IPv4 address.
+    pub ipv6: Option<bool>,
 }
 
 /// Where the access log goes.
@@ -122,6 +126,8 @@ pub struct Upstream {
     pub servers: Vec<UpstreamServer>,
     /// How a peer is chosen.
     pub method: Method,
+    /// How its names are looked up. Default: as all are.
+    pub resolver: Option<Resolver>,
     /// How often names are looked up. Default 1 s.
     pub refresh: Duration,
     /// Probes. Default: none.
@@ -434,6 +440,8 @@ pub struct RouteSettings {
     pub clients: Clients,
     /// Between client and upstream.
     pub passing: Passing,
+    /// How names are looked up that only requests know. Default: as all are.
+    pub resolver: Option<Resolver>,
     /// Its own access logs; none where the process's is meant.
     pub access_logs: Option<Vec<RequestLog>>,
 }

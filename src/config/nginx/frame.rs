@@ -174,6 +174,7 @@ impl Frame {
         let servers = std::mem::take(&mut self.servers);
         Upstream {
             name,
+            resolver: self.settings.resolver(),
             servers: Some(self.list(servers)),
             method: self.method,
             hash_key: self.hash_key,

@@ -378,10 +378,11 @@ fn first(shared: &Shared, name: &str) -> Option<Word> {
 
 fn resolver(shared: &Shared) -> Option<Resolver> {
     let timeout = first(shared, "resolver_timeout");
-    let servers = shared.get("resolver").map(|Said { words, place }| List {
-        items: words.clone(),
-        broken: false,
-        place: place.clone(),
-    });
-    (timeout.is_some() || servers.is_some()).then_some(Resolver { servers, timeout })
+    match shared.get("resolver") {
+        Some(Said { words, place }) => Some(Resolver::of(words, place, timeout.as_ref())),
+        None => {
+            let (ipv4, ipv6) = (None, None);
+            timeout.map(|timeout| Resolver { servers: None, timeout: Some(timeout), ipv4, ipv6 })
+        }
+    }
 }

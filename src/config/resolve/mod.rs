@@ -51,7 +51,7 @@ pub(super) fn resolve(raw: &raw::Config, diags: &mut Diagnostics) -> Config {
         ),
         threads: threads(raw.threads.as_ref(), diags),
         user: user(raw.user.as_ref(), diags),
-        resolver: resolver(raw.resolver.as_ref(), diags),
+        resolver: resolver(raw.resolver.as_ref(), diags).unwrap_or_default(),
         trust: trust(raw.trust.as_ref(), diags),
         access_log: access_log(raw.access_log.as_ref(), diags),
         pid: raw.pid.as_ref().map(|word| PathBuf::from(&word.value)),
@@ -83,23 +83,39 @@ fn user(word: Option<&Word>, diags: &mut Diagnostics) -> Option<String> {
     Some(word.value.clone())
 }
 
-fn resolver(raw: Option<&raw::Resolver>, diags: &mut Diagnostics) -> Resolver {
-    let timeout = raw.and_then(|raw| raw.timeout.as_ref());
-    let timeout = diags.time("timeout", timeout, Zero::Refused).unwrap_or(Duration::from_secs(2));
+/// How names are looked up; none where nothing is said of it.
+fn resolver(raw: Option<&raw::Resolver>, diags: &mut Diagnostics) -> Option<Resolver> {
+    let raw = raw?;
+    let default = Resolver::default();
     let mut servers = Vec::new();
-    let words = raw.and_then(|raw| raw.servers.as_ref());
-    for word in words.iter().flat_map(|list| &list.items) {
+    for word in raw.servers.iter().flat_map(|list| &list.items) {
         match address::resolver(&word.value) {
             Some(server) => servers.push(server),
             None => {
                 let message = format!("{} is not the address of a DNS server", quote(&word.value));
                 diags
                     .error(&word.place, message)
+                    .in_nginx(format!("host not found in resolver \"{}\"", word.value))
                     .expected("expected an address with or without a port, as in `127.0.0.11:53`");
             }
         }
     }
-    Resolver { servers, timeout }
+    let timeout = diags.time("timeout", raw.timeout.as_ref(), Zero::Refused);
+    let ipv4 = diags.switch("ipv4", raw.ipv4.as_ref()).unwrap_or(default.ipv4);
+    let ipv6 = diags.switch("ipv6", raw.ipv6.as_ref());
+    if let (false, Some(false), Some(word)) = (ipv4, ipv6, &raw.ipv6) {
+        diags
+            .error(&word.place, "no addresses are asked for")
+            .in_nginx("\"ipv4\" and \"ipv6\" cannot both be \"off\"")
+            .expected("expected one of `ipv4` and `ipv6` on");
+    }
+    Some(Resolver { servers, timeout: timeout.unwrap_or(default.timeout), ipv4, ipv6 })
+}
+
+impl Default for Resolver {
+    fn default() -> Self {
+        Self { servers: Vec::new(), timeout: Duration::from_secs(2), ipv4: true, ipv6: None }
+    }
 }
 
 fn trust(list: Option<&List<Word>>, diags: &mut Diagnostics) -> Vec<IpNet> {

@@ -71,6 +71,7 @@ pub(in crate::config) fn defaults() -> RouteSettings {
         answers: Answers::defaults(),
         clients: Clients::defaults(),
         passing: Passing::defaults(),
+        resolver: None,
         access_logs: None,
     }
 }
@@ -100,6 +101,8 @@ impl Settings {
             answers: Answers::resolve(self, &outer.answers, diags),
             clients: Clients::resolve(self, &outer.clients, diags),
             passing: Passing::resolve(self, &outer.passing, diags),
+            resolver: super::resolver(self.resolver().as_ref(), diags)
+                .or_else(|| outer.resolver.clone()),
             access_logs: outer.access_logs.clone(),
             error_details: switch(diags, "error_details", &self.error_details, outer.error_details),
         }

@@ -110,6 +110,7 @@ impl Upstream {
             implicit: false,
             servers,
             method: Method::default(),
+            resolver: None,
             refresh: Duration::from_secs(1),
             health_check: None,
             // Below gunicorn's 2 s: a connection that the back-end is just closing loses a request.
@@ -125,6 +126,7 @@ fn upstream(raw: &raw::Upstream, diags: &mut Diagnostics) -> Upstream {
     let plain = Upstream::new(raw.name.value.clone(), servers(raw, diags));
     let health_check = raw.health_check.as_ref();
     Upstream {
+        resolver: super::resolver(raw.resolver.as_ref(), diags),
         method: method(raw, diags),
         refresh: diags
             .time("refresh", raw.refresh.as_ref(), Zero::Refused)

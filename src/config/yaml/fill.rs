@@ -94,10 +94,16 @@ impl Door<'_> {
     fn resolver(&mut self, fields: &Fields<'_>) -> Option<Resolver> {
         let (key, node) = fields.get(self, "resolver")?;
         if !matches!(node.shape, Shape::Map(_)) {
-            return Some(Resolver { servers: Some(self.words(key, node)), timeout: None });
+            let servers = Some(self.words(key, node));
+            return Some(Resolver { servers, timeout: None, ipv4: None, ipv6: None });
         }
         let mut f = self.map_below(key, node, RESOLVER)?;
-        Some(Resolver { servers: f.words(self, "servers"), timeout: f.word(self, "timeout") })
+        Some(Resolver {
+            servers: f.words(self, "servers"),
+            timeout: f.word(self, "timeout"),
+            ipv4: f.word(self, "ipv4"),
+            ipv6: f.word(self, "ipv6"),
+        })
     }
 
     fn dashboard(&mut self, fields: &Fields<'_>) -> Dashboard {
@@ -125,6 +131,7 @@ impl Door<'_> {
             let (method, hash_key, hash_consistent) = door.method(&mut f);
             Some(Upstream {
                 name,
+                resolver: door.resolver(&f),
                 servers: door.servers(&f),
                 method,
                 hash_key,

@@ -49,9 +49,10 @@ const SETTINGS: &[&str] = &[
 const ROUTE: &[&str] = &["to", "internal", "rules", "routes"];
 const TIMEOUTS: &[&str] = &["connect", "send", "read"];
 const RETRY: &[&str] = &["tries", "timeout", "on", "non_idempotent", "statuses"];
-const RESOLVER: &[&str] = &["servers", "timeout"];
+const RESOLVER: &[&str] = &["servers", "timeout", "ipv4", "ipv6"];
 const DASHBOARD: &[&str] = &["enabled", "summary"];
-const UPSTREAM: &[&str] = &["servers", "method", "refresh", "health_check", "keepalive"];
+const UPSTREAM: &[&str] =
+    &["servers", "method", "resolver", "refresh", "health_check", "keepalive"];
 const UPSTREAM_SERVER: &[&str] =
     &["address", "weight", "backup", "down", "max_fails", "fail_timeout", "max_conns"];
 const HEALTH_CHECK: &[&str] =

@@ -105,7 +105,10 @@ impl Exchange {
         };
         let served = match &aim.at {
             At::Upstream(index) => self.runtime.upstreams.get(*index).map(Arc::clone),
-            At::Address(host, port) => self.runtime.implicit.upstream(host, *port).await,
+            At::Address(host, port) => {
+                let resolver = self.settings().and_then(|settings| settings.resolver.as_ref());
+                self.runtime.implicit.upstream(host, *port, resolver).await
+            }
         };
         let Some(served) = served else {
             return self.refuse(Failure::BadTarget(format!("too many hosts, not {}", aim.host)));

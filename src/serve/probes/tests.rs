@@ -290,6 +290,7 @@ async fn pingora_can_call_the_same_probe() {
 #[test]
 fn an_upstream_without_a_health_check_has_no_probe() {
     let upstream = model::Upstream {
+        resolver: None,
         name: "back-end".to_owned(),
         implicit: false,
         servers: Vec::new(),

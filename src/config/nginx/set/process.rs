@@ -104,29 +104,15 @@ pub(in crate::config::nginx) fn resolver(
     directive: &Directive,
     frame: &mut Frame,
 ) {
-    /// Names are looked up once a second whatever is valid for how long, and IPv6 addresses only
-    /// where there are no others.
-    const NO_EFFECT: [&str; 4] = ["valid=", "ipv6=", "ipv4=", "status_zone="];
-    let is_option = |word: &&Word| NO_EFFECT.iter().any(|option| word.value.starts_with(option));
-    let servers: Vec<Word> = directive.args.iter().filter(|w| !is_option(w)).cloned().collect();
-    if servers.is_empty() {
+    let servers = directive.args.iter().filter(|word| !word.value.contains('='));
+    if servers.count() == 0 {
         reader
             .diags
             .error(&directive.name.place, "no name servers defined")
             .expected("expected an address, as in `127.0.0.11`");
+        return;
     }
-    for word in &servers {
-        if address::resolver(&word.value).is_none() {
-            reader
-                .diags
-                .error(&word.place, format!("host not found in resolver \"{}\"", word.value))
-                .expected("expected an address with or without a port, as in `127.0.0.11:53`");
-            return;
-        }
-    }
-    if !servers.is_empty() {
-        frame.say("resolver", servers, directive);
-    }
+    frame.say("resolver", directive.args.clone(), directive);
 }
 
 pub(in crate::config::nginx) fn access_log(

@@ -1,8 +1,8 @@
 //! `http`, `server`, `location` and what belongs to no other chapter.
 
 use super::{
-    Body, FILES, HTTP, HTTP_ALL, HTTP_SERVER, LOCATION, MAIN, MANY, OS, Row, SERVER, TABLES, call,
-    none, only, statement, value,
+    Body, FILES, HTTP, HTTP_ALL, HTTP_SERVER, LOCATION, MAIN, MANY, OS, Row, SERVER, TABLES,
+    UPSTREAM, call, none, only, statement, value,
 };
 use crate::config::nginx::set::{self, Kind};
 
@@ -14,8 +14,10 @@ pub(super) const ROWS: &[Row] = &[
     call("location", SERVER | LOCATION, (1, 2), set::location).body(Body::Block).often(),
     call("listen", SERVER, (1, MANY), set::listen).often(),
     call("server_name", SERVER, (1, MANY), set::server_name).often(),
-    call("resolver", HTTP_ALL, (1, MANY), set::resolver),
-    call("resolver_timeout", HTTP_ALL, (1, 1), set::shared_time),
+    call("resolver", HTTP, (1, MANY), set::resolver),
+    call("resolver_timeout", HTTP, (1, 1), set::shared_time),
+    statement("resolver", SERVER | LOCATION | UPSTREAM, (1, MANY)),
+    statement("resolver_timeout", SERVER | LOCATION | UPSTREAM, (1, 1)),
     call("keepalive_timeout", HTTP_ALL, (1, 2), set::shared_time_or_zero),
     call("client_header_timeout", HTTP_SERVER, (1, 1), set::shared_time),
     value("client_max_body_size", HTTP_ALL, Kind::Size, |f| &mut f.settings.client_max_body_size),

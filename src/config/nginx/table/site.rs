@@ -2,7 +2,8 @@
 //! gzip_static, try_files, stub_status, empty_gif.
 
 use super::{
-    Body, FILES, HTTP_ALL, LOCATION, LOCATION_IF, MANY, PIECES, Row, SERVER, TABLES, none, only, statement,
+    Body, FILES, HTTP_ALL, LOCATION, LOCATION_IF, MANY, PIECES, Row, SERVER, TABLES, none, only,
+    statement,
 };
 
 /// Bodies of our own pages are never short enough for it to matter to a browser of today.
