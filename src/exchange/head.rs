@@ -5,7 +5,9 @@
 
 use std::borrow::Cow;
 
-use http::header::{CONNECTION, CONTENT_LENGTH, HOST, TRAILER, TRANSFER_ENCODING, UPGRADE};
+use http::header::{
+    self, CONNECTION, CONTENT_LENGTH, HOST, TRAILER, TRANSFER_ENCODING, UPGRADE,
+};
 use http::{HeaderMap, HeaderName, Method, Version};
 
 use super::path;
@@ -45,6 +47,9 @@ pub enum Malformed {
     /// More than one `Host`, or one that no host can have.
     #[error("request with an invalid Host header")]
     InvalidHost,
+    /// A header that says one thing stands twice.
+    #[error("request with a duplicate header")]
+    Duplicate,
     /// Request smuggling begins with two of these (RFC 9112, section 6.1).
     #[error("request with more than one Content-Length or Transfer-Encoding")]
     TwoLengths,
@@ -84,6 +89,20 @@ impl Malformed {
     }
 }
 
+/// What stands in a head once (`ngx_http_process_unique_header_line`), beside `Host` and what
+/// frames the body.
+static UNIQUE: [HeaderName; 9] = [
+    header::AUTHORIZATION,
+    header::CONTENT_RANGE,
+    header::EXPECT,
+    header::IF_MATCH,
+    header::IF_MODIFIED_SINCE,
+    header::IF_NONE_MATCH,
+    header::IF_RANGE,
+    header::IF_UNMODIFIED_SINCE,
+    header::PROXY_AUTHORIZATION,
+];
+
 impl Head<'_> {
     /// Checks the head. `raw` is its text as read, in which header lines that were merged or
     /// dropped on the way can still be found.
@@ -98,6 +117,9 @@ impl Head<'_> {
             Some((authority, target)) => (Some(authority), target),
             None => (None, Cow::Borrowed(self.target)),
         };
+        if UNIQUE.iter().any(|name| self.headers.get_all(name).iter().nth(1).is_some()) {
+            return Err(Malformed::Duplicate);
+        }
         let mut hosts = self.headers.get_all(HOST).iter();
         let host = match (hosts.next(), hosts.next()) {
             (None, _) if self.version >= Version::HTTP_11 => return Err(Malformed::NoHost),
@@ -238,6 +260,14 @@ mod tests {
         }
         let head = Head { method: &Method::GET, target: target.as_bytes(), version, headers: &map };
         head.check(raw.as_bytes(), &Requests::default())
+    }
+
+    #[test]
+    fn what_can_be_said_once_is_said_once() {
+        let twice = [("Host", "h"), ("If-Match", "a"), ("If-Match", "b")];
+        assert_eq!(check("/", Version::HTTP_11, &twice), Err(Malformed::Duplicate));
+        let twice = [("Host", "h"), ("Accept", "a"), ("Accept", "b")];
+        assert!(check("/", Version::HTTP_11, &twice).is_ok());
     }
 
     #[test]

@@ -53,6 +53,11 @@ impl fmt::Display for Line {
     }
 }
 
+/// Prints that a file could not be served, at the level of nginx.
+pub fn no_file(error: &dyn fmt::Display) {
+    log::error!(target: "robin::files", "{}", Line::new("no file served").field("error", error));
+}
+
 /// Prints what changed about a peer.
 pub fn peer(upstream: &str, event: &Event) {
     let (level, line) = peer_line(upstream, event);

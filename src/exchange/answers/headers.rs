@@ -7,7 +7,8 @@ use http::{HeaderName, HeaderValue};
 
 use super::{Head, time};
 use crate::config::model::site::{AddHeader, Answers, Expires};
-use crate::exchange::variables::Facts;
+use crate::config::template::Template;
+use crate::exchange::variables::{Answered, Facts};
 
 /// Seconds of a day.
 const DAY: i64 = 24 * 60 * 60;
@@ -22,7 +23,7 @@ pub fn add(head: &mut impl Head, facts: &Facts<'_>, answers: &Answers, now: Syst
         if !safe && !always {
             continue;
         }
-        let value = facts.value(value);
+        let value = said_of(value, head, facts);
         // Of these there is one; with nothing to say it goes.
         let only_one = *name == LAST_MODIFIED || *name == ETAG;
         match value {
@@ -32,6 +33,18 @@ pub fn add(head: &mut impl Head, facts: &Facts<'_>, answers: &Answers, now: Syst
             None => {}
         }
     }
+}
+
+/// What a template says, the headers so far in `$sent_http_*`.
+fn said_of(value: &Template, head: &impl Head, facts: &Facts<'_>) -> Option<HeaderValue> {
+    if !value.has_variables() {
+        return facts.value(value);
+    }
+    let mut scene = *facts.scene;
+    let answered = scene.so_far.answered.unwrap_or_default();
+    let (status, headers) = (head.status(), Some(head.headers()));
+    scene.so_far.answered = Some(Answered { status, headers, ..answered });
+    scene.with(facts.course).value(value)
 }
 
 /// Whether an answer of this status gets headers that are not `always` added.

@@ -85,7 +85,7 @@ pub struct SoFar<'a> {
 }
 
 /// What the client has got.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Answered<'a> {
     /// The status.
     pub status: u16,

@@ -19,6 +19,7 @@ use crate::exchange::passing::{self, Edit};
 use crate::health::{Outcome, Tick};
 use crate::observe::access::{Record, RequestLine};
 use crate::proxy::gzip::Packer;
+use crate::proxy::head::written;
 use crate::proxy::{classify, told};
 
 /// Where an upstream sends the request instead of answering it.
@@ -149,6 +150,11 @@ impl Exchange {
         }
         if let Some(status) = self.course.status {
             response.set_status(status)?;
+        }
+        if let Some((name, value)) = self.location.take()
+            && !response.headers.contains_key(&name)
+        {
+            response.append_header(written(&name), value)?;
         }
         let Some((settings, scene)) = self.settings().zip(self.scene(session)) else {
             return Ok(());

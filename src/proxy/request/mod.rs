@@ -31,6 +31,7 @@ use crate::exchange::head::{self, Asked, Head};
 use crate::exchange::variables::{Facts, Scene};
 use crate::exchange::{Course, path, variables};
 use crate::observe::access::Attempt;
+use crate::observe::event;
 use crate::upstream::{Lease, Tried};
 use body::{Buffered, Replaced};
 
@@ -98,6 +99,8 @@ pub struct Exchange {
     /// Whether the next attempt needs a connection that was never used.
     distrust_pool: bool,
     failure: Option<Failure>,
+    /// The `Location` of a redirect in whose place an error page is sent.
+    location: Option<(HeaderName, HeaderValue)>,
     /// Packs the body of the upstream's answer; none where it stays as it is.
     packer: Option<Packer>,
     _counted: InFlight,
@@ -130,6 +133,7 @@ impl Exchange {
             upgrades: false,
             distrust_pool: false,
             failure: None,
+            location: None,
             packer: None,
             _counted: InFlight::new(),
             kept: Kept::default(),
@@ -268,6 +272,8 @@ impl Exchange {
                 ErrorNext::Page(status) => (status, headers),
                 ErrorNext::Reply(reply) => (reply.status, reply.headers),
                 ErrorNext::Go(start) => {
+                    // Where a redirect leads is said whatever page stands for it.
+                    self.location = headers.into_iter().find(|(n, _)| *n == header::LOCATION);
                     next = self.advance(session, start).await;
                     continue;
                 }
@@ -280,6 +286,12 @@ impl Exchange {
     /// Remembers why the request fails; returns its status.
     fn fail(&mut self, failure: Failure) -> u16 {
         let status = failure.status();
+        let told = self.settings().is_none_or(|settings| settings.files.log_not_found);
+        if let Failure::NoFile { .. } | Failure::NoIndex(_) = &failure
+            && (told || status != 404)
+        {
+            event::no_file(&failure);
+        }
         self.failure = Some(failure);
         status
     }

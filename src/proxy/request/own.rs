@@ -217,6 +217,11 @@ impl Exchange {
         if !matches!(body, Body::Streamed(_)) {
             response.insert_header(header::CONTENT_LENGTH, body.len())?;
         }
+        if let Some((name, value)) = self.location.take()
+            && !response.headers.contains_key(&name)
+        {
+            response.append_header(written(&name), value)?;
+        }
         let mut plan = Plan::Whole;
         let mut chunked = true;
         if let Some((settings, scene)) = self.settings().zip(self.scene(session)) {
