@@ -163,7 +163,7 @@ fn an_upgraded_connection_echoes_bytes() {
 
 #[test]
 fn what_the_binary_prints_is_kept_until_it_ends() {
-    let mut robin = Robin::spawn("", &["-V"], &[]);
+    let mut robin = Robin::spawn("", &["--version"], &[]);
     robin.wait_for_line(Output::Stdout, &["robin", env!("CARGO_PKG_VERSION")]);
     let (status, _) = robin.wait_exit(PATIENCE);
     assert_eq!(status.code(), Some(0));
