@@ -5,9 +5,7 @@
 
 use std::borrow::Cow;
 
-use http::header::{
-    self, CONNECTION, CONTENT_LENGTH, HOST, TRAILER, TRANSFER_ENCODING, UPGRADE,
-};
+use http::header::{self, CONNECTION, CONTENT_LENGTH, HOST, TRAILER, TRANSFER_ENCODING, UPGRADE};
 use http::{HeaderMap, HeaderName, Method, Version};
 
 use super::path;

@@ -90,9 +90,20 @@ fn redirected(url: &[u8], passing: &Passing, facts: &Facts<'_>) -> Option<Vec<u8
     })
 }
 
-/// The target of the route becomes its path. Without a URI of its own it is the root's.
+/// The target of the route becomes its path; without a URI of its own it is the root's. As nginx
+/// inherits the rule with what it was made of, that of the outermost route which has a target
+/// counts.
 fn default_rule(facts: &Facts<'_>) -> Option<(Vec<u8>, Vec<u8>)> {
-    let route = facts.course.route(facts.scene.config)?;
+    let config = facts.scene.config;
+    let server = facts.course.virtual_server(config)?;
+    let mut route = facts.course.route(config)?;
+    while let Some(outer) = route.parent.and_then(|parent| server.routes.get(parent)) {
+        let makes_one = outer.settings.passing.redirects.contains(&Redirect::Default);
+        if !makes_one || !matches!(&outer.action, Action::Proxy(_)) {
+            break;
+        }
+        route = outer;
+    }
     let Action::Proxy(proxy) = &route.action else { return None };
     let scheme = if proxy.tls { "https" } else { "http" };
     let Some(uri) = &proxy.uri else {

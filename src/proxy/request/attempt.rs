@@ -61,10 +61,10 @@ impl Exchange {
             Detour::To(target) => self.go_to(session, &target).await,
         };
         self.tell_redirect();
-        self.tried = Tried::default();
-        self.hash_key = None;
-        self.aim = None;
         if next == Next::Proxy {
+            self.tried = Tried::default();
+            self.hash_key = None;
+            self.aim = None;
             return Ok(());
         }
         self.pending = Some(next);
@@ -212,6 +212,12 @@ impl Exchange {
         mut error: Box<Error>,
         classify: fn(&Error, Attempted) -> Failure,
     ) -> Box<Error> {
+        if self.detour.is_some() {
+            // The answer was fine; what it says sends the request elsewhere.
+            self.lease = None;
+            error.set_retry(true);
+            return error;
+        }
         let address = self.lease.as_ref().map(|lease| lease.address().clone());
         let failure = match self.failure.take() {
             // A phase of ours has refused the request or the answer.
@@ -257,7 +263,6 @@ impl Exchange {
         if page {
             self.detour = Some(Detour::Error(status));
         }
-        let page = self.detour.is_some();
         self.failure = Some(failure);
         error.set_retry(retry || page);
         error

@@ -1,7 +1,6 @@
 //! What holds for the whole process, though nginx lets parts of it be said of a `location`.
 
 use super::Kind;
-use crate::config::address;
 use crate::config::nginx::frame::{Context, Frame, Said};
 use crate::config::nginx::parser::Directive;
 use crate::config::nginx::reader::Reader;
