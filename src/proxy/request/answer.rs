@@ -3,7 +3,7 @@
 use std::time::SystemTime;
 
 use bytes::Bytes;
-use http::{StatusCode, Version, header};
+use http::{HeaderName, StatusCode, Version, header};
 use pingora::http::ResponseHeader;
 use pingora::protocols::http::ServerSession;
 use pingora::{Error, Result};
@@ -24,6 +24,14 @@ use crate::proxy::{classify, told};
 
 /// Where an upstream sends the request instead of answering it.
 const ACCEL_REDIRECT: &str = "x-accel-redirect";
+/// What such an answer says that holds for what is there as well.
+const PASSED_ON: [HeaderName; 5] = [
+    header::CONTENT_TYPE,
+    header::SET_COOKIE,
+    header::CONTENT_DISPOSITION,
+    header::CACHE_CONTROL,
+    header::EXPIRES,
+];
 
 impl Exchange {
     /// Takes note of the head of an answer, or refuses it for the next peer's.
@@ -75,6 +83,9 @@ impl Exchange {
         self.note_attempt(status);
         if let Some(detour) = self.detour_of(response) {
             self.release_peer();
+            if matches!(detour, Detour::To(_)) {
+                self.pass_on(response);
+            }
             self.detour = Some(detour);
             return Err(told(status));
         }
@@ -82,6 +93,14 @@ impl Exchange {
             self.release_peer();
         }
         Ok(())
+    }
+
+    /// Keeps what an answer that leads elsewhere says of what is there
+    /// (`ngx_http_upstream_process_headers`).
+    fn pass_on(&mut self, response: &ResponseHeader) {
+        let named = |name: &HeaderName| response.headers.get_all(name).iter().cloned();
+        let kept = PASSED_ON.iter().flat_map(|name| named(name).map(|value| (name.clone(), value)));
+        self.passed_on = kept.collect();
     }
 
     /// Whether an answer sends the request elsewhere: to the page of its status

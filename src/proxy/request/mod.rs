@@ -79,6 +79,8 @@ pub struct Exchange {
     pending: Option<Next>,
     /// The client's address where a proxy that is believed says it.
     client: Option<SocketAddr>,
+    /// Headers that the next answer of our own takes over from what it stands for.
+    passed_on: Vec<(HeaderName, HeaderValue)>,
     /// Where the request is to turn to before the next attempt.
     detour: Option<Detour>,
     /// Where it is handed to; none before its route was asked.
@@ -121,6 +123,7 @@ impl Exchange {
             course: Course::default(),
             pending: None,
             client: None,
+            passed_on: Vec::new(),
             detour: None,
             aim: None,
             hash_key: None,

@@ -27,6 +27,17 @@ use crate::proxy::head::written;
 /// What a page looks like without an extension to tell.
 const HTML: &str = "text/html";
 
+/// What is said of a file and not of the page that stands for it. Everything else that was added
+/// before a range was refused stays, as nginx's filters leave it.
+const OF_FILE: [HeaderName; 6] = [
+    header::CONTENT_TYPE,
+    header::CONTENT_LENGTH,
+    header::CONTENT_ENCODING,
+    header::LAST_MODIFIED,
+    header::ETAG,
+    header::ACCEPT_RANGES,
+];
+
 impl Exchange {
     /// Sends what the request has come to; a failure where it cannot be had.
     pub(super) async fn send(
@@ -88,7 +99,7 @@ impl Exchange {
         }
         let response = self.file_head(session, &found, &stat)?;
         let body = Body::File { file: Arc::new(file), length: stat.length, first };
-        let allowed = Allowed { conditions: true, ranges: true, vary: found.vary };
+        let allowed = Allowed { conditions: true, ranges: !found.packed, vary: found.vary };
         self.send_own(session, response, body, allowed).await
     }
 
@@ -217,6 +228,12 @@ impl Exchange {
         if !matches!(body, Body::Streamed(_)) {
             response.insert_header(header::CONTENT_LENGTH, body.len())?;
         }
+        for (name, value) in std::mem::take(&mut self.passed_on) {
+            if name == header::CONTENT_TYPE {
+                response.remove_header(&name);
+            }
+            response.append_header(written(&name), value)?;
+        }
         if let Some((name, value)) = self.location.take()
             && !response.headers.contains_key(&name)
         {
@@ -233,7 +250,11 @@ impl Exchange {
             let now = SystemTime::now();
             plan = match answers::ours(&mut *response, &facts, files, answers, allowed, now) {
                 Ok(plan) => plan,
-                Err(failure) => return Ok(Some(failure)),
+                Err(failure) => {
+                    let added = response.headers.iter().filter(|(name, _)| !OF_FILE.contains(name));
+                    self.passed_on = added.map(|(n, v)| (n.clone(), v.clone())).collect();
+                    return Ok(Some(failure));
+                }
             };
             if !matches!(response.status.as_u16(), 200 | 206 | 304) {
                 response.remove_header(&header::LAST_MODIFIED);
