@@ -4,7 +4,7 @@ mod common;
 
 use std::io::Read as _;
 
-use common::client::{Request, exchange, get};
+use common::client::{Client, Request, exchange, get};
 use common::http::Message;
 use common::net::free_address;
 use common::origin::{Behaviour, Origin, Reply};
@@ -237,4 +237,31 @@ fn counters_and_the_smallest_picture_are_served() {
     let counts: Vec<u64> = lines[2].split_whitespace().flat_map(str::parse).collect();
     assert_eq!(counts[2], 2, "the picture and this: {page}");
     assert!(lines[3].contains("Writing: 1 "), "{page}");
+}
+
+#[test]
+fn trailers_follow_the_body_in_chunks() {
+    let origin = origin(Reply::new("up, and more"));
+    let robin = robin(
+        &origin,
+        "add_trailer X-T $uri; add_trailer X-None $http_none; location / { } \
+         location /up { proxy_pass http://ORIGIN; } location /off { chunked_transfer_encoding off; }",
+    );
+    for (target, body) in [("/up", "up, and more"), ("/50x.html", "50x")] {
+        let mut client = Client::connect(robin.address()).expect("it accepts");
+        client.send(Request::get(target).bytes()).expect("it reads");
+        let answer = client.response().expect("an answer");
+        assert_eq!(answer.text(), body, "{target}");
+        assert_eq!(answer.header("transfer-encoding"), Some("chunked"), "{target}");
+    }
+    for (target, trailer) in [("/up", true), ("/50x.html", true), ("/none", false)] {
+        let mut client = Client::connect(robin.address()).expect("it accepts");
+        client.send(Request::get(target).header("Connection", "close").bytes()).expect("it reads");
+        let all = client.rest().expect("an answer");
+        let expected = format!("\r\n0\r\nX-T: {target}\r\n\r\n");
+        assert_eq!(all.ends_with(&expected), trailer, "{all}");
+    }
+    let old = Request::get("/up").version("HTTP/1.0");
+    let old = exchange(robin.address(), &old).expect("an answer");
+    assert_eq!(old.text(), "up, and more");
 }

@@ -74,7 +74,7 @@ pub(super) fn read_at(file: &File, part: Range<u64>) -> io::Result<Bytes> {
     Ok(piece.into())
 }
 
-/// Writes a body as planned. The head is written already.
+/// Writes a body as planned, but not its end. The head is written already.
 ///
 /// # Cancel safety
 /// Dropped midway, the answer is cut off; its connection must not be used again.
@@ -96,7 +96,7 @@ pub(super) async fn write(session: &mut Session, body: &Body, plan: Plan) -> Res
             session.write_response_body(Some(parts.end), false).await?;
         }
     }
-    session.write_response_body(None, true).await
+    Ok(())
 }
 
 async fn write_part(

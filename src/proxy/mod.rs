@@ -203,12 +203,12 @@ impl ProxyHttp for Robin {
 
     fn response_body_filter(
         &self,
-        _: &mut Session,
+        session: &mut Session,
         body: &mut Option<Bytes>,
         end: bool,
         ctx: &mut Exchange,
     ) -> Result<Option<Duration>> {
-        ctx.pack(body, end);
+        ctx.pass_body(session, body, end);
         Ok(None)
     }
 

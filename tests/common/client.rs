@@ -185,6 +185,17 @@ impl Client {
         Ok(message.body)
     }
 
+    /// All that comes until the other side ends the connection, as text.
+    ///
+    /// # Errors
+    /// As [`Client::response`].
+    pub fn rest(&mut self) -> io::Result<String> {
+        let mut bytes = self.reader.take_rest();
+        self.stream.set_read_timeout(Some(self.limit))?;
+        io::Read::read_to_end(&mut self.stream, &mut bytes)?;
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
+    }
+
     /// Whether the other side ends the connection, with or without a reset, before it sends
     /// another byte.
     pub fn is_closed(&mut self) -> bool {

@@ -11,6 +11,7 @@ pub mod conditions;
 pub mod gzip;
 pub mod headers;
 pub mod ranges;
+pub mod trailers;
 
 use std::time::SystemTime;
 
@@ -109,6 +110,7 @@ pub fn every(
 pub fn leave_alone(answers: &Answers) -> bool {
     use crate::config::model::site::Expires;
     answers.headers.is_empty()
+        && answers.trailers.is_empty()
         && answers.expires == Expires::Off
         && answers.charset.is_none()
         && !answers.gzip.enabled

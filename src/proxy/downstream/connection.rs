@@ -55,6 +55,8 @@ pub struct Connection {
     /// How many bytes wait for the client.
     waiting: AtomicU64,
     pub(super) sending: Arc<Mutex<Sending>>,
+    /// What is sent behind the last chunk of the present answer, as lines of a head.
+    trailers: Mutex<Vec<u8>>,
     _counted: counters::Open,
 }
 
@@ -80,6 +82,9 @@ pub struct Refusal {
     /// The id that the page shows.
     pub id: String,
 }
+
+/// How Pingora ends a body in chunks.
+pub(in crate::proxy) const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
 
 impl Connection {
     /// A new connection between two ends, the client's first; `refuse` makes the page for a status
@@ -112,6 +117,7 @@ impl Connection {
             keeping: AtomicBool::new(false),
             waiting: AtomicU64::new(0),
             sending: Arc::default(),
+            trailers: Mutex::default(),
             _counted: counters::Open::new(),
         }
     }
@@ -123,6 +129,22 @@ impl Connection {
     /// Counts a request; returns how many there were, this one counted.
     pub(in crate::proxy) fn count_request(&self) -> u64 {
         self.requests.fetch_add(1, Relaxed) + 1
+    }
+
+    /// Sends these lines behind the last chunk, which is what is to be written next or, for an
+    /// upstream's answer, behind pieces none of which looks like a part of it: Pingora's HTTP/1
+    /// knows no trailers.
+    pub(in crate::proxy) fn set_trailers(&self, lines: Vec<u8>) {
+        *self.trailers.lock().unwrap_or_else(PoisonError::into_inner) = lines;
+    }
+
+    /// The last chunk with its trailers; none for any other bytes, and where there are none.
+    pub(super) fn with_trailers(&self, written: &[u8]) -> Option<Vec<u8>> {
+        if written != LAST_CHUNK {
+            return None;
+        }
+        let lines = self.trailers.lock().unwrap_or_else(PoisonError::into_inner);
+        (!lines.is_empty()).then(|| [b"0\r\n", &lines[..], b"\r\n"].concat())
     }
 
     /// To be called before each request is read.

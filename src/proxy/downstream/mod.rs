@@ -32,6 +32,7 @@ use super::io::Io;
 use super::spool::Replay;
 use outgoing::Outgoing;
 
+pub(in crate::proxy) use connection::LAST_CHUNK;
 pub use connection::{Connection, Refusal};
 pub(in crate::proxy) use outgoing::Keep;
 
@@ -208,7 +209,15 @@ impl AsyncWrite for Downstream {
         let Some(io) = &mut this.io else {
             return Poll::Ready(Err(io::ErrorKind::NotConnected.into()));
         };
-        this.outgoing.poll_write(io, cx, buf)
+        let Some(last) = this.connection.with_trailers(buf) else {
+            return this.outgoing.poll_write(io, cx, buf);
+        };
+        // So few bytes are gathered: all are taken at once.
+        let written = ready!(this.outgoing.poll_write(io, cx, &last))?;
+        this.connection.set_trailers(Vec::new());
+        let taken =
+            if written == last.len() { Ok(buf.len()) } else { Err(io::ErrorKind::WriteZero) };
+        Poll::Ready(taken.map_err(Into::into))
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -18,6 +18,7 @@ use crate::exchange::head;
 use crate::exchange::passing::{self, Edit};
 use crate::health::{Outcome, Tick};
 use crate::observe::access::{Record, RequestLine};
+use crate::proxy::downstream::LAST_CHUNK;
 use crate::proxy::gzip::Packer;
 use crate::proxy::head::written;
 use crate::proxy::{classify, told};
@@ -184,17 +185,45 @@ impl Exchange {
         }
         let facts = scene.with(&self.course);
         let level = answers::every(response, &facts, answers, false, SystemTime::now());
-        let Some(level) = level.filter(|_| !has_no_body(session, response)) else { return Ok(()) };
+        if has_no_body(session, response) {
+            return Ok(());
+        }
+        let status = response.status.as_u16();
+        let trailed = answers.chunked
+            && session.as_http1().is_some()
+            && session.req_header().version >= Version::HTTP_11
+            && answers::trailers::expected(answers, status);
         // HTTP/1.0 and HTTP/2 need no more than that the length is gone.
-        if answers.chunked && session.as_http1().is_some() {
+        if trailed || (level.is_some() && answers.chunked && session.as_http1().is_some()) {
+            response.remove_header(&header::CONTENT_LENGTH);
             response.insert_header(header::TRANSFER_ENCODING, "chunked")?;
         }
-        self.packer = Some(Packer::new(level));
+        self.trailed = trailed.then_some(status);
+        self.packer = level.map(Packer::new);
         Ok(())
     }
 
+    /// Does to a piece of an upstream's body what is to be done to it.
+    pub(in crate::proxy) fn pass_body(
+        &mut self,
+        session: &Session,
+        body: &mut Option<Bytes>,
+        end: bool,
+    ) {
+        self.pack(body, end);
+        let Some(status) = self.trailed else { return };
+        let piece = body.as_deref().unwrap_or_default();
+        if answers::trailers::looks_like(piece, LAST_CHUNK) {
+            // The end of the chunks could not be told from it.
+            self.trailed = None;
+        } else if end && let Some(connection) = connection(session) {
+            let said = self.trailers(session, status);
+            connection.set_trailers(answers::trailers::lines(&said));
+        }
+    }
+
     /// Packs a piece of an upstream's body, if it is to be packed.
-    pub(in crate::proxy) fn pack(&mut self, body: &mut Option<Bytes>, end: bool) {
+    fn pack(&mut self, body: &mut Option<Bytes>, end: bool) {
         // Who wants each piece at once (`proxy_buffering off`) gets it at once.
         let at_once = self.settings().is_some_and(|settings| !settings.passing.buffering);
         let Some(packer) = &mut self.packer else { return };

@@ -103,6 +103,8 @@ pub struct Exchange {
     failure: Option<Failure>,
     /// The `Location` of a redirect in whose place an error page is sent.
     location: Option<(HeaderName, HeaderValue)>,
+    /// The status of an upstream's answer that gets trailers.
+    trailed: Option<u16>,
     /// Packs the body of the upstream's answer; none where it stays as it is.
     packer: Option<Packer>,
     _counted: InFlight,
@@ -137,6 +139,7 @@ impl Exchange {
             distrust_pool: false,
             failure: None,
             location: None,
+            trailed: None,
             packer: None,
             _counted: InFlight::new(),
             kept: Kept::default(),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue, Method, Version, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Version, header};
 use pingora::Result;
 use pingora::http::ResponseHeader;
 use pingora_proxy::Session;
@@ -274,6 +274,15 @@ impl Exchange {
             plan = Plan::Nothing;
         }
         let head_only = session.req_header().method == Method::HEAD;
+        let status = response.status.as_u16();
+        let trailers = chunked
+            && !bodiless
+            && !head_only
+            && session.req_header().version >= Version::HTTP_11
+            && self.settings().is_some_and(|s| answers::trailers::expected(&s.answers, status));
+        if trailers {
+            response.remove_header(&header::CONTENT_LENGTH);
+        }
         response.set_reason_phrase(page::reason_of(response.status.as_u16()))?;
         if !session.is_body_done() && !expects(session) && !page::closes(response.status.as_u16()) {
             // What is left of the body is read once the answer is sent.
@@ -285,7 +294,37 @@ impl Exchange {
             plan = Plan::Nothing;
         }
         bodies::write(session, &body, plan).await?;
+        if trailers {
+            self.send_trailers(session, status).await?;
+        }
+        session.write_response_body(None, true).await?;
         Ok(None)
+    }
+
+    /// Sends what follows the body.
+    async fn send_trailers(&self, session: &mut Session, status: u16) -> Result<()> {
+        let said = self.trailers(session, status);
+        if session.as_http1().is_some() {
+            if let Some(connection) = connection(session) {
+                connection.set_trailers(answers::trailers::lines(&said));
+            }
+            return Ok(());
+        }
+        let mut map = HeaderMap::new();
+        for (name, value) in said {
+            if let Ok(name) = HeaderName::from_bytes(&name) {
+                map.append(name, value);
+            }
+        }
+        session.as_mut().write_response_trailers(map).await
+    }
+
+    /// What is said behind the body of an answer of this status.
+    pub(super) fn trailers(&self, session: &Session, status: u16) -> Vec<(Bytes, HeaderValue)> {
+        let Some((settings, scene)) = self.settings().zip(self.scene(session)) else {
+            return Vec::new();
+        };
+        answers::trailers::said(&scene.with(&self.course), &settings.answers, status)
     }
 }
 
