@@ -311,8 +311,8 @@ impl<'d> Reader<'d> {
         }
     }
 
-    /// One word for each that the whole process has: what `http` says, or every `server`. What
-    /// differs from it is refused.
+    /// One word for each that the whole process has: what `http` says, or every `server`. Of what
+    /// differs from it is warned: with nginx's defaults or another server's the file still serves.
     fn shared(&mut self, mut http: Shared) -> Shared {
         let servers = std::mem::take(&mut self.server_shared);
         let locations = std::mem::take(&mut self.location_shared);
@@ -329,14 +329,13 @@ impl<'d> Reader<'d> {
             if outer.is_some_and(|outer| outer.same(said)) {
                 continue;
             }
-            let diagnostic = self
-                .diags
-                .error(&said.place, format!("\"{name}\" of its own is not supported yet here"))
-                .expected("robin has one for the whole process")
-                .help(format!("write `{name}` once, outside of `server`"));
-            if let Some(outer) = outer {
-                diagnostic.also(&outer.place, "this is the one");
-            }
+            let holds = match outer {
+                Some(outer) => format!("line {}", Span::from(&outer.place).line_column().0),
+                None => "the default".to_owned(),
+            };
+            let message =
+                format!("\"{name}\" holds for the whole process here: {holds} is taken, not this");
+            self.diags.warn(&said.place, message);
         }
         http
     }
