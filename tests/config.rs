@@ -5,13 +5,15 @@
 //! `NAME.model`. `UPDATE_GOLDEN=1` writes what is said now; read the difference before you keep it.
 //! Paths are relative to the repository, where cargo runs tests.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use robin::config::diagnostics::Diagnostics;
 use robin::config::model::Config;
-use robin::config::{self, LoadOptions, Loaded, load_with, parse_yaml, read_nginx, read_yaml};
+use robin::config::{
+    self, LoadOptions, Loaded, Standing, load_with, parse_yaml, read_nginx, read_yaml,
+};
 
 /// The environment of every golden file.
 fn environment(name: &str) -> Option<String> {
@@ -248,6 +250,44 @@ fn what_nginx_only_warns_of_is_a_warning() {
         ["location \"a\" never matches: a path begins with a slash in a.conf:1"]
     );
     assert_eq!(warnings("server { server_name a a.b; }"), [""; 0]);
+}
+
+/// The directives of nginx as the README shows them: one line a reason.
+fn directives() -> String {
+    let mut lines: BTreeMap<Standing, Vec<String>> = BTreeMap::new();
+    for (name, standing) in config::nginx_directives() {
+        let (standing, shown) = match standing {
+            Standing::Works { only: Some(values) } => {
+                (Standing::Works { only: None }, format!("`{name}` (only {values})"))
+            }
+            standing => (standing, format!("`{name}`")),
+        };
+        lines.entry(standing).or_default().push(shown);
+    }
+    let mut table = String::from("| Class | Directives |\n| --- | --- |\n");
+    for (standing, names) in lines {
+        let class = match standing {
+            Standing::Works { .. } => "works".to_owned(),
+            Standing::NoEffect(why) => format!("no effect: {why}"),
+            Standing::NotSupported(instead) => format!("not supported: {instead}"),
+        };
+        table.push_str(&format!("| {class} | {} |\n", names.join(", ")));
+    }
+    table
+}
+
+#[test]
+fn the_readme_shows_what_becomes_of_each_directive_of_nginx() {
+    const MARK: &str = "<!-- directives of nginx: written by tests/config.rs -->\n";
+    let readme = fs::read_to_string("README.md").expect("the README is part of the repository");
+    let parts: Vec<&str> = readme.split(MARK).collect();
+    let [before, shown, after] = parts[..] else { panic!("the README has two marks") };
+    let table = format!("\n{}\n", directives());
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        let text = [before, table.as_str(), after].join(MARK);
+        fs::write("README.md", text).expect("the README can be written");
+    }
+    assert!(shown == table, "it shows something else; UPDATE_GOLDEN=1 writes it anew");
 }
 
 /// What `robin -t` prints to stderr about a file, and whether it succeeds.

@@ -25,6 +25,7 @@ use std::sync::Arc;
 use self::diagnostics::{Diagnostics, Notes, Source, Span, Syntax};
 use self::model::{Config, Prefix};
 pub(crate) use self::nginx::open_failed;
+pub use self::nginx::{Standing, directives as nginx_directives};
 pub use self::outline::outline;
 pub use self::yaml::keys as yaml_keys;
 

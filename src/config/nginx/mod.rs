@@ -17,6 +17,7 @@ mod table;
 mod unsupported;
 pub(super) mod written;
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -57,6 +58,26 @@ pub(super) fn read(
     let sources = parser.files.into_sources();
     let reader = Reader::new(diags, prefix.to_owned(), options.lenient);
     Read { raw: reader.config(globals.as_ref(), &block, &parser::place(source, 0)), sources }
+}
+
+/// What becomes of a directive of nginx's.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Standing {
+    /// It does what it says; where not every value does, with those that do.
+    Works {
+        /// The values.
+        only: Option<String>,
+    },
+    /// It is accepted and nothing follows from it, for this reason.
+    NoEffect(String),
+    /// It is refused; this is to be done instead.
+    NotSupported(String),
+}
+
+/// Every directive of nginx's documentation with what becomes of it, by name.
+#[must_use]
+pub fn directives() -> BTreeMap<&'static str, Standing> {
+    table::classes()
 }
 
 /// Whether a directive of this name does what it says.

@@ -17,6 +17,18 @@ pub(super) fn find(name: &str) -> Option<&'static Group> {
     GROUPS.iter().find(|group| group.names.contains(&name))
 }
 
+impl Group {
+    /// The directives of it.
+    pub(super) fn names(&self) -> impl Iterator<Item = &'static str> {
+        self.names.iter().copied()
+    }
+}
+
+/// Every group.
+pub(super) fn groups() -> impl Iterator<Item = &'static Group> {
+    GROUPS.iter()
+}
+
 /// Every name.
 pub(super) fn names() -> impl Iterator<Item = &'static str> {
     GROUPS.iter().flat_map(|group| group.names).copied()

@@ -13,6 +13,9 @@ mod site;
 mod tls;
 mod upstream;
 
+use std::collections::BTreeMap;
+
+use super::Standing;
 use super::frame::{Context, Frame};
 use super::parser::Directive;
 use super::reader::Reader;
@@ -191,6 +194,33 @@ pub(super) fn statements(context: Context) -> impl Iterator<Item = &'static str>
 /// Whether nginx has a directive of this name, or robin does.
 pub(super) fn is_known(name: &str) -> bool {
     rows().any(|row| row.name == name) || unsupported::find(name).is_some()
+}
+
+/// Every directive of nginx's documentation with its class, once, by name.
+pub(super) fn classes() -> BTreeMap<&'static str, Standing> {
+    let mut classes = BTreeMap::new();
+    for group in unsupported::groups() {
+        for name in group.names() {
+            classes.insert(name, Standing::NotSupported(group.instead.to_owned()));
+        }
+    }
+    // What works in one context and has no effect in another works.
+    for row in rows() {
+        if let Class::NoEffect(why) = row.class {
+            classes.insert(row.name, Standing::NoEffect(why.to_owned()));
+        }
+    }
+    for row in rows() {
+        let limit = match row.class {
+            Class::NoEffect(_) => continue,
+            Class::Works(Setter::Only(values, _)) => Some(values.join(", ")),
+            Class::Works(_) => None,
+        };
+        classes.insert(row.name, Standing::Works { only: limit });
+    }
+    // It is done before the rows are asked.
+    classes.insert("include", Standing::Works { only: None });
+    classes
 }
 
 /// Whether a directive of this name does what it says.
