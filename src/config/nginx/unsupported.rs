@@ -58,10 +58,10 @@ const GROUPS: &[Group] = &[
     ]),
     later("write the key into its file without a password", &["ssl_password_file"]),
     later("robin has no such limit or choice yet: leave it out", &[
-        "keepalive_disable", "keepalive_min_timeout",
        
-        "lingering_close", "lingering_time",
-        "lingering_timeout", "send_lowat", "auth_delay", "max_headers",
+       
+       
+        "auth_delay", "max_headers",
     ]),
     later("take `least_conn`, `ip_hash`, `hash` or `random` where they do: leave it out", &[
         "least_time", "queue", "state", "ntlm", "sticky", "sticky_cookie_insert",
@@ -69,7 +69,7 @@ const GROUPS: &[Group] = &[
     later("robin passes the request and the answer on as they are: leave it out", &[
        
         "proxy_limit_rate",
-        "proxy_force_ranges", "proxy_send_lowat", "proxy_allow_upstream", "proxy_pass_trailers",
+        "proxy_force_ranges", "proxy_allow_upstream", "proxy_pass_trailers",
     ]),
     later("robin's TLS is rustls, which has no such setting", &[
         "proxy_ssl_conf_command", "proxy_ssl_crl", "proxy_ssl_key_log",
@@ -200,9 +200,6 @@ const GROUPS: &[Group] = &[
         "otel_trace_context", "google_perftools_profiles",
     ]),
     never("robin has no modules: leave it out", &["load_module"]),
-    never("it serves nginx's developers: leave it out", &[
-        "debug_points", "worker_rlimit_sigpending",
-    ]),
     never("robin speaks HTTP/1.1 to clients: leave it out", &[
         "http3", "http3_hq", "http3_max_concurrent_streams", "http3_stream_buffer_size",
         "quic_active_connection_id_limit", "quic_bpf", "quic_gso", "quic_host_key", "quic_retry",

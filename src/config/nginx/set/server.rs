@@ -50,7 +50,11 @@ pub(in crate::config::nginx) fn listen(
     let Some(error) = error else { return };
     frame.broken = true;
     let text = &typed.value;
+    let is_range = typed.value.rsplit(':').next().is_some_and(|ports| ports.contains('-'));
     let message = match &error {
+        BadAddress::Port(_) if is_range => {
+            format!("invalid port range in \"{text}\" of the \"listen\" directive")
+        }
         BadAddress::Port(_) => format!("invalid port in \"{text}\" of the \"listen\" directive"),
         BadAddress::Unix => format!("invalid path in \"{text}\" of the \"listen\" directive"),
         _ => format!("host not found in \"{text}\" of the \"listen\" directive"),
