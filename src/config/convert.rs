@@ -26,7 +26,6 @@ pub(super) fn to_yaml(config: &Config) -> String {
     }
     top.resolver(config.resolver.as_ref());
     top.words("trust", config.trust.as_ref());
-    top.word("access_log", config.access_log.as_ref());
     top.dashboard(&config.dashboard);
     top.word("shutdown_timeout", config.shutdown_timeout.as_ref());
     top.word("keepalive_timeout", config.keepalive_timeout.as_ref());

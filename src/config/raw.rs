@@ -104,8 +104,6 @@ pub(crate) struct Config {
     pub resolver: Option<Resolver>,
     /// `trust`.
     pub trust: Option<List<Word>>,
-    /// `access_log`.
-    pub access_log: Option<Word>,
     /// `dashboard`.
     pub dashboard: Dashboard,
     /// `shutdown_timeout`.

@@ -10,6 +10,8 @@ use std::sync::Arc;
 
 use http::HeaderName;
 
+use super::model::{LogFormat, LogPath};
+
 /// A variable with a fixed name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Known {
@@ -288,6 +290,10 @@ impl Asks {
 #[derive(Clone, Debug, Default)]
 pub struct Scope {
     own: HashMap<String, usize>,
+    /// What `log_format` has named.
+    pub(super) formats: HashMap<String, Arc<LogFormat>>,
+    /// Where access logs go.
+    pub(super) logs: Vec<LogPath>,
     /// What the templates that were read so far ask for.
     pub asks: Asks,
 }
@@ -489,6 +495,19 @@ impl Template {
             parts.push(Part::Literal(literal));
         }
         Ok(Self(parts))
+    }
+
+    /// One text of several.
+    #[must_use]
+    pub fn joined(templates: impl IntoIterator<Item = Self>) -> Self {
+        let mut parts: Vec<Part> = Vec::new();
+        for part in templates.into_iter().flat_map(|template| template.0) {
+            match (parts.last_mut(), part) {
+                (Some(Part::Literal(before)), Part::Literal(text)) => before.push_str(&text),
+                (_, part) => parts.push(part),
+            }
+        }
+        Self(parts)
     }
 
     /// The pieces in order; none for an empty text.

@@ -15,6 +15,7 @@ pub mod flow;
 pub mod head;
 pub mod listing;
 pub mod location;
+mod log;
 mod made;
 pub mod page;
 pub mod passing;

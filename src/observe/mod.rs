@@ -11,6 +11,7 @@
 pub mod access;
 pub mod dashboard;
 pub mod event;
+pub mod host;
 pub mod logger;
 mod queue;
 pub mod sink;

@@ -44,6 +44,11 @@ pub(crate) fn push_iso8601(out: &mut Vec<u8>, at: SystemTime) {
     out.extend_from_slice(text.as_bytes());
 }
 
+/// The time of a syslog message (RFC 3164, section 4.1.2), as `Nov  1 06:40:11`.
+pub(super) fn syslog_time(at: SystemTime) -> String {
+    zoned(at, local_zone()).strftime("%b %e %H:%M:%S").to_string()
+}
+
 fn zoned(at: SystemTime, zone: TimeZone) -> Zoned {
     // A clock set before 1970 or past the year 9999 costs the stamp, not the request.
     Timestamp::try_from(at).unwrap_or_default().to_zoned(zone)

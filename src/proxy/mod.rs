@@ -39,7 +39,7 @@ use crate::upstream::Upstream;
 
 pub use downstream::{Connection, Downstream, Refusal};
 pub use io::{Io, Socket};
-pub use refused::{refusal_record, refused_head};
+pub use refused::{log_refusal, refused_head};
 pub use request::{Exchange, request_id};
 pub use tls::{TlsError, TlsPeers, TlsServers, handshake};
 
@@ -60,6 +60,8 @@ pub struct Runtime {
     pub tls_peers: TlsPeers,
     /// Where lines about requests go.
     pub access_log: AccessLog,
+    /// Where those of routes with logs of their own go, in the order of `config.logs`.
+    pub logs: Vec<AccessLog>,
 }
 
 /// Finds or makes the upstream of a host that only a request names.

@@ -120,8 +120,7 @@ impl Serving {
             let Some(reused) = served else {
                 let timed_out = began.elapsed() >= header_timeout;
                 if let Some(refusal) = connection.refusal(refusal_id, timed_out) {
-                    let record = proxy::refusal_record(&refusal, &connection);
-                    self.pools.runtime().access_log.write(&record);
+                    proxy::log_refusal(&self.pools.runtime(), &refusal, &connection);
                 }
                 return;
             };

@@ -19,7 +19,7 @@ use super::implicit::Registry;
 use super::listen::SocketFiles;
 use super::worker::{Listening, News, Worker};
 use super::{Obeys, Process, Reread, ServeError, listen};
-use crate::config::model::{Config, ListenAddress};
+use crate::config::model::{Config, ListenAddress, LogPath};
 use crate::observe::access::AccessLog;
 use crate::observe::event::Line;
 use crate::observe::{logger, sink};
@@ -62,6 +62,7 @@ pub(super) struct Ready {
     tls: TlsServers,
     tls_peers: TlsPeers,
     access_log: AccessLog,
+    logs: Vec<AccessLog>,
     /// For each worker those that it has not got yet.
     sockets: Vec<Sockets>,
     /// What goes with them.
@@ -91,21 +92,32 @@ impl Ready {
         let listen::Bound { workers: sockets, files } = listen::bind(&addresses, threads)?;
         let number = |sockets: Vec<_>| numbers.iter().copied().zip(sockets).collect();
         let runtime = present.map(|live| live.current.load_full());
-        let access_log = match runtime {
+        let known_log = |path: &LogPath| {
+            let runtime = runtime.as_ref()?;
+            let index = runtime.config.logs.iter().position(|known| known == path)?;
+            runtime.logs.get(index).cloned()
+        };
+        let logs = config.logs.iter().map(|path| match known_log(path) {
+            Some(log) => Ok(log),
+            None => AccessLog::of_route(path).map_err(ServeError::AccessLog),
+        });
+        let logs = logs.collect::<Result<Vec<_>, _>>()?;
+        let access_log = match &runtime {
             Some(runtime) if runtime.config.access_log == config.access_log => {
                 runtime.access_log.clone()
             }
             _ => AccessLog::open(&config.access_log).map_err(ServeError::AccessLog)?,
         };
         let sockets = sockets.into_iter().map(number).collect();
-        Ok(Self { config, router, tls, tls_peers, access_log, sockets, files, wanted })
+        Ok(Self { config, router, tls, tls_peers, access_log, logs, sockets, files, wanted })
     }
 
     /// What requests are served from, and the sockets that are to be opened for them.
     fn runtime(self, upstreams: Vec<Arc<Served>>, implicit: Registry) -> (Runtime, Opening) {
-        let Self { config, router, tls, tls_peers, access_log, sockets, files, .. } = self;
+        let Self { config, router, tls, tls_peers, access_log, logs, sockets, files, .. } = self;
         let implicit = Arc::new(implicit);
-        let runtime = Runtime { config, router, upstreams, implicit, tls, tls_peers, access_log };
+        let runtime =
+            Runtime { config, router, upstreams, implicit, tls, tls_peers, access_log, logs };
         (runtime, Opening { sockets, files })
     }
 }
@@ -175,8 +187,9 @@ impl Live {
     }
 
     /// Where lines about requests go.
-    pub(super) fn access_log(&self) -> AccessLog {
-        self.current.load().access_log.clone()
+    pub(super) fn access_logs(&self) -> Vec<AccessLog> {
+        let runtime = self.current.load();
+        std::iter::once(&runtime.access_log).chain(&runtime.logs).cloned().collect()
     }
 
     /// Hands sockets to the workers.

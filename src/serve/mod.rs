@@ -118,7 +118,7 @@ pub fn run(config: Config, process: Process, started: impl FnOnce()) -> Result<(
     let _pid_file = pid.and_then(|path| PidFile::write(&path));
     privileges::drop_privileges(user.as_deref())?;
 
-    let (ended, access_log) = main.block_on(async {
+    let (ended, access_logs) = main.block_on(async {
         let (mut live, workers, settled) = Live::start(ready, process)?;
         let mut signals = signals;
         let signalled = tokio::select! {
@@ -141,10 +141,12 @@ pub fn run(config: Config, process: Process, started: impl FnOnce()) -> Result<(
         log::info!(target: "robin::serve", "{line}");
         started();
         let ended = until_ended(signalled, signals, workers, &mut live).await;
-        Ok::<_, ServeError>((ended, live.access_log()))
+        Ok::<_, ServeError>((ended, live.access_logs()))
     })?;
     main.shutdown_background();
-    if !access_log.close(LAST_LINES) {
+    // Each has its time: `all` would stop at the first that fails.
+    let lost = access_logs.iter().filter(|log| !log.close(LAST_LINES)).count();
+    if lost > 0 {
         log::warn!(target: "robin::serve", "access log lines lost at the end");
     }
     log::info!(target: "robin::serve", "ended");

@@ -42,6 +42,8 @@ pub struct Config {
     pub trust: Vec<IpNet>,
     /// Where the access log goes. Default: stdout.
     pub access_log: AccessLog,
+    /// Where the access logs of routes go.
+    pub logs: Vec<LogPath>,
     /// Where event lines go. Default: none written, stderr in robin's own format.
     pub error_log: Option<ErrorLog>,
     /// The health dashboard in the logs.
@@ -449,8 +451,8 @@ pub struct RouteSettings {
 /// An access log of a route.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RequestLog {
-    /// Where lines go; a path may hold variables.
-    pub path: LogPath,
+    /// Where lines go, by its index in [`Config::logs`].
+    pub to: usize,
     /// The format; none is robin's own.
     pub format: Option<std::sync::Arc<LogFormat>>,
     /// Lines are written where this is neither empty nor `0`.
@@ -472,11 +474,20 @@ pub enum LogPath {
     Syslog(Syslog),
 }
 
+/// Where syslog listens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SyslogServer {
+    /// A name or an address, and a port.
+    Host(String, u16),
+    /// `unix:/path`.
+    Unix(PathBuf),
+}
+
 /// A syslog server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Syslog {
     /// `server=`.
-    pub server: ListenAddress,
+    pub server: SyslogServer,
     /// `facility=`, 0 to 23. Default 23, `local7`.
     pub facility: u8,
     /// `severity=`, 0 to 7. Default 6, `info`.

@@ -106,7 +106,6 @@ impl<'d> Reader<'d> {
             pid: main.pid,
             resolver: resolver(&shared),
             trust: None,
-            access_log: first(&shared, "access_log"),
             dashboard: Dashboard::default(),
             shutdown_timeout: main.shutdown_timeout,
             keepalive_timeout: first(&shared, "keepalive_timeout"),
@@ -273,7 +272,7 @@ impl<'d> Reader<'d> {
 
     fn set(&mut self, setter: Setter, directive: &Directive, frame: &mut Frame) {
         match setter {
-            Setter::Call(call) => call(self, directive, frame),
+            Setter::Call(call) | Setter::Kept(call) => call(self, directive, frame),
             Setter::Statement => frame.settings.statements.push(directive.statement()),
             Setter::Value(kind, slot) => {
                 let word = &directive.args[0];

@@ -5,6 +5,7 @@
 //! used.
 
 pub(super) mod leaf;
+mod logs;
 mod passing;
 mod program;
 mod requests;
@@ -25,13 +26,13 @@ use self::leaf::Zero;
 use self::upstreams::Upstreams;
 use super::address;
 use super::diagnostics::{Diagnostics, quote};
-use super::model::{AccessLog, Config, Dashboard, ErrorLog, Prefix, Resolver};
+use super::model::{Config, Dashboard, ErrorLog, Prefix, Resolver};
 use super::raw::{self, List, Word};
-use super::words;
 
 /// Checks what was written and fills in what was not.
 pub(super) fn resolve(raw: &raw::Config, diags: &mut Diagnostics) -> Config {
     variables::declare(raw, diags);
+    logs::formats(&raw.declarations, diags);
     let mut upstreams = Upstreams::resolve(raw.upstreams.as_ref(), diags);
     let virtual_servers = routes::virtual_servers(raw, &mut upstreams, diags);
     let variables = variables::variables(raw, diags);
@@ -53,7 +54,8 @@ pub(super) fn resolve(raw: &raw::Config, diags: &mut Diagnostics) -> Config {
         user: user(raw.user.as_ref(), diags),
         resolver: resolver(raw.resolver.as_ref(), diags).unwrap_or_default(),
         trust: trust(raw.trust.as_ref(), diags),
-        access_log: access_log(raw.access_log.as_ref(), diags),
+        access_log: logs::process(&raw.settings, diags),
+        logs: std::mem::take(&mut diags.scope.logs),
         pid: raw.pid.as_ref().map(|word| PathBuf::from(&word.value)),
         error_log: raw.error_log.as_ref().map(error_log),
         variables,
@@ -133,26 +135,6 @@ fn trust(list: Option<&List<Word>>, diags: &mut Diagnostics) -> Vec<IpNet> {
         }
     }
     networks
-}
-
-fn access_log(word: Option<&Word>, diags: &mut Diagnostics) -> AccessLog {
-    let Some(word) = word else { return AccessLog::Stdout };
-    match (word.value.as_str(), words::switch(&word.value)) {
-        ("stdout", _) | (_, Some(true)) => AccessLog::Stdout,
-        (_, Some(false)) => AccessLog::Off,
-        // A word without a slash is a slip more often than a file.
-        (path, None) if path.contains('/') => AccessLog::File(PathBuf::from(path)),
-        (other, None) => {
-            let message = format!("unknown access log {}", quote(other));
-            diags
-                .error(&word.place, message)
-                .expected(
-                    "expected one of on, off, stdout, or a path such as `/var/log/access.log`",
-                )
-                .nearest(other, ["on", "off", "stdout"]);
-            AccessLog::Stdout
-        }
-    }
 }
 
 fn error_log((path, level): &(Word, Option<Word>)) -> ErrorLog {

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use super::logs;
 use super::program;
 use super::settings;
 use super::tls;
@@ -22,7 +23,11 @@ pub(super) fn virtual_servers(
     upstreams: &mut Upstreams,
     diags: &mut Diagnostics,
 ) -> Vec<VirtualServer> {
-    let outer = raw.settings.resolve(&settings::defaults(), diags);
+    let mut outer = raw.settings.resolve(&settings::defaults(), diags);
+    // The process's log is opened once, and told by none.
+    if logs::is_plain(&raw.settings) {
+        outer.access_logs = None;
+    }
     let Some(list) = &raw.virtual_servers else {
         let server = virtual_server(&raw.server, &raw.settings, &outer, upstreams, diags);
         let servers = vec![server];

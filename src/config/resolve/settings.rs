@@ -103,7 +103,7 @@ impl Settings {
             passing: Passing::resolve(self, &outer.passing, diags),
             resolver: super::resolver(self.resolver().as_ref(), diags)
                 .or_else(|| outer.resolver.clone()),
-            access_logs: outer.access_logs.clone(),
+            access_logs: super::logs::resolve(self, diags).or_else(|| outer.access_logs.clone()),
             error_details: switch(diags, "error_details", &self.error_details, outer.error_details),
         }
     }

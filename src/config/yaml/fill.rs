@@ -27,7 +27,6 @@ impl Door<'_> {
             pid: f.word(self, "pid"),
             resolver: self.resolver(&f),
             trust: f.words(self, "trust"),
-            access_log: f.word(self, "access_log"),
             dashboard: self.dashboard(&f),
             shutdown_timeout: f.word(self, "shutdown_timeout"),
             keepalive_timeout: f.word(self, "keepalive_timeout"),

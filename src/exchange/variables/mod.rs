@@ -10,8 +10,6 @@ mod answer;
 mod request;
 mod upstream;
 
-pub use self::request::prepare;
-
 use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::time::Duration;

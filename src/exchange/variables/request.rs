@@ -2,25 +2,14 @@
 
 use std::borrow::Cow;
 use std::net::SocketAddr;
-use std::sync::LazyLock;
 
 use http::{HeaderName, header};
 
 use super::{Facts, append_display, append_lines};
 use crate::config::template::{Known, Variable};
 use crate::exchange::{files, head};
+use crate::observe::host::hostname;
 use crate::observe::text::push_seconds;
-
-/// The machine's name, as Linux tells it.
-static HOSTNAME: LazyLock<String> = LazyLock::new(|| {
-    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    name.trim().to_ascii_lowercase()
-});
-
-/// Has the name of the machine read, so that no request waits for it.
-pub fn prepare() {
-    LazyLock::force(&HOSTNAME);
-}
 
 impl Facts<'_> {
     /// Appends a variable of the request; none where it is of another kind.
@@ -142,7 +131,7 @@ impl Facts<'_> {
             }
             // Pingora reads one request at a time, whatever has come behind it.
             Known::Pipe => Some("."),
-            Known::Hostname => Some(HOSTNAME.as_str()),
+            Known::Hostname => Some(hostname()),
             Known::NginxVersion => Some(env!("CARGO_PKG_VERSION")),
             Known::Https => Some(if scene.scheme == "https" { "on" } else { "" }),
             Known::SslCipher

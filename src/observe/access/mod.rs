@@ -18,6 +18,8 @@
 //! What is missing is `-`. Text is escaped as in nginx; in an attempt's error a comma is escaped
 //! too, so that `, ` always separates attempts. The status is 499 where the client left.
 
+mod far;
+
 use std::borrow::Cow;
 use std::cell::RefCell;
 use std::fmt;
@@ -29,12 +31,13 @@ use std::time::{Duration, SystemTime};
 
 use http::{HeaderValue, Method, Version};
 
+use self::far::{ByName, ToSyslog};
 use super::event;
 use super::queue::Queue;
 use super::sink::Sink;
 use super::stamp::{AccessStamp, local_zone};
 use super::text::{Value, push_decimal, push_escaped, push_hex, push_seconds};
-use crate::config::model;
+use crate::config::model::{self, LogPath};
 use crate::upstream::PeerAddress;
 
 /// What one line says.
@@ -151,6 +154,20 @@ impl AccessLog {
         }
     }
 
+    /// The log that a route asks for.
+    ///
+    /// # Errors
+    /// As [`AccessLog::file`].
+    pub fn of_route(path: &LogPath) -> io::Result<Self> {
+        match path {
+            LogPath::Stdout => Self::stdout(),
+            LogPath::Stderr => Self::to(Sink::stderr()?),
+            LogPath::File(path) => Self::file(path),
+            LogPath::Template(_) => Self::to(ByName),
+            LogPath::Syslog(syslog) => Self::to(ToSyslog::new(syslog.clone())),
+        }
+    }
+
     /// A log on standard output.
     ///
     /// # Errors
@@ -167,7 +184,7 @@ impl AccessLog {
         Self::to(Sink::open(path)?)
     }
 
-    fn to(sink: Sink) -> io::Result<Self> {
+    fn to(sink: impl io::Write + Send + 'static) -> io::Result<Self> {
         let queue = Queue::start("access-log", sink, event::access_log)?;
         Ok(Self { queue: Some(Arc::new(queue)) })
     }
@@ -188,6 +205,16 @@ impl AccessLog {
             queue.push(scratch.line.as_slice().into());
             scratch.line.shrink_to(Scratch::KEPT_BYTES);
         });
+    }
+
+    /// Hands over a line that ends in a newline, for a file of this name where the log is one whose
+    /// name requests decide.
+    pub fn write_line(&self, line: &[u8], name: Option<&[u8]>) {
+        let Some(queue) = &self.queue else { return };
+        match name {
+            Some(name) => queue.push(far::frame(name, line).into()),
+            None => queue.push(line.into()),
+        }
     }
 
     /// Writes what was handed over and ends the writer; true where that was done in time. Blocks

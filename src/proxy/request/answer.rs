@@ -1,4 +1,4 @@
-//! The answer: a peer's, taken or passed over for the next one's, or our own page; then the log line.
+//! The answer: a peer's, taken or passed over for the next one's, or our own page.
 
 use std::time::SystemTime;
 
@@ -17,7 +17,6 @@ use crate::exchange::flow::Next;
 use crate::exchange::head;
 use crate::exchange::passing::{self, Edit};
 use crate::health::{Outcome, Tick};
-use crate::observe::access::{Record, RequestLine};
 use crate::proxy::downstream::LAST_CHUNK;
 use crate::proxy::gzip::Packer;
 use crate::proxy::head::written;
@@ -309,44 +308,6 @@ impl Exchange {
             }
             _ => None,
         }
-    }
-
-    /// Writes the line of the access log.
-    pub(in crate::proxy) fn end(&mut self, session: &Session) {
-        self.lease = None;
-        self.tell_end();
-        if self.runtime.access_log.is_off() {
-            return;
-        }
-        let request = session.req_header();
-        let written = session.response_written().map(|r| r.status.as_u16());
-        let reason = self.failure.as_ref().map(Failure::to_string);
-        let failed = self.failure.as_ref().map(Failure::status);
-        let written = written.filter(|s| *s >= 200 || *s == 101);
-        // Closing without an answer has a status, too.
-        let status = written.or(failed).or(self.course.status);
-        self.runtime.access_log.write(&Record {
-            client: self
-                .client
-                .or(connection(session).and_then(|c| c.client))
-                .map(|client| client.ip().to_canonical()),
-            user: None,
-            at: SystemTime::now(),
-            request: RequestLine::Parsed {
-                method: &request.method,
-                target: request.raw_path(),
-                version: request.version,
-            },
-            status: status.unwrap_or(499),
-            body_bytes: self.body_bytes_sent(session),
-            referer: request.headers.get(header::REFERER),
-            user_agent: request.headers.get(header::USER_AGENT),
-            upstream: self.served().map(|served| served.upstream.name()),
-            attempts: &self.attempts,
-            time: self.began.elapsed(),
-            id: &self.id,
-            reason: reason.as_deref(),
-        });
     }
 }
 

@@ -5,6 +5,7 @@ mod attempt;
 mod body;
 mod http2;
 mod kept;
+pub(super) mod log;
 mod own;
 
 use std::net::SocketAddr;
@@ -61,7 +62,7 @@ struct Aimed {
 }
 
 /// What a head asks for that cannot be read.
-static NOTHING: Asked = Asked { host: String::new(), path: Vec::new() };
+pub(super) static NOTHING: Asked = Asked { host: String::new(), path: Vec::new() };
 
 /// What one request has met so far.
 #[derive(Debug)]

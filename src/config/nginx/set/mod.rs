@@ -4,6 +4,7 @@
 //! the raw tree as typed.
 
 mod blocks;
+mod log;
 mod process;
 mod proxy;
 mod rewrite;
@@ -11,9 +12,8 @@ mod server;
 mod upstream;
 
 pub(super) use self::blocks::{events, http, internal, location, read_http, server, upstream};
-pub(super) use self::process::{
-    access_log, error_log, pid, resolver, shared_time, shared_time_or_zero, user,
-};
+pub(super) use self::log::access_log;
+pub(super) use self::process::{error_log, pid, resolver, shared_time, shared_time_or_zero, user};
 pub(super) use self::proxy::{proxy_next_upstream, proxy_pass, proxy_set_header};
 pub(super) use self::rewrite::{condition, declaration, step};
 pub(super) use self::server::{listen, server_name};

@@ -60,10 +60,6 @@ pub(super) const ROWS: &[Row] = &[
     none("log_subrequest", HTTP_ALL, (1, 1), "there are no subrequests"),
     none("subrequest_output_buffer_size", HTTP_ALL, (1, 1), "there are no subrequests"),
 
-    // Log.
-    call("access_log", HTTP_ALL, (1, MANY), set::access_log),
-    none("log_format", HTTP, (2, MANY), "lines have robin's format: combined, and what befell each attempt").often(),
-    none("open_log_file_cache", HTTP_ALL, (1, 4), "the file stays open"),
 
     // What is off by default and may be said so.
     only("auth_basic", HTTP_ALL, &["off"], "robin asks for no password: let the upstream do so"),

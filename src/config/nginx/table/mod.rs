@@ -7,6 +7,7 @@
 
 mod core;
 mod http;
+mod log;
 mod proxy;
 mod rewrite;
 mod site;
@@ -59,6 +60,8 @@ pub(super) enum Setter {
     Value(Kind, Slot),
     /// It goes into the settings as written, for `resolve` to read.
     Statement,
+    /// The same, once a function has put it into a form that both doors have.
+    Kept(fn(&mut Reader<'_>, &Directive, &mut Frame)),
     /// It is done by a function.
     Call(fn(&mut Reader<'_>, &Directive, &mut Frame)),
     /// It does what robin does anyway if its argument is one of these; else the text says what to
@@ -151,8 +154,16 @@ const TABLES: &str = "robin's tables grow by themselves";
 const FILES: &str = "robin reads files in its own way";
 
 /// The rows, a chapter of nginx's documentation each.
-const CHAPTERS: [&[Row]; 7] =
-    [core::ROWS, http::ROWS, site::ROWS, proxy::ROWS, upstream::ROWS, rewrite::ROWS, tls::ROWS];
+const CHAPTERS: [&[Row]; 8] = [
+    core::ROWS,
+    http::ROWS,
+    site::ROWS,
+    proxy::ROWS,
+    upstream::ROWS,
+    rewrite::ROWS,
+    tls::ROWS,
+    log::ROWS,
+];
 
 fn rows() -> impl Iterator<Item = &'static Row> {
     CHAPTERS.into_iter().flatten()
@@ -186,7 +197,7 @@ pub(super) fn find(name: &str, context: Context) -> Found {
 
 /// The names of the directives that are kept as written in a context.
 pub(super) fn statements(context: Context) -> impl Iterator<Item = &'static str> {
-    let kept = |row: &&Row| matches!(row.class, Class::Works(Setter::Statement));
+    let kept = |row: &&Row| matches!(row.class, Class::Works(Setter::Statement | Setter::Kept(_)));
     let here = move |row: &&Row| row.contexts & context.bit() != 0;
     rows().filter(kept).filter(here).map(|row| row.name)
 }
