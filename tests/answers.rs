@@ -236,7 +236,8 @@ fn counters_and_the_smallest_picture_are_served() {
     assert_eq!(lines[1], "server accepts handled requests");
     let counts: Vec<u64> = lines[2].split_whitespace().flat_map(str::parse).collect();
     assert_eq!(counts[2], 2, "the picture and this: {page}");
-    assert!(lines[3].contains("Writing: 1 "), "{page}");
+    // The exchange before may not have ended quite yet.
+    assert!(lines[3].contains("Writing: ") && !lines[3].contains("Writing: 0"), "{page}");
 }
 
 #[test]

@@ -3,11 +3,11 @@
 //! HTTP/1 has room for them behind chunks only, so an answer that has any is sent in chunks.
 
 use bytes::Bytes;
-use http::HeaderValue;
+use http::{HeaderMap, HeaderValue};
 
 use super::headers::is_safe;
 use crate::config::model::site::{AddHeader, Answers};
-use crate::exchange::variables::Facts;
+use crate::exchange::variables::{Answered, Facts};
 
 /// More than this is not sent, in bytes.
 const MOST: usize = 2048;
@@ -21,11 +21,22 @@ pub fn expected(answers: &Answers, status: u16) -> bool {
 /// Names as written with what they say; those that say nothing are left out.
 #[must_use]
 pub fn said(facts: &Facts<'_>, answers: &Answers, status: u16) -> Vec<(Bytes, HeaderValue)> {
-    let said = answers.trailers.iter().filter(|trailer| trailer.always || is_safe(status));
-    let said = said.filter_map(|AddHeader { written, value, .. }| {
-        Some((written.clone(), facts.value(value)?))
-    });
-    said.collect()
+    let mut trailers = HeaderMap::new();
+    let mut said = Vec::new();
+    for AddHeader { name, written, value, always } in &answers.trailers {
+        if !always && !is_safe(status) {
+            continue;
+        }
+        let mut scene = *facts.scene;
+        let answered = scene.so_far.answered.unwrap_or_default();
+        scene.so_far.answered = Some(Answered { trailers: Some(&trailers), ..answered });
+        let value = scene.with(facts.course).value(value);
+        if let Some(value) = value {
+            trailers.append(name, value.clone());
+            said.push((written.clone(), value));
+        }
+    }
+    said
 }
 
 /// The same as lines of a head.

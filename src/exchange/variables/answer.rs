@@ -45,4 +45,9 @@ impl Facts<'_> {
         let headers = self.scene.so_far.answered.and_then(|answered| answered.headers);
         headers.is_some_and(|headers| append_lines(headers, name, out))
     }
+
+    pub(super) fn append_sent_trailer(&self, name: &HeaderName, out: &mut Vec<u8>) -> bool {
+        let trailers = self.scene.so_far.answered.and_then(|answered| answered.trailers);
+        trailers.is_some_and(|trailers| append_lines(trailers, name, out))
+    }
 }

@@ -89,6 +89,8 @@ pub struct Answered<'a> {
     pub status: u16,
     /// The headers; none where there was no answer.
     pub headers: Option<&'a HeaderMap>,
+    /// The trailers so far; none where they are not being written.
+    pub trailers: Option<&'a HeaderMap>,
     /// Bytes of the body.
     pub body_bytes: u64,
     /// Bytes of all of it.
@@ -210,6 +212,7 @@ impl Facts<'_> {
             Variable::Known(known) => return self.append_known(*known, out),
             Variable::Header(name) => return append_lines(self.scene.head.headers, name, out),
             Variable::SentHeader(name) => return self.append_sent_header(name, out),
+            Variable::SentTrailer(name) => return self.append_sent_trailer(name, out),
             Variable::UpstreamHeader(name) => {
                 return self
                     .scene
@@ -222,7 +225,7 @@ impl Facts<'_> {
                 return true;
             }
             // Trailers of HTTP/1 do not come through Pingora.
-            Variable::SentTrailer(_) | Variable::UpstreamTrailer(_) => None,
+            Variable::UpstreamTrailer(_) => None,
             Variable::Capture(group) => self.captured(*group),
             Variable::Arg(name) => self.argument(name),
             Variable::Cookie(name) => self.cookie(name),

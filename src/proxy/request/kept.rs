@@ -78,6 +78,7 @@ impl Exchange {
         Some(Answered {
             status: status.unwrap_or(499),
             headers: written.map(|r| &r.headers),
+            trailers: None,
             body_bytes,
             bytes: written.map_or(0, |r| head_length(r) + body_bytes),
             complete: written.is_some() && self.failure.as_ref().is_none_or(|f| f.status() != 499),
