@@ -40,6 +40,7 @@ pub fn log_refusal(runtime: &Runtime, refusal: &Refusal, connection: &Connection
     let answered = Answered {
         status: refusal.status,
         headers: None,
+        trailers: None,
         body_bytes: refusal.body_bytes,
         bytes: refusal.body_bytes,
         complete: true,
