@@ -468,6 +468,8 @@ pub enum LogPath {
     Stderr,
     /// A file, appended to.
     File(PathBuf),
+    /// The same, packed with gzip at this level.
+    Packed(PathBuf, u32),
     /// A file whose path a request decides.
     Template(Template),
     /// `syslog:server=…`.

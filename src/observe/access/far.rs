@@ -1,6 +1,6 @@
-//! Logs that are no single file: syslog, and files whose names requests decide.
+//! Logs that are no plain file: syslog, packed files, and files whose names requests decide.
 //!
-//! Both run on the writer's thread, which may wait for a name to be looked up or a file to be
+//! All run on the writer's thread, which may wait for a name to be looked up or a file to be
 //! opened.
 
 use std::fs::OpenOptions;
@@ -9,8 +9,12 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs as _, UdpSocket};
 use std::os::unix::net::UnixDatagram;
 use std::time::SystemTime;
 
+use flate2::Compression;
+use flate2::write::GzEncoder;
+
 use crate::config::model::{Syslog, SyslogServer};
 use crate::observe::host::hostname;
+use crate::observe::sink::Sink;
 use crate::observe::stamp;
 
 /// Sends each line as a datagram (RFC 3164).
@@ -90,6 +94,33 @@ impl Write for ToSyslog {
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
+    }
+}
+
+/// Packs what is written at once into a member of its own (RFC 1952, section 2.2): the file is
+/// sound whenever it is read.
+#[derive(Debug)]
+pub(super) struct Packed {
+    sink: Sink,
+    level: Compression,
+}
+
+impl Packed {
+    pub(super) fn new(sink: Sink, level: u32) -> Self {
+        Self { sink, level: Compression::new(level) }
+    }
+}
+
+impl Write for Packed {
+    fn write(&mut self, lines: &[u8]) -> io::Result<usize> {
+        let mut packer = GzEncoder::new(Vec::new(), self.level);
+        packer.write_all(lines)?;
+        self.sink.write_all(&packer.finish()?)?;
+        Ok(lines.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.sink.flush()
     }
 }
 

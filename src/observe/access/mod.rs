@@ -31,7 +31,7 @@ use std::time::{Duration, SystemTime};
 
 use http::{HeaderValue, Method, Version};
 
-use self::far::{ByName, ToSyslog};
+use self::far::{ByName, Packed, ToSyslog};
 use super::event;
 use super::queue::Queue;
 use super::sink::Sink;
@@ -163,6 +163,7 @@ impl AccessLog {
             LogPath::Stdout => Self::stdout(),
             LogPath::Stderr => Self::to(Sink::stderr()?),
             LogPath::File(path) => Self::file(path),
+            LogPath::Packed(path, level) => Self::to(Packed::new(Sink::open(path)?, *level)),
             LogPath::Template(_) => Self::to(ByName),
             LogPath::Syslog(syslog) => Self::to(ToSyslog::new(syslog.clone())),
         }

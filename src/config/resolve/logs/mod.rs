@@ -134,8 +134,11 @@ fn log(statement: &Statement, diags: &mut Diagnostics) -> Option<RequestLog> {
             }
         },
     };
-    let Parameters { condition } = parameters_of(word, parameters, path.as_ref(), diags)?;
-    let path = path?;
+    let Parameters { condition, level } = parameters_of(word, parameters, path.as_ref(), diags)?;
+    let path = match (path?, level) {
+        (LogPath::File(path), Some(level)) => LogPath::Packed(path, level),
+        (path, _) => path,
+    };
     let known = diags.scope.logs.iter().position(|log| *log == path);
     let to = known.unwrap_or_else(|| {
         diags.scope.logs.push(path);
@@ -147,6 +150,8 @@ fn log(statement: &Statement, diags: &mut Diagnostics) -> Option<RequestLog> {
 /// What follows the format and has an effect: lines are written within milliseconds anyway.
 struct Parameters {
     condition: Option<Template>,
+    /// The level of `gzip`.
+    level: Option<u32>,
 }
 
 fn parameters_of(
@@ -155,7 +160,7 @@ fn parameters_of(
     path: Option<&LogPath>,
     diags: &mut Diagnostics,
 ) -> Option<Parameters> {
-    let (mut condition, mut buffer, mut flush) = (None, None, None);
+    let (mut condition, mut buffer, mut flush, mut level) = (None, None, None, None);
     let mut bad = |word: &Word, yaml: &str, nginx: String| {
         diags.error(&word.place, yaml).in_nginx(nginx).expected("in this parameter");
         None
@@ -177,11 +182,15 @@ fn parameters_of(
                 return bad(word, "the time is none", nginx);
             }
             "gzip" => {
-                let message = "packed access logs are not supported";
-                return bad(word, message, message.to_owned());
+                let read = if value.is_empty() { Some(1) } else { words::number(value) };
+                level = read.and_then(|n| u32::try_from(n).ok()).filter(|n| (1..=9).contains(n));
+                if level.is_none() {
+                    let nginx = format!("invalid compression level \"{value}\"");
+                    return bad(word, "the level is none from 1 to 9", nginx);
+                }
             }
             _ => {
-                let expected = "expected `buffer=size`, `flush=time` or `if=condition`";
+                let expected = "expected `buffer=size`, `flush=time`, `gzip` or `if=condition`";
                 invalid_parameter(word, expected, diags);
                 return None;
             }
@@ -200,10 +209,12 @@ fn parameters_of(
     if let Some((word, message)) = buffer.zip(message) {
         return bad(word, message, message.to_owned());
     }
-    let Some(word) = condition else { return Some(Parameters { condition: None }) };
+    let Some(word) = condition else {
+        return Some(Parameters { condition: None, level });
+    };
     let value = word.value["if=".len()..].to_owned();
     let condition = diags.template(&Word { value, place: word.place.clone() })?;
-    Some(Parameters { condition: Some(condition) })
+    Some(Parameters { condition: Some(condition), level })
 }
 
 fn path(word: &Word, diags: &mut Diagnostics) -> Option<LogPath> {
