@@ -15,7 +15,7 @@ fuzz_target!(|text: &str| {
     match config::read_nginx(path, text, &config::LoadOptions::default()) {
         Ok(loaded) => {
             let yaml = loaded.to_yaml();
-            let again = config::parse_yaml("fuzzed.yaml", yaml.clone(), &|_| None);
+            let again = config::parse_yaml("tests/golden/pairs/fuzzed.yaml", yaml.clone(), &|_| None);
             match again {
                 Ok(again) => assert!(again == loaded.config, "changed by conversion:\n{yaml}"),
                 // nginx takes a name or a server that stands there twice; YAML does not.
