@@ -6,8 +6,9 @@
 //! connections with different `group_key`s apart: each appearance of a peer has one key for either
 //! kind, and an address that comes back under a new container never meets an old connection.
 
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,7 +20,8 @@ use pingora::protocols::l4::socket::SocketAddr as Address;
 use pingora::protocols::l4::stream::Stream;
 use pingora::upstreams::peer::{HttpPeer, HttpUpstreamRequestPolicy};
 use pingora::{Error, ErrorType, Result};
-use tokio::net::{TcpStream, UnixStream};
+use socket2::SockRef;
+use tokio::net::{TcpSocket, TcpStream, UnixStream};
 use tokio::time::sleep;
 
 use super::tls::Secure;
@@ -83,6 +85,13 @@ pub(super) fn http_peer(
     let key = secure.as_ref().map(Secure::key).unwrap_or_default();
     let mut http = Box::new(HttpPeer::new(address, false, key));
     http.group_key = pooled.group_key(peer);
+    let passing = &settings.passing;
+    if let Some(own) = passing.bind {
+        // A connection from another address of ours is another connection.
+        let mut hasher = DefaultHasher::new();
+        own.hash(&mut hasher);
+        http.group_key ^= hasher.finish();
+    }
     let options = &mut http.options;
     // With a connector of our own this is the only limit on a connect.
     options.total_connection_timeout = Some(settings.timeouts.connect);
@@ -96,8 +105,13 @@ pub(super) fn http_peer(
     };
     // As in nginx, a strange token in `Connection` is no reason to refuse.
     options.http_upstream_request_policy.reject_malformed_connection_nominations = false;
-    options.custom_l4 =
-        Some(Arc::new(Dialer { upstream: Arc::clone(upstream), peer: peer.clone(), secure }));
+    options.custom_l4 = Some(Arc::new(Dialer {
+        upstream: Arc::clone(upstream),
+        peer: peer.clone(),
+        secure,
+        bind: passing.bind,
+        socket_keepalive: passing.socket_keepalive,
+    }));
     http
 }
 
@@ -109,6 +123,10 @@ struct Dialer {
     peer: Peer,
     /// How TLS is spoken, if it is.
     secure: Option<Secure>,
+    /// `proxy_bind`: which of our addresses the connection comes from.
+    bind: Option<IpAddr>,
+    /// `proxy_socket_keepalive`: whether the system asks now and then if the peer is still there.
+    socket_keepalive: bool,
 }
 
 #[async_trait]
@@ -148,10 +166,26 @@ impl Connect for Dialer {
 }
 
 impl Dialer {
+    async fn connect_tcp(&self, address: SocketAddr) -> io::Result<TcpStream> {
+        let io = match self.bind {
+            None => TcpStream::connect(address).await?,
+            Some(own) => {
+                let v4 = address.is_ipv4();
+                let socket = if v4 { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+                socket.bind(SocketAddr::new(own, 0))?;
+                socket.connect(address).await?
+            }
+        };
+        if self.socket_keepalive {
+            SockRef::from(&io).set_keepalive(true)?;
+        }
+        Ok(io)
+    }
+
     async fn open(&self) -> io::Result<Stream> {
         match self.peer.address() {
             PeerAddress::Tcp(address) => {
-                let io = TcpStream::connect(address).await?;
+                let io = self.connect_tcp(*address).await?;
                 match &self.secure {
                     None => Ok(Stream::from(io)),
                     Some(secure) => {

@@ -44,8 +44,6 @@ pub struct Passing {
     pub buffering: bool,
     /// `proxy_buffers`: bytes of an answer in memory for a slow client. Default 64 KiB.
     pub buffer_bytes: u64,
-    /// `proxy_buffer_size`: the largest head of an answer, in bytes. Default: Pingora's.
-    pub head_bytes: Option<u64>,
     /// `proxy_max_temp_file_size`: bytes beyond these in a file; 0 uses none. Default 1 GiB.
     pub temp_file_bytes: u64,
     /// `proxy_temp_path`. Default: the system's directory for such files.

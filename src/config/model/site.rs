@@ -270,8 +270,6 @@ pub struct Clients {
     pub body_timeout: Duration,
     /// `client_body_temp_path`. Default: the system's directory for such files.
     pub body_temp_path: Option<std::path::PathBuf>,
-    /// `client_body_in_file_only`, for `$request_body_file`. Default false.
-    pub body_in_file: bool,
     /// `send_timeout`. Default 60 s.
     pub send_timeout: Duration,
     /// `keepalive_requests`: requests on one connection at most. Default 1000.

@@ -29,7 +29,6 @@ impl Passing {
             request_buffering: true,
             buffering: true,
             buffer_bytes: 64 << 10,
-            head_bytes: None,
             temp_file_bytes: 1 << 30,
             temp_path: None,
             ignore_client_abort: false,
@@ -63,7 +62,6 @@ impl Passing {
             request_buffering: said.switch("proxy_request_buffering", outer.request_buffering),
             buffering: said.switch("proxy_buffering", outer.buffering),
             buffer_bytes: said.buffers().unwrap_or(outer.buffer_bytes),
-            head_bytes: said.size("proxy_buffer_size").or(outer.head_bytes),
             temp_file_bytes: said.size("proxy_max_temp_file_size").unwrap_or(outer.temp_file_bytes),
             temp_path: said
                 .settings

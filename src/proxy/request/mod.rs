@@ -241,6 +241,10 @@ impl Exchange {
         } else {
             self.advance(session, Start::Path).await
         };
+        let limit = self.settings().map_or(u64::MAX, |s| s.clients.keepalive_requests);
+        if self.kept.requests >= limit && !session.is_http2() {
+            session.set_keepalive(None);
+        }
         self.act(session, next).await
     }
 

@@ -34,7 +34,7 @@ pub(super) const ROWS: &[Row] = &[
     statement("proxy_pass_request_headers", HTTP_ALL, (1, 1)),
     statement("proxy_buffering", HTTP_ALL, (1, 1)),
     statement("proxy_request_buffering", HTTP_ALL, (1, 1)),
-    statement("proxy_buffer_size", HTTP_ALL, (1, 1)),
+    none("proxy_buffer_size", HTTP_ALL, (1, 1), "the head of an answer may be as large as Pingora takes"),
     statement("proxy_buffers", HTTP_ALL, (2, 2)),
     none("proxy_busy_buffers_size", HTTP_ALL, (1, 1), PIECES),
     statement("proxy_max_temp_file_size", HTTP_ALL, (1, 1)),

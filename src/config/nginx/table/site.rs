@@ -80,7 +80,7 @@ pub(super) const ROWS: &[Row] = &[
     statement("client_body_buffer_size", HTTP_ALL, (1, 1)),
     statement("client_body_timeout", HTTP_ALL, (1, 1)),
     statement("client_body_temp_path", HTTP_ALL, (1, 4)),
-    statement("client_body_in_file_only", HTTP_ALL, (1, 1)),
+    none("client_body_in_file_only", HTTP_ALL, (1, 1), "files of bodies have no names, and end with the request"),
     none("client_body_in_single_buffer", HTTP_ALL, (1, 1), PIECES),
     statement("send_timeout", HTTP_ALL, (1, 1)),
     statement("keepalive_requests", HTTP_ALL, (1, 1)),

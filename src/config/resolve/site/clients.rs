@@ -16,7 +16,6 @@ impl Clients {
             body_buffer_bytes: 16 << 10,
             body_timeout: Duration::from_mins(1),
             body_temp_path: None,
-            body_in_file: false,
             send_timeout: Duration::from_mins(1),
             keepalive_requests: 1000,
         }
@@ -40,11 +39,6 @@ impl Clients {
                 .word("client_body_temp_path")
                 .map(|word| word.value.clone().into())
                 .or_else(|| outer.body_temp_path.clone()),
-            body_in_file: said.choice(
-                "client_body_in_file_only",
-                &[("off", false), ("on", true), ("clean", true)],
-                outer.body_in_file,
-            ),
             send_timeout: said.time("send_timeout", outer.send_timeout),
             keepalive_requests: said
                 .diags
