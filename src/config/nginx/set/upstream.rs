@@ -1,6 +1,7 @@
 //! What stands in `upstream`.
 
 use crate::config::address::{self, BadAddress};
+use crate::config::model::Host;
 use crate::config::nginx::frame::Frame;
 use crate::config::nginx::parser::Directive;
 use crate::config::nginx::reader::Reader;
@@ -47,6 +48,42 @@ pub(in crate::config::nginx) fn upstream_server(
     }
 }
 
+/// Turns the address into the name whose SRV records give hosts and ports: `service=http` of
+/// `example.org` is `_http._tcp.example.org`. False when it cannot be one.
+fn service_name(
+    reader: &mut Reader<'_>,
+    word: &Word,
+    service: &str,
+    server: &mut UpstreamServer,
+) -> bool {
+    let prefix = match service {
+        name if !name.contains('.') => format!("_{}._tcp", name.trim_start_matches('_')),
+        labels => labels.to_owned(),
+    };
+    let name = format!("{prefix}.{}", server.address.value);
+    let host = match address::server(&name) {
+        Ok((Host::Service(_), None)) => true,
+        Ok((_, Some(_))) => {
+            reader
+                .diags
+                .error(&word.place, "service upstream may not have port")
+                .expected("expected a name without a port: SRV records have the ports");
+            false
+        }
+        _ => {
+            reader
+                .diags
+                .error(&word.place, format!("\"{}\" is no service", word.value))
+                .expected("expected `service=http` or `service=_http._tcp`");
+            false
+        }
+    };
+    if host {
+        server.address.value = name;
+    }
+    host
+}
+
 /// Takes one parameter of a server line in; false when it is refused.
 fn parameter(
     reader: &mut Reader<'_>,
@@ -79,7 +116,8 @@ fn parameter(
         ("fail_timeout", Some(v)) => {
             (&mut server.fail_timeout, words::duration(v).is_err().then_some(super::TIME))
         }
-        ("slow_start" | "service" | "route", Some(_)) | ("drain", None) => {
+        ("service", Some(service)) => return service_name(reader, word, service, server),
+        ("slow_start" | "route", Some(_)) | ("drain", None) => {
             reader
                 .diags
                 .error(&word.place, format!("\"{name}\" of \"server\" is not supported yet"))
