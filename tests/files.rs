@@ -107,6 +107,15 @@ fn alias_takes_the_place_of_what_the_route_matched() {
 }
 
 #[test]
+fn alias_does_not_lead_above_its_directory() {
+    let site = site();
+    let robin = robin(&site, "location /x { alias SITE/www/sub/; }");
+    assert_eq!(answer(&robin, "/x/b.txt").0, 200);
+    // nginx serves this file.
+    assert_eq!(answer(&robin, "/x../a.txt").0, 404);
+}
+
+#[test]
 fn try_files_takes_the_first_that_is_there_or_what_comes_last() {
     let site = site();
     let robin = robin(

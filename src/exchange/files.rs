@@ -60,6 +60,15 @@ fn place(facts: &Facts<'_>, files: &Files) -> Option<Place> {
     Some(Place { path, root })
 }
 
+/// Whether an `alias` for a path without a slash at its end would lead above the directory:
+/// `location /files { alias /srv/files/; }` asked for `/files../secret`. nginx goes there.
+pub(super) fn climbs(facts: &Facts<'_>) -> bool {
+    let root = facts.course.settings(facts.scene.config).map(|settings| &settings.files.root);
+    let Some(Root::Alias { replaces: Some(length), .. }) = root else { return false };
+    let rest = facts.course.uri.get(*length..).unwrap_or_default();
+    rest.split(|b| *b == b'/').any(|name| name == b"..")
+}
+
 /// The path of the file that the request asks for, and how much of it is the route's directory
 /// (`$request_filename`, `$document_root`).
 pub(super) fn asked_for(facts: &Facts<'_>) -> Option<(Vec<u8>, usize)> {

@@ -208,6 +208,9 @@ async fn content(course: &mut Course, scene: &Scene<'_>, disk: &impl Disk) -> St
     if let Some(failure) = body_too_large(scene, route.settings.client_max_body_bytes) {
         return Step::Done(Next::Fail(failure));
     }
+    if files::climbs(&scene.with(course)) {
+        return Step::Done(Next::Fail(Failure::NoRoute));
+    }
     if let Some(try_files) = &route.settings.files.try_files
         && let Some(step) = files::try_files(try_files, course, scene, disk).await
     {

@@ -8,11 +8,14 @@ import contextlib
 import time
 
 import parts
+from churn import Churn
 from load import Load, failed, shares, slow, summary
 from stack import Stack, docker, ready_at, wait_until
 
 JOIN_SECONDS = 2.0
 STACKS = ("tutorial", "variables", "upstream", "whole")
+# Those whose replicas are killed, restarted and made anew as well: a fixed name, and one that requests name.
+CHURNED = ("dropin-tutorial", "dropin-variables")
 
 
 @contextlib.contextmanager
@@ -79,6 +82,11 @@ def scales(report, stack):
         report.check("5 to 1 to 3: no request fails", records and not bad, summary(records))
         for record in bad[:5]:
             report.note(str(record))
+        if stack.name in CHURNED:
+            churn = Churn(report, stack, load)
+            churn.kill_one()
+            churn.restart_one()
+            churn.recreate_elsewhere()
     stack.up("back-end", scale=5)
     stack.wait_for_replicas(5)
     turns = [stack.get().replica for _ in range(10)]
