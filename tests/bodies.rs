@@ -7,20 +7,10 @@ use std::time::Duration;
 
 use common::client::{Client, Request, exchange};
 use common::net::free_address;
-use common::origin::{Behaviour, Origin, Reply};
+use common::origin::{Behaviour, Reply};
 use common::robin::Robin;
+use common::stack::{Stack, stack};
 use common::{PATIENCE, eventually};
-
-struct Stack {
-    origin: Origin,
-    robin: Robin,
-}
-
-fn stack(behaviour: Behaviour, settings: &str) -> Stack {
-    let origin = Origin::start(free_address(), behaviour);
-    let robin = Robin::with(&format!("{settings}\nroutes: {{ /: {} }}", origin.address()));
-    Stack { origin, robin }
-}
 
 /// Bytes that tell where they belong.
 fn bytes(count: usize) -> Vec<u8> {

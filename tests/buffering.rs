@@ -10,20 +10,10 @@ use common::client::{Client, Request, exchange, get};
 use common::net::{free_address, replicas};
 use common::origin::{Behaviour, Origin, Reply};
 use common::robin::{Output, Robin};
+use common::stack::{Stack, stack};
 use common::{PATIENCE, eventually};
 use nix::sys::signal::Signal;
 use socket2::SockRef;
-
-struct Stack {
-    origin: Origin,
-    robin: Robin,
-}
-
-fn stack(behaviour: Behaviour, settings: &str) -> Stack {
-    let origin = Origin::start(free_address(), behaviour);
-    let robin = Robin::with(&format!("{settings}\nroutes: {{ /: {} }}", origin.address()));
-    Stack { origin, robin }
-}
 
 /// As [`stack`], with directives of nginx.
 fn nginx_stack(behaviour: Behaviour, directives: &str) -> Stack {

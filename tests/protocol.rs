@@ -5,21 +5,9 @@ mod common;
 use std::time::Duration;
 
 use common::client::{Client, Request};
-use common::net::free_address;
-use common::origin::{Behaviour, Origin, Reply};
-use common::robin::Robin;
+use common::origin::{Behaviour, Reply};
+use common::stack::{Stack, stack};
 use common::{PATIENCE, eventually};
-
-struct Stack {
-    origin: Origin,
-    robin: Robin,
-}
-
-fn stack(behaviour: Behaviour, settings: &str) -> Stack {
-    let origin = Origin::start(free_address(), behaviour);
-    let robin = Robin::with(&format!("{settings}\nroutes: {{ /: {} }}", origin.address()));
-    Stack { origin, robin }
-}
 
 impl Stack {
     fn client(&self) -> Client {

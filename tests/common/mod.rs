@@ -10,6 +10,7 @@ pub mod http;
 pub mod net;
 pub mod origin;
 pub mod robin;
+pub mod stack;
 pub mod tls;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};

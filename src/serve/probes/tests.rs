@@ -7,23 +7,11 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket};
 
 use super::*;
-use crate::config::model::{Method, PassiveRule, Tier};
+use crate::config::model::Method;
 use crate::health::{Outcome, ProbeRule};
 use crate::upstream::{Change, Key, Member, Tried};
 
 const LIMIT: Duration = Duration::from_secs(10);
-
-fn server(host: Host, port: u16) -> UpstreamServer {
-    UpstreamServer {
-        host,
-        port,
-        weight: NonZeroU32::MIN,
-        tier: Tier::Primary,
-        down: false,
-        max_conns: 0,
-        passive: PassiveRule::default(),
-    }
-}
 
 fn probe(what: model::Probe) -> Probe {
     let check = model::HealthCheck {
@@ -34,7 +22,7 @@ fn probe(what: model::Probe) -> Probe {
         fall: NonZeroU32::MIN,
         port: None,
     };
-    Probe { check, servers: vec![server(Host::Name("back-end".to_owned()), 5252)] }
+    Probe { check, servers: vec![UpstreamServer::at(Host::Name("back-end".to_owned()), 5252)] }
 }
 
 fn get(path: &str, body: Option<&str>) -> model::Probe {
@@ -99,7 +87,7 @@ async fn a_tcp_probe_passes_where_somebody_listens() {
 async fn an_http_probe_asks_as_a_client_would() {
     let (address, asked) = origin("HTTP/1.1 204 No Content\r\n\r\n").await;
     let mut check = probe(get("/api/hello?x=1", None));
-    check.servers = vec![server(Host::Name("back-end".to_owned()), address.port())];
+    check.servers = vec![UpstreamServer::at(Host::Name("back-end".to_owned()), address.port())];
     check.send(&address.into()).await.expect("204 passes");
     let asked = asked.lock().expect("no test panics with it").clone();
     assert!(asked.starts_with("GET /api/hello?x=1 HTTP/1.1\r\n"), "{asked}");
@@ -111,8 +99,8 @@ async fn an_http_probe_asks_as_a_client_would() {
 fn the_default_host_is_that_of_the_server_line() {
     let literal = Host::Address([10, 0, 0, 9].into());
     let mut check = probe(get("/", None));
-    check.servers.push(server(literal, 5252));
-    check.servers.push(server(Host::Name("site".to_owned()), 80));
+    check.servers.push(UpstreamServer::at(literal, 5252));
+    check.servers.push(UpstreamServer::at(Host::Name("site".to_owned()), 80));
     for (address, host) in [
         (([10, 0, 0, 1], 5252), "back-end:5252"),
         (([10, 0, 0, 9], 5252), "10.0.0.9:5252"),
