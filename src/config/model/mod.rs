@@ -4,14 +4,15 @@
 //! to ask whether a value is legal. What is happening (peers, health, counters) is state and
 //! lives elsewhere.
 
+mod log;
 pub mod passing;
 pub mod program;
 pub mod site;
+mod upstream;
 
-use std::net::{IpAddr, SocketAddr};
-use std::num::{NonZeroU32, NonZeroUsize};
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -21,9 +22,11 @@ use ipnet::IpNet;
 use super::pattern::Pattern;
 use super::template::{Asks, Template};
 pub use super::tls::Tls;
+pub use log::{LogEscape, LogFormat, LogPath, RequestLog, Syslog, SyslogServer};
 use passing::Passing;
 use program::{Program, UserVariable};
 use site::{Answers, Clients, Files};
+pub use upstream::{HealthCheck, Host, Method, PassiveRule, Probe, Tier, Upstream, UpstreamServer};
 
 /// A whole configuration.
 #[derive(Clone, Debug, PartialEq)]
@@ -115,127 +118,6 @@ pub struct Dashboard {
     pub enabled: bool,
     /// The interval of the summary line; zero prints none. Default 1 min.
     pub summary: Duration,
-}
-
-/// A named group that requests go to.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Upstream {
-    /// Its name; for an implicit one the address as written.
-    pub name: String,
-    /// Whether it was made for an address that a route points at, so that no `upstreams:` entry exists.
-    pub implicit: bool,
-    /// Its server lines, at least one.
-    pub servers: Vec<UpstreamServer>,
-    /// How a peer is chosen.
-    pub method: Method,
-    /// How its names are looked up. Default: as all are.
-    pub resolver: Option<Resolver>,
-    /// How often names are looked up. Default 1 s.
-    pub refresh: Duration,
-    /// Probes. Default: none.
-    pub health_check: Option<HealthCheck>,
-    /// How long an idle connection to a peer is kept for the next request. Default 1.5 s, below gunicorn's 2 s; zero keeps none.
-    pub keepalive_idle: Duration,
-    /// How many idle connections are kept. Default 128; 0 keeps none.
-    pub keepalive: usize,
-}
-
-/// How a peer is chosen.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum Method {
-    /// Smooth weighted round robin, one sequence for the process.
-    #[default]
-    RoundRobin,
-    /// The fewest attempts in flight for its weight.
-    LeastConn,
-    /// By the client's network.
-    IpHash,
-    /// By a key.
-    Hash {
-        /// What makes the key of a request.
-        key: Template,
-        /// Whether a change of the set moves only the keys it must. Default false.
-        consistent: bool,
-    },
-    /// By lot.
-    Random,
-    /// The less busy of two by lot.
-    RandomTwo,
-}
-
-impl Method {
-    /// Whether it heeds backups; nginx refuses `backup` with the others.
-    #[must_use]
-    pub fn has_backups(&self) -> bool {
-        matches!(self, Self::RoundRobin | Self::LeastConn)
-    }
-}
-
-/// One configured member of an upstream; a host name may resolve to several peers.
-#[derive(Clone, Debug, PartialEq)]
-pub struct UpstreamServer {
-    /// What it is reached at.
-    pub host: Host,
-    /// The port; for a service name, what its SRV records say wins.
-    pub port: u16,
-    /// Share of requests of each of its peers. Default 1.
-    pub weight: NonZeroU32,
-    /// Primary or backup.
-    pub tier: Tier,
-    /// Out by configuration. Default false.
-    pub down: bool,
-    /// Attempts in flight at most on each of its peers. Default 0, no limit.
-    pub max_conns: u32,
-    /// `max_fails` and `fail_timeout`.
-    pub passive: PassiveRule,
-}
-
-/// What a server line is reached at.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Host {
-    /// A literal address: never looked up.
-    Address(IpAddr),
-    /// A socket of the file system, by its path.
-    Unix(Arc<Path>),
-    /// A name with A or AAAA records.
-    Name(String),
-    /// A service name (`_http._tcp.example`): SRV records give hosts, ports and weights.
-    Service(String),
-}
-
-/// A request we send on a timer to see whether a peer works.
-#[derive(Clone, Debug, PartialEq)]
-pub struct HealthCheck {
-    /// What is sent.
-    pub probe: Probe,
-    /// The time between two probes of a passing peer. Default 5 s.
-    pub every: Duration,
-    /// The time limit of one probe. Default 1 s.
-    pub timeout: Duration,
-    /// Passes in a row that make a failing peer pass. Default 1.
-    pub rise: NonZeroU32,
-    /// Failures in a row that make a passing peer fail. Default 2.
-    pub fall: NonZeroU32,
-    /// The port that is probed. Default: the peer's own.
-    pub port: Option<u16>,
-}
-
-/// What a health check sends.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Probe {
-    /// A connect.
-    Tcp,
-    /// A GET.
-    Http {
-        /// The path with its query.
-        path: String,
-        /// The `Host` header. Default: the host of the server line and the port, as nginx's `$proxy_host`.
-        host: Option<String>,
-        /// Statuses that pass. Default 200 to 399.
-        status: Vec<std::ops::RangeInclusive<u16>>,
-        /// A text that the first 64 KiB of the body must hold. Default: none.
-        body: Option<String>,
-    },
 }
 
 /// A `server {}` chosen by host name.
@@ -448,81 +330,6 @@ pub struct RouteSettings {
     pub access_logs: Option<Vec<RequestLog>>,
 }
 
-/// An access log of a route.
-#[derive(Clone, Debug, PartialEq)]
-pub struct RequestLog {
-    /// Where lines go, by its index in [`Config::logs`].
-    pub to: usize,
-    /// The format; none is robin's own.
-    pub format: Option<std::sync::Arc<LogFormat>>,
-    /// Lines are written where this is neither empty nor `0`.
-    pub condition: Option<Template>,
-}
-
-/// Where the lines of an access log go.
-#[derive(Clone, Debug, PartialEq)]
-pub enum LogPath {
-    /// Standard output.
-    Stdout,
-    /// Standard error.
-    Stderr,
-    /// A file, appended to.
-    File(PathBuf),
-    /// The same, packed with gzip at this level.
-    Packed(PathBuf, u32),
-    /// A file whose path a request decides.
-    Template(Template),
-    /// `syslog:server=…`.
-    Syslog(Syslog),
-}
-
-/// Where syslog listens.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum SyslogServer {
-    /// A name or an address, and a port.
-    Host(String, u16),
-    /// `unix:/path`.
-    Unix(PathBuf),
-}
-
-/// A syslog server.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Syslog {
-    /// `server=`.
-    pub server: SyslogServer,
-    /// `facility=`, 0 to 23. Default 23, `local7`.
-    pub facility: u8,
-    /// `severity=`, 0 to 7. Default 6, `info`.
-    pub severity: u8,
-    /// `tag=`. Default `nginx`.
-    pub tag: String,
-    /// `nohostname`. Default false.
-    pub nohostname: bool,
-}
-
-/// `log_format`.
-#[derive(Clone, Debug, PartialEq)]
-pub struct LogFormat {
-    /// Its name.
-    pub name: String,
-    /// How what variables say is written.
-    pub escape: LogEscape,
-    /// The line.
-    pub line: Template,
-}
-
-/// How what variables say is written in a log line.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum LogEscape {
-    /// `"`, `\\` and bytes below 32 or from 127 on as `\\xXX`.
-    #[default]
-    Default,
-    /// As in a JSON string.
-    Json,
-    /// As it is.
-    None,
-}
-
 /// A header of the request to the upstream.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SetHeader {
@@ -574,29 +381,4 @@ pub struct Retry {
     pub non_idempotent: bool,
     /// Statuses of an answer that count as a failure and are retried (502, 503, …). Default: none.
     pub statuses: Vec<u16>,
-}
-
-/// When failures of traffic eject a peer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PassiveRule {
-    /// Failures within `fail_timeout` that eject; default 1, 0 never ejects.
-    pub max_fails: u16,
-    /// The span in which failures are counted, and the length of an ejection; default 10 s.
-    pub fail_timeout: Duration,
-}
-
-impl Default for PassiveRule {
-    fn default() -> Self {
-        Self { max_fails: 1, fail_timeout: Duration::from_secs(10) }
-    }
-}
-
-/// Backups serve only when no primary is available.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Tier {
-    /// Serves whenever it is available.
-    #[default]
-    Primary,
-    /// Serves when no primary is available.
-    Backup,
 }
