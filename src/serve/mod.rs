@@ -3,7 +3,7 @@
 //! Workers serve requests, each on a thread of its own. The main thread waits for signals and
 //! runs everything on a timer: discovery, probes, the dashboard. The order at the start is: listen for
 //! signals, bind, give up root, look names up and probe once, accept. A name that does not resolve delays the start
-//! by a second at most and never prevents it. SIGHUP reads the configuration again ([`live`]).
+//! by a second at most and never prevents it. SIGHUP reads the configuration again (`live`).
 
 mod background;
 pub mod balancing;

@@ -7,7 +7,7 @@ use crate::config::template::Template;
 /// An access log of a route.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RequestLog {
-    /// Where lines go, by its index in [`Config::logs`].
+    /// Where lines go, by its index in [`super::Config::logs`].
     pub to: usize,
     /// The format; none is robin's own.
     pub format: Option<std::sync::Arc<LogFormat>>,
