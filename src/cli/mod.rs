@@ -53,7 +53,7 @@ struct ConfigFile {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Print a configuration as YAML with every default filled in.
+    /// Print a configuration as YAML that runs the same.
     Convert {
         /// The configuration.
         file: PathBuf,
