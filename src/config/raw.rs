@@ -216,6 +216,21 @@ pub(crate) struct UpstreamServer {
     pub max_conns: Option<Word>,
 }
 
+impl UpstreamServer {
+    /// A server line that says nothing but its address.
+    pub(crate) fn at(address: Word) -> Self {
+        Self {
+            address,
+            weight: None,
+            backup: None,
+            down: None,
+            max_fails: None,
+            fail_timeout: None,
+            max_conns: None,
+        }
+    }
+}
+
 /// `health_check`.
 #[derive(Clone, Debug)]
 pub(crate) struct HealthCheck {

@@ -9,6 +9,7 @@ use jiff::tz::Offset;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
 
 use super::flow::Kind;
+use super::log::push_json;
 use crate::config::model::site::{Autoindex, AutoindexFormat};
 
 /// What stays as it is in the part of a link (`ngx_escape_uri` with `NGX_ESCAPE_URI_COMPONENT`).
@@ -172,7 +173,7 @@ fn json(entries: &[Entry]) -> Vec<u8> {
     let mut list = b"[".to_vec();
     for (n, entry) in entries.iter().enumerate() {
         list.extend_from_slice(if n > 0 { b",\r\n{ \"name\":\"" } else { b"\r\n{ \"name\":\"" });
-        escape_json(&entry.name, &mut list);
+        push_json(&mut list, &entry.name);
         let seconds = u64::try_from(entry.modified).unwrap_or(0);
         let modified = httpdate::fmt_http_date(UNIX_EPOCH + Duration::from_secs(seconds));
         let mut rest = format!("\", \"type\":\"{}\", \"mtime\":\"{modified}\"", kind(entry));
@@ -213,21 +214,6 @@ fn escape_html(text: &[u8]) -> Vec<u8> {
         }
     }
     escaped
-}
-
-fn escape_json(text: &[u8], escaped: &mut Vec<u8>) {
-    for byte in text {
-        match byte {
-            b'"' | b'\\' => escaped.extend_from_slice(&[b'\\', *byte]),
-            b'\n' => escaped.extend_from_slice(b"\\n"),
-            b'\r' => escaped.extend_from_slice(b"\\r"),
-            b'\t' => escaped.extend_from_slice(b"\\t"),
-            0x08 => escaped.extend_from_slice(b"\\b"),
-            0x0c => escaped.extend_from_slice(b"\\f"),
-            0..=0x1f => escaped.extend_from_slice(format!("\\u{byte:04X}").as_bytes()),
-            byte => escaped.push(*byte),
-        }
-    }
 }
 
 /// The function that a query names; none where its name is none (`ngx_http_autoindex_jsonp_callback`).

@@ -36,7 +36,7 @@ impl Facts<'_> {
 }
 
 /// Appends text as it stands in a string of JSON (`ngx_escape_json`).
-fn push_json(out: &mut Vec<u8>, text: &[u8]) {
+pub(super) fn push_json(out: &mut Vec<u8>, text: &[u8]) {
     for byte in text {
         match byte {
             b'"' | b'\\' => out.extend_from_slice(&[b'\\', *byte]),

@@ -416,21 +416,6 @@ impl Door<'_> {
     }
 }
 
-impl UpstreamServer {
-    /// A server line that says nothing but its address.
-    fn at(address: Word) -> Self {
-        Self {
-            address,
-            weight: None,
-            backup: None,
-            down: None,
-            max_fails: None,
-            fail_timeout: None,
-            max_conns: None,
-        }
-    }
-}
-
 /// An address with what is to be said of it, as in `443 ssl default_server`.
 fn listen(word: Word) -> Listen {
     let mut parts = word.value.split_whitespace();

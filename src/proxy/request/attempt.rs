@@ -9,7 +9,7 @@ use pingora_proxy::Session;
 use tokio::time::Instant;
 
 use super::{Aimed, Detour, Exchange, connection, is_answered};
-use crate::config::model::{PathMatch, RouteSettings};
+use crate::config::model::RouteSettings;
 use crate::exchange::aim::{self, At};
 use crate::exchange::failure::{self, Failure};
 use crate::exchange::flow::{ErrorNext, Next, Start};
@@ -73,12 +73,7 @@ impl Exchange {
 
     /// Goes where an upstream has sent the request: a path or a named route.
     async fn go_to(&mut self, session: &Session, target: &[u8]) -> Next {
-        let config = Arc::clone(&self.runtime);
-        let routes = self.course.virtual_server(&config.config).map(|server| &server.routes[..]);
-        let named = routes.unwrap_or_default().iter().position(
-            |route| matches!(&route.path, PathMatch::Named(name) if name.as_bytes() == target),
-        );
-        let (turned, start) = match named {
+        let (turned, start) = match self.course.named(&self.runtime.config, target) {
             Some(route) => (self.course.enter(route), Start::Route),
             None => {
                 if session.req_header().method != http::Method::HEAD {

@@ -25,15 +25,7 @@ pub(in crate::config::nginx) fn upstream_server(
     frame: &mut Frame,
 ) {
     let typed = &directive.args[0];
-    let mut server = UpstreamServer {
-        address: typed.clone(),
-        weight: None,
-        backup: None,
-        down: None,
-        max_fails: None,
-        fail_timeout: None,
-        max_conns: None,
-    };
+    let mut server = UpstreamServer::at(typed.clone());
     if let Err(error) = address::server(&typed.value) {
         reader
             .diags
