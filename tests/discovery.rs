@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use common::dns::{Answer, DnsServer};
 use hickory_proto::rr::RecordType;
-use robin::config::model::{self, Host, Method, PassiveRule, Tier, Upstream, UpstreamServer};
+use robin::config::model::{self, Host, Tier, Upstream, UpstreamServer};
 use robin::discovery::{Discovery, Event, Reason, Refreshed, Resolver};
 use tokio::time::Instant;
 
@@ -22,15 +22,7 @@ fn resolver(servers: &[&DnsServer]) -> Resolver {
 }
 
 fn line(host: Host) -> UpstreamServer {
-    UpstreamServer {
-        host,
-        port: 5252,
-        weight: NonZeroU32::MIN,
-        tier: Tier::Primary,
-        down: false,
-        max_conns: 0,
-        passive: PassiveRule::default(),
-    }
+    UpstreamServer::at(host, 5252)
 }
 
 fn name(name: &str) -> UpstreamServer {
@@ -38,17 +30,7 @@ fn name(name: &str) -> UpstreamServer {
 }
 
 fn discovery(resolver: Resolver, servers: Vec<UpstreamServer>) -> Discovery {
-    let upstream = Upstream {
-        resolver: None,
-        name: "back-end".into(),
-        implicit: false,
-        servers,
-        method: Method::RoundRobin,
-        refresh: Duration::from_secs(1),
-        health_check: None,
-        keepalive_idle: Duration::ZERO,
-        keepalive: 0,
-    };
+    let upstream = Upstream::new("back-end".into(), servers);
     Discovery::new(&upstream, Arc::new(resolver))
 }
 

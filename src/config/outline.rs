@@ -105,6 +105,14 @@ fn upstream(upstream: &Upstream) -> Value {
             }
             Method::Random => "random".into(),
             Method::RandomTwo => "random two".into(),
+            Method::RandomTwoLeastTime(measure) => {
+                format!("random two least_time={}", measure.word()).into()
+            }
+            Method::LeastTime { measure, in_flight } => {
+                let in_flight = if *in_flight { " inflight" } else { "" };
+                format!("least_time {}{in_flight}", measure.word()).into()
+            }
+            Method::Ewma => "ewma".into(),
         },
     );
     put("refresh", print_duration(upstream.refresh).into());

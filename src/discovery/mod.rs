@@ -189,6 +189,9 @@ fn member(line: &UpstreamServer, address: &Address, absent: bool) -> Member {
         down: line.down,
         max_conns: line.max_conns,
         passive: line.passive,
+        slow_start: line.slow_start,
+        drain: line.drain,
+        route: line.route.clone(),
         absent,
         ..plain
     }

@@ -268,6 +268,9 @@ mod tests {
         invalid_header: false,
         non_idempotent: false,
         statuses: Vec::new(),
+        try_timeout: Duration::ZERO,
+        budget: None,
+        hedge: None,
     };
     const GET: Attempted<'_> = Attempted {
         method: &Method::GET,

@@ -16,7 +16,7 @@ use log::Level;
 use super::queue::Notice;
 use super::text::{Short, Value};
 use crate::health::Tick;
-use crate::upstream::{Census, Change, Event, NoPeer, Tier};
+use crate::upstream::{Census, Change, Event, Hand, NoPeer, Tier};
 
 /// An event line in the making.
 #[derive(Clone, Debug)]
@@ -79,6 +79,9 @@ fn peer_line(upstream: &str, event: &Event) -> (Level, Line) {
         }
         Change::Readmitted => (Level::Info, line("peer readmitted")),
         Change::Passing => (Level::Info, line("peer passes probes")),
+        Change::Told(Hand::Drain) => (Level::Info, line("peer drained by hand")),
+        Change::Told(Hand::Down) => (Level::Warn, line("peer taken down by hand")),
+        Change::Told(Hand::Off) => (Level::Info, line("peer let go by hand")),
         Change::Failing { error } => (Level::Warn, line("peer fails probes").field("error", error)),
     }
 }
@@ -135,7 +138,7 @@ fn no_peer_line(upstream: &str, why: NoPeer) -> Line {
         NoPeer::NoAddresses => Census::default(),
         NoPeer::Unavailable(census) => census,
     };
-    let Census { peers, ejected, down, absent, failing, waiting, full, tried } = census;
+    let Census { peers, ejected, down, draining, absent, failing, waiting, full, tried } = census;
     let counts = [
         ("ejected", ejected),
         ("failing", failing),
@@ -144,6 +147,7 @@ fn no_peer_line(upstream: &str, why: NoPeer) -> Line {
         ("full", full),
         ("tried", tried),
         ("down", down),
+        ("draining", draining),
     ];
     let met = counts.into_iter().filter(|(_, count)| *count > 0);
     met.fold(line.field("peers", peers), |line, (key, count)| line.field(key, count))

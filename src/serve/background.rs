@@ -19,11 +19,11 @@ use super::probes::{self, Probe};
 use super::resolvers::Resolvers;
 use crate::config::model::{self, Config};
 use crate::discovery::{self, Discovery, Resolver};
-use crate::health::{ProbeRule, Tick};
+use crate::health::Tick;
 use crate::observe::dashboard::{self, Due, UpstreamView};
 use crate::observe::event::{self, Line, OnChange};
 use crate::proxy::Served;
-use crate::upstream::{Member, PeerState, Status, Upstream};
+use crate::upstream::{Member, PeerState, Policy, Status, Upstream};
 
 /// How often a name that has no address is looked up at least. With a long `refresh` nothing else
 /// would ask: there is no peer to which a connect could fail.
@@ -242,8 +242,7 @@ impl Running {
 
 impl Kept {
     pub(super) fn new(spec: &model::Upstream, resolver: &Arc<Resolver>) -> Self {
-        let rule = spec.health_check.as_ref().map(ProbeRule::from);
-        let upstream = Arc::new(Upstream::new(&spec.name, &spec.method, rule));
+        let upstream = Arc::new(Upstream::with(&spec.name, Policy::of(spec)));
         let discovery = Arc::new(Discovery::new(spec, Arc::clone(resolver)));
         let lookups = Lookups {
             discovery: Arc::clone(&discovery),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{PeerAddress, Tier};
+use super::{Hand, PeerAddress, Tier};
 
 /// One change of a peer's state.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,4 +48,6 @@ pub enum Change {
         /// What the last probe met.
         error: String,
     },
+    /// The operator has spoken.
+    Told(Hand),
 }

@@ -9,7 +9,10 @@
 mod address;
 mod balance;
 mod event;
+mod hand;
+mod pace;
 mod peer;
+mod policy;
 mod refusal;
 mod set;
 mod state;
@@ -29,8 +32,10 @@ use crate::health::{Outcome, ProbeRule, Standing, Tick, Verdict};
 pub use address::PeerAddress;
 pub use balance::Key;
 pub use event::{Change, Event};
+pub use hand::Hand;
 use peer::Presence;
-pub use peer::{Lease, Member, Method, Peer, Tier};
+pub use peer::{Lease, Measure, Member, Method, Peer, Tier};
+pub use policy::Policy;
 pub use refusal::{Census, NoPeer};
 use set::PeerSet;
 pub use state::{PeerState, Status, TierCount, UpstreamState};
@@ -40,9 +45,7 @@ pub use tried::Tried;
 #[derive(Debug)]
 pub struct Upstream {
     name: String,
-    method: Method,
-    /// How probes decide, where there are any.
-    probes: Option<ProbeRule>,
+    policy: Policy,
     set: ArcSwap<PeerSet>,
     /// The position in the one sequence of this process.
     turn: AtomicUsize,
@@ -59,16 +62,27 @@ impl Upstream {
     /// passed one.
     #[must_use]
     pub fn new(name: &str, method: &Method, probes: Option<ProbeRule>) -> Self {
+        Self::with(name, Policy { method: method.clone(), probes, ..Policy::default() })
+    }
+
+    /// An upstream that no address is known of yet, with all that was written of it.
+    #[must_use]
+    pub fn with(name: &str, policy: Policy) -> Self {
         Self {
             name: name.to_owned(),
-            method: method.clone(),
-            probes,
-            set: ArcSwap::from_pointee(PeerSet::new(Box::default(), probes, method)),
+            set: ArcSwap::from_pointee(PeerSet::new(Box::default(), &policy)),
+            policy,
             turn: AtomicUsize::new(0),
             writer: Mutex::new(()),
             published: watch::Sender::new(()),
             refresh: Notify::new(),
         }
+    }
+
+    /// What was written of it.
+    #[must_use]
+    pub fn policy(&self) -> &Policy {
+        &self.policy
     }
 
     /// Its name.
@@ -100,7 +114,7 @@ impl Upstream {
                 if member.absent {
                     note(&member.address, Change::Absent);
                 }
-                peers.push(Peer::new(member, self.probes, now));
+                peers.push(Peer::new(member, self.policy.probes, now));
                 continue;
             };
             if member.absent && !kept.member().absent {
@@ -111,7 +125,7 @@ impl Upstream {
                 if !kept.set_presence(Presence::found, now) {
                     // Whatever answers there now is not what left.
                     kept.set_presence(|_| Presence::Removed, now);
-                    peers.push(Peer::new(member, self.probes, now));
+                    peers.push(Peer::new(member, self.policy.probes, now));
                     continue;
                 }
             }
@@ -122,7 +136,7 @@ impl Upstream {
             gone.set_presence(|_| Presence::Removed, now);
             note(gone.address(), Change::Left);
         }
-        self.set.store(Arc::new(PeerSet::new(peers.into(), self.probes, &self.method)));
+        self.set.store(Arc::new(PeerSet::new(peers.into(), &self.policy)));
         self.published.send_replace(());
         events
     }
@@ -213,6 +227,11 @@ impl Upstream {
         }
     }
 
+    /// Takes the operator's word on a peer.
+    pub fn tell(&self, peer: &Peer, hand: Hand) -> Option<Event> {
+        peer.set_hand(hand).then(|| self.turned(peer, Change::Told(hand)))?
+    }
+
     /// The peers, in order of their server lines.
     #[must_use]
     pub fn peers(&self) -> Box<[Peer]> {
@@ -257,7 +276,7 @@ impl Upstream {
             return None;
         }
         let _writer = self.writer();
-        let set = self.set.load().turned(self.probes);
+        let set = self.set.load().turned(&self.policy);
         self.set.store(Arc::new(set));
         Some(Event { peer: peer.address().clone(), change })
     }

@@ -7,15 +7,16 @@
 
 use std::net::SocketAddr;
 use std::ops::Deref;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::watch;
 
 use super::balance::ketama;
-use super::{PeerAddress, PeerState, Status};
-pub use crate::config::model::{Method, Tier};
+use super::pace::Pace;
+use super::{Hand, PeerAddress, PeerState, Status};
+pub use crate::config::model::{Measure, Method, Tier};
 use crate::health::{Outcome, PassiveRule, ProbeRule, Standing, Tick, Verdict};
 
 /// What discovery and configuration say of a peer: all that is not its identity.
@@ -38,6 +39,12 @@ pub struct Member {
     pub max_conns: u32,
     /// When failures of traffic eject it.
     pub passive: PassiveRule,
+    /// How long it takes to grow to its weight when it is new or back; default zero.
+    pub slow_start: Duration,
+    /// Whether only sessions that are bound to it reach it; default false.
+    pub drain: bool,
+    /// What `sticky` knows it by; default: the MD5 of its address.
+    pub route: Option<Arc<str>>,
     /// What `hash … consistent` knows its server line by; default [`Member::line_of`] the address.
     pub line: u32,
 }
@@ -62,6 +69,9 @@ impl Member {
             absent: false,
             max_conns: 0,
             passive: PassiveRule::default(),
+            slow_start: Duration::ZERO,
+            drain: false,
+            route: None,
             line,
         }
     }
@@ -131,6 +141,12 @@ pub(super) struct Live {
     standing_since: AtomicU64,
     in_flight: AtomicU32,
     requests: AtomicU64,
+    /// Attempts that have failed.
+    failures: AtomicU64,
+    hand: AtomicU8,
+    pub(super) pace: Pace,
+    /// How often its pooled connections were given up.
+    generation: AtomicU32,
     /// With the moment it began.
     presence: watch::Sender<(Presence, Tick)>,
     probe: Mutex<ProbeRecord>,
@@ -147,6 +163,10 @@ impl Live {
             standing_since: AtomicU64::new(now.as_millis()),
             in_flight: AtomicU32::new(0),
             requests: AtomicU64::new(0),
+            failures: AtomicU64::new(0),
+            hand: AtomicU8::new(Hand::Off.pack()),
+            pace: Pace::default(),
+            generation: AtomicU32::new(0),
             presence: watch::Sender::new((presence, now)),
             probe: Mutex::new(ProbeRecord { verdict, since: now, passed: false, last: None }),
         }
@@ -217,6 +237,40 @@ impl Peer {
         self.live.requests.load(Relaxed)
     }
 
+    /// Attempts that have failed since the peer appeared: those that say something about it.
+    #[must_use]
+    pub fn failures(&self) -> u64 {
+        self.live.failures.load(Relaxed)
+    }
+
+    /// What the operator has said of it.
+    #[must_use]
+    pub fn hand(&self) -> Hand {
+        Hand::unpack(self.live.hand.load(Relaxed))
+    }
+
+    /// Takes the operator's word; true when it is another than before.
+    pub(super) fn set_hand(&self, hand: Hand) -> bool {
+        self.live.hand.swap(hand.pack(), Relaxed) != hand.pack()
+    }
+
+    /// The average time until an answer's head or end was here; none before the first answer.
+    #[must_use]
+    pub fn average(&self, measure: Measure) -> Option<Duration> {
+        self.live.pace.average(measure)
+    }
+
+    /// Which connections to the peer may be used: another number, other connections.
+    #[must_use]
+    pub fn generation(&self) -> u32 {
+        self.live.generation.load(Relaxed)
+    }
+
+    /// Gives up all connections that are kept to the peer: whatever answers there may be another one.
+    pub fn renew(&self) {
+        self.live.generation.fetch_add(1, Relaxed);
+    }
+
     /// Whether as many attempts are in flight as `max_conns` allows.
     #[must_use]
     pub fn full(&self) -> bool {
@@ -248,11 +302,14 @@ impl Peer {
         let standing_since = Tick::from_millis(self.live.standing_since.load(Relaxed));
         let probe = self.probe();
         let (status, since) = match (presence, probe.verdict, standing) {
-            _ if self.member.down => (Status::Down, present_since),
+            _ if self.member.down || self.hand() == Hand::Down => (Status::Down, present_since),
             (Presence::Absent | Presence::Removed, ..) => (Status::Absent, present_since),
             (_, Verdict::Failing { .. }, _) => (Status::Failing, probe.since),
             (_, Verdict::Unknown { .. }, _) if self.probes.is_some() => {
                 (Status::Waiting, probe.since)
+            }
+            _ if self.member.drain || self.hand() == Hand::Drain => {
+                (Status::Draining, present_since)
             }
             (.., Standing::Ejected { until, cause }) => {
                 (Status::Ejected { until, cause }, standing_since)
@@ -331,6 +388,9 @@ impl Peer {
 
     /// Applies an attempt's outcome; true when the rotation has to be made anew.
     pub(super) fn report(&self, outcome: Outcome, now: Tick) -> bool {
+        if outcome != Outcome::Success {
+            self.live.failures.fetch_add(1, Relaxed);
+        }
         self.transition(|standing| standing.after(outcome, self.member.passive, now), now)
     }
 
@@ -366,6 +426,18 @@ impl Peer {
 #[derive(Debug)]
 pub struct Lease {
     peer: Peer,
+}
+
+impl Lease {
+    /// The head of an answer is here, so long after the attempt began.
+    pub fn answered(&self, took: Duration) {
+        self.peer.live.pace.learn(Measure::Header, took);
+    }
+
+    /// The last byte of an answer is here, so long after the attempt began.
+    pub fn finished(&self, took: Duration) {
+        self.peer.live.pace.learn(Measure::LastByte, took);
+    }
 }
 
 impl Deref for Lease {

@@ -15,21 +15,23 @@ pub enum NoPeer {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Census {
     /// Peers known.
-    pub peers: usize,
+    pub peers: u32,
     /// Out because of failures of traffic.
-    pub ejected: usize,
+    pub ejected: u32,
     /// Out by configuration.
-    pub down: usize,
+    pub down: u32,
+    /// For bound sessions only.
+    pub draining: u32,
     /// Without an address in DNS, and not reached since.
-    pub absent: usize,
+    pub absent: u32,
     /// Out because of failed probes.
-    pub failing: usize,
+    pub failing: u32,
     /// New, and not yet passed by a probe while others have been.
-    pub waiting: usize,
+    pub waiting: u32,
     /// At `max_conns`.
-    pub full: usize,
+    pub full: u32,
     /// In rotation, but this request has tried them.
-    pub tried: usize,
+    pub tried: u32,
 }
 
 impl std::error::Error for NoPeer {}
@@ -49,6 +51,7 @@ impl fmt::Display for Census {
         for (count, words) in [
             (self.ejected, "ejected"),
             (self.down, "down"),
+            (self.draining, "draining"),
             (self.absent, "absent from DNS"),
             (self.failing, "failing probes"),
             (self.waiting, "not probed yet"),

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use super::balance::least_conn::{Contender, Load};
 use super::balance::{Plan, hash, ip_hash, least_conn, random, round_robin};
 use super::peer::Presence;
-use super::{Census, Key, Lease, Method, NoPeer, Peer, Tier, Tried};
+use super::{Census, Hand, Key, Lease, NoPeer, Peer, Policy, Tier, Tried};
 use crate::health::{ProbeRule, Tick, Verdict};
 
 /// Whether anything but traffic keeps a peer out.
@@ -14,6 +14,7 @@ use crate::health::{ProbeRule, Tick, Verdict};
 enum Gate {
     Open,
     Down,
+    Draining,
     Absent,
     Failing,
     Waiting,
@@ -23,17 +24,18 @@ impl Gate {
     /// `passed`: whether any peer of the upstream has passed a probe. While none has, new peers
     /// are let in: trying beats refusing.
     fn of(peer: &Peer, probes: Option<ProbeRule>, passed: bool) -> Self {
-        if peer.member().down {
+        if peer.member().down || peer.hand() == Hand::Down {
             return Self::Down;
         }
         if peer.presence() == Presence::Absent {
             return Self::Absent;
         }
+        let draining = peer.member().drain || peer.hand() == Hand::Drain;
         match peer.verdict() {
-            _ if probes.is_none() => Self::Open,
-            Verdict::Failing { .. } => Self::Failing,
-            Verdict::Unknown { .. } if passed => Self::Waiting,
-            Verdict::Unknown { .. } | Verdict::Passing { .. } => Self::Open,
+            Verdict::Failing { .. } if probes.is_some() => Self::Failing,
+            Verdict::Unknown { .. } if probes.is_some() && passed => Self::Waiting,
+            _ if draining => Self::Draining,
+            _ => Self::Open,
         }
     }
 }
@@ -58,17 +60,18 @@ pub(super) struct PeerSet {
 }
 
 impl PeerSet {
-    pub(super) fn new(peers: Box<[Peer]>, probes: Option<ProbeRule>, method: &Method) -> Self {
-        let plan = Arc::new(Plan::new(method, &peers));
-        Self::with_plan(peers, probes, plan)
+    pub(super) fn new(peers: Box<[Peer]>, policy: &Policy) -> Self {
+        let plan = Arc::new(Plan::new(&policy.method, &peers));
+        Self::with_plan(peers, policy, plan)
     }
 
     /// The same peers with a rotation made anew.
-    pub(super) fn turned(&self, probes: Option<ProbeRule>) -> Self {
-        Self::with_plan(self.peers.clone(), probes, Arc::clone(&self.plan))
+    pub(super) fn turned(&self, policy: &Policy) -> Self {
+        Self::with_plan(self.peers.clone(), policy, Arc::clone(&self.plan))
     }
 
-    fn with_plan(peers: Box<[Peer]>, probes: Option<ProbeRule>, plan: Arc<Plan>) -> Self {
+    fn with_plan(peers: Box<[Peer]>, policy: &Policy, plan: Arc<Plan>) -> Self {
+        let probes = policy.probes;
         let passed = probes.is_some()
             && peers.iter().any(|p| !p.member().down && !p.has_left() && p.probe().passed);
         let gates = peers.iter().map(|p| Gate::of(p, probes, passed)).collect();
@@ -237,10 +240,14 @@ impl PeerSet {
         if self.peers.is_empty() {
             return NoPeer::NoAddresses;
         }
-        let mut census = Census { peers: self.peers.len(), ..Census::default() };
+        let mut census = Census {
+            peers: u32::try_from(self.peers.len()).unwrap_or(u32::MAX),
+            ..Census::default()
+        };
         for (peer, gate) in self.peers.iter().zip(&self.gates) {
             let count = match gate {
                 Gate::Down => &mut census.down,
+                Gate::Draining => &mut census.draining,
                 Gate::Absent => &mut census.absent,
                 Gate::Failing => &mut census.failing,
                 Gate::Waiting => &mut census.waiting,

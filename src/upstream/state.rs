@@ -27,7 +27,9 @@ pub enum Status {
     Failing,
     /// Its name has no address, and no connect has succeeded since.
     Absent,
-    /// Out by configuration.
+    /// Only sessions that are bound to it reach it, by configuration or by the operator's hand.
+    Draining,
+    /// Out by configuration or by the operator's hand.
     Down,
 }
 

@@ -439,3 +439,16 @@ fn pick_makes_no_allocation() {
     });
     assert_eq!(refused.count_total, 0);
 }
+
+#[test]
+fn a_peer_drained_by_hand_gets_no_request_until_it_is_let_go() {
+    let u = upstream(&[member(1), member(2)]);
+    let second = u.peers()[1].clone();
+    assert!(u.tell(&second, Hand::Drain).is_some());
+    assert_eq!(u.tell(&second, Hand::Drain), None, "said twice is said once");
+    assert_eq!(ports(&u, 4, at(0)), [1, 1, 1, 1]);
+    u.tell(&second, Hand::Off);
+    let mut both = ports(&u, 4, at(0));
+    both.sort_unstable();
+    assert_eq!(both, [1, 1, 2, 2]);
+}

@@ -26,7 +26,10 @@ pub use log::{LogEscape, LogFormat, LogPath, RequestLog, Syslog, SyslogServer};
 use passing::Passing;
 use program::{Program, UserVariable};
 use site::{Answers, Clients, Files};
-pub use upstream::{HealthCheck, Host, Method, PassiveRule, Probe, Tier, Upstream, UpstreamServer};
+pub use upstream::{
+    Ejection, HealthCheck, Host, Learn, Measure, Method, Passive, PassiveRule, Probe, Queue,
+    Sticky, StickyCookie, Tier, Upstream, UpstreamServer,
+};
 
 /// A whole configuration.
 #[derive(Clone, Debug, PartialEq)]
@@ -381,4 +384,29 @@ pub struct Retry {
     pub non_idempotent: bool,
     /// Statuses of an answer that count as a failure and are retried (502, 503, …). Default: none.
     pub statuses: Vec<u16>,
+    /// How long one attempt may take until the head of its answer is here; the next peer is tried then.
+    /// Default zero: the timeouts of the route alone.
+    pub try_timeout: Duration,
+    /// How many attempts may be made beyond one a request. Default 20 % with a floor of 10 a second in YAML; none,
+    /// no limit, in nginx's door.
+    pub budget: Option<RetryBudget>,
+    /// The percentile of the upstream's times to an answer's head after which a GET is sent to a second peer as well.
+    /// Default: never.
+    pub hedge: Option<u8>,
+}
+
+/// How many attempts may be made beyond one a request, so that retries cannot bring a struggling upstream down.
+/// Failed connects do not count: they cost a peer nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RetryBudget {
+    /// In percent of the requests of the last ten seconds. Default 20.
+    pub percent: u16,
+    /// A second, whatever the percentage comes to. Default 10.
+    pub floor: u32,
+}
+
+impl Default for RetryBudget {
+    fn default() -> Self {
+        Self { percent: 20, floor: 10 }
+    }
 }

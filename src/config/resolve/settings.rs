@@ -62,6 +62,9 @@ pub(in crate::config) fn defaults() -> RouteSettings {
             invalid_header: false,
             non_idempotent: false,
             statuses: Vec::new(),
+            try_timeout: Duration::ZERO,
+            budget: None,
+            hedge: None,
         },
         client_max_body_bytes: 1 << 20,
         websocket: false,
@@ -157,6 +160,7 @@ impl Settings {
                 .switch("non_idempotent", self.retry_non_idempotent.as_ref())
                 .unwrap_or(outer.non_idempotent),
             statuses: statuses.unwrap_or_else(|| outer.statuses.clone()),
+            ..outer.clone()
         }
     }
 

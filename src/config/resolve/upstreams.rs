@@ -8,7 +8,7 @@ use super::leaf::Zero;
 use crate::config::address::{self, HTTP_PORT};
 use crate::config::diagnostics::{Diagnostics, Span, Syntax, quote};
 use crate::config::model::{
-    HealthCheck, Host, Method, PassiveRule, Probe, Tier, Upstream, UpstreamServer,
+    HealthCheck, Host, Method, Passive, PassiveRule, Probe, Tier, Upstream, UpstreamServer,
 };
 use crate::config::raw::{self, List, Word};
 use crate::config::words;
@@ -97,6 +97,9 @@ impl UpstreamServer {
             down: false,
             max_conns: 0,
             passive: PassiveRule::default(),
+            slow_start: Duration::ZERO,
+            drain: false,
+            route: None,
         }
     }
 }
@@ -116,6 +119,11 @@ impl Upstream {
             // Below gunicorn's 2 s: a connection that the back-end is just closing loses a request.
             keepalive_idle: Duration::from_millis(1500),
             keepalive: 128,
+            sticky: None,
+            queue: None,
+            passive: Passive::default(),
+            panic: None,
+            drain_timeout: Duration::ZERO,
         }
     }
 }
@@ -204,6 +212,9 @@ fn server(raw: &raw::UpstreamServer, diags: &mut Diagnostics) -> Option<Upstream
             max_fails: max_fails.unwrap_or(passive.max_fails),
             fail_timeout: fail_timeout.unwrap_or(passive.fail_timeout),
         },
+        slow_start: Duration::ZERO,
+        drain: false,
+        route: None,
     })
 }
 

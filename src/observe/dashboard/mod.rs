@@ -89,6 +89,8 @@ pub enum PeerState {
     Waiting,
     /// Its name has no address any more.
     Absent,
+    /// Only sessions that are bound to it reach it.
+    Draining,
     /// It is out by configuration.
     Down,
 }
@@ -103,7 +105,7 @@ impl PeerState {
             Self::Up | Self::Reached => '+',
             Self::Ejected { .. } | Self::Failing => '!',
             Self::Probation | Self::Waiting => '~',
-            Self::Absent | Self::Down => '-',
+            Self::Absent | Self::Draining | Self::Down => '-',
         }
     }
 
@@ -123,6 +125,7 @@ impl PeerState {
             Self::Failing => "FAILING probes".into(),
             Self::Waiting => "waiting for first probe".into(),
             Self::Absent => "absent from DNS".into(),
+            Self::Draining => "draining".into(),
             Self::Down => "down".into(),
         }
     }

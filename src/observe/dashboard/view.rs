@@ -31,6 +31,7 @@ impl PeerView {
             Status::Waiting => PeerState::Waiting,
             Status::Failing => PeerState::Failing,
             Status::Absent => PeerState::Absent,
+            Status::Draining => PeerState::Draining,
             Status::Down => PeerState::Down,
         };
         Self {

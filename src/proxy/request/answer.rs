@@ -45,6 +45,9 @@ impl Exchange {
             return Ok(());
         }
         self.tell_head(response);
+        if let Some(lease) = &self.lease {
+            lease.answered(self.attempt_began.elapsed());
+        }
         let Some(((settings, served), lease)) =
             self.settings().zip(self.served()).zip(self.lease.as_ref())
         else {
@@ -121,7 +124,9 @@ impl Exchange {
     /// The peer has answered: it has room for another request before the client has read the
     /// answer's end, and so may send one.
     pub(in crate::proxy) fn release_peer(&mut self) {
-        self.lease = None;
+        if let Some(lease) = self.lease.take() {
+            lease.finished(self.attempt_began.elapsed());
+        }
     }
 
     /// Adjusts the head of the answer for the client.

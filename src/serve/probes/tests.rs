@@ -277,16 +277,6 @@ async fn pingora_can_call_the_same_probe() {
 
 #[test]
 fn an_upstream_without_a_health_check_has_no_probe() {
-    let upstream = model::Upstream {
-        resolver: None,
-        name: "back-end".to_owned(),
-        implicit: false,
-        servers: Vec::new(),
-        method: Method::RoundRobin,
-        refresh: RETRY,
-        health_check: None,
-        keepalive_idle: RETRY,
-        keepalive: 0,
-    };
+    let upstream = model::Upstream::new("back-end".to_owned(), Vec::new());
     assert!(Probe::of(&upstream).is_none());
 }

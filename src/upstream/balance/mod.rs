@@ -54,12 +54,12 @@ impl Plan {
     pub(crate) fn new(method: &Method, peers: &[Peer]) -> Self {
         match method {
             Method::RoundRobin => Self::RoundRobin,
-            Method::LeastConn => Self::LeastConn,
+            Method::LeastConn | Method::LeastTime { .. } | Method::Ewma => Self::LeastConn,
             Method::IpHash => Self::IpHash(tiers(peers, Spread::new)),
             Method::Hash { consistent: false, .. } => Self::Hash(tiers(peers, Spread::new)),
             Method::Hash { consistent: true, .. } => Self::Ketama(tiers(peers, ketama::Ring::new)),
             Method::Random => Self::Random,
-            Method::RandomTwo => Self::RandomTwo,
+            Method::RandomTwo | Method::RandomTwoLeastTime(_) => Self::RandomTwo,
         }
     }
 }

@@ -1,0 +1,33 @@
+//! What was written of an upstream, as far as picking a peer and judging it heeds it.
+
+use crate::config::model::{self, Method, Passive, Queue};
+use crate::health::ProbeRule;
+
+/// How an upstream's peers are chosen and judged.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Policy {
+    /// How a peer is chosen.
+    pub method: Method,
+    /// How probes decide; none where there are none.
+    pub probes: Option<ProbeRule>,
+    /// How failures of traffic are judged.
+    pub passive: Passive,
+    /// The share of a tier's peers, in percent, that may be out at once; none sets no limit.
+    pub panic: Option<u8>,
+    /// Where requests wait while no peer can take them; none refuses them.
+    pub queue: Option<Queue>,
+}
+
+impl Policy {
+    /// What `spec` says.
+    #[must_use]
+    pub fn of(spec: &model::Upstream) -> Self {
+        Self {
+            method: spec.method.clone(),
+            probes: spec.health_check.as_ref().map(ProbeRule::from),
+            passive: spec.passive,
+            panic: spec.panic,
+            queue: spec.queue,
+        }
+    }
+}
