@@ -136,8 +136,9 @@ pub(crate) struct Resolver {
 }
 
 impl Resolver {
-    /// What nginx's `resolver` says: servers, and options such as `ipv6=off`. What `valid=` says is
-    /// heeded nowhere: names are looked up once a second.
+    /// What nginx's `resolver` says: servers, and options such as `ipv6=off`; as there, addresses of both
+    /// families are used unless one is switched off. What `valid=` says is heeded nowhere: names are
+    /// looked up once a second.
     pub(crate) fn of(words: &[Word], place: &Place, timeout: Option<&Word>) -> Self {
         const NO_EFFECT: [&str; 2] = ["valid=", "status_zone="];
         let mut resolver =
@@ -157,6 +158,8 @@ impl Resolver {
             }
         }
         resolver.servers = Some(List { items, broken: false, place: place.clone() });
+        let both = || Word { value: "on".to_owned(), place: place.clone() };
+        resolver.ipv6.get_or_insert_with(both);
         resolver
     }
 }

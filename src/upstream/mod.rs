@@ -144,7 +144,8 @@ impl Upstream {
     /// The peer that the method gives a request with this key, among those available that are not
     /// in `tried`; a backup when no primary is.
     ///
-    /// With every other peer out, one that is ejected is tried before its time.
+    /// With every other peer out, one that is ejected is tried before its time; where nothing is said of
+    /// panic, as in nginx's door, only by a request that has tried none yet.
     ///
     /// # Errors
     /// [`NoPeer`] says what is wrong with the peers.
@@ -160,6 +161,9 @@ impl Upstream {
             if let Some(lease) = lease {
                 return Ok(lease);
             }
+        }
+        if self.policy.panic.is_none() && !tried.is_empty() {
+            return Err(set.refusal(tried));
         }
         // Trying beats refusing: an ejection is a guess, a refusal is certain.
         let turn = turn();

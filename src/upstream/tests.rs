@@ -193,23 +193,33 @@ fn when_a_request_has_tried_all_primaries_it_goes_on_to_the_backups() {
     assert_eq!(order, [1, 2, 3]);
 }
 
-#[test]
-fn with_every_peer_of_both_tiers_ejected_the_primaries_are_tried_first() {
-    let u = upstream(&[member(1), member(2), Member { tier: Tier::Backup, ..member(3) }]);
+/// Two primaries and a backup, all of them ejected; the ports that one request then gets.
+fn after_all_were_ejected(panic: Option<u8>) -> Vec<u16> {
+    let u = Upstream::with("test", Policy { panic, ..Policy::default() });
+    u.publish(&[member(1), member(2), Member { tier: Tier::Backup, ..member(3) }], at(0));
     for peer in &u.peers() {
         u.report(peer, Outcome::Failure, at(0));
     }
     let mut tried = Tried::default();
-    let mut order: Vec<u16> = (0..3)
-        .map(|_| {
-            let lease = u.pick(Key::default(), &tried, at(1)).expect("an untried peer is there");
-            tried.add(&lease);
-            lease.address().port()
-        })
-        .collect();
+    let next = || {
+        let lease = u.pick(Key::default(), &tried, at(1)).ok()?;
+        tried.add(&lease);
+        Some(lease.address().port())
+    };
+    std::iter::from_fn(next).take(4).collect()
+}
+
+#[test]
+fn with_every_peer_of_both_tiers_ejected_the_primaries_are_tried_first() {
+    let mut order = after_all_were_ejected(Some(100));
     assert_eq!(order.pop(), Some(3));
     order.sort_unstable();
     assert_eq!(order, [1, 2]);
+}
+
+#[test]
+fn without_panic_an_ejected_peer_is_for_requests_that_have_tried_none() {
+    assert_eq!(after_all_were_ejected(None).len(), 1);
 }
 
 #[test]

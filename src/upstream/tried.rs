@@ -20,6 +20,12 @@ impl Tried {
         self.len += 1;
     }
 
+    /// Whether none was tried.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
     /// Whether the peer was tried.
     #[must_use]
     pub fn contains(&self, peer: &Peer) -> bool {

@@ -228,7 +228,23 @@ impl Exchange {
         {
             served.upstream.ask_refresh();
         }
+        // A pooled connection that had ended tells nothing of its peer, which may be tried again.
+        self.distrust_pool =
+            matches!(failure, Failure::Broken { timeout: false, reused: true, .. });
+        if !self.distrust_pool
+            && let Some(lease) = &self.lease
+        {
+            self.tried.add(lease);
+        }
+        let retry = self.settings().is_some_and(|settings| {
+            // The present attempt is not among the finished ones yet.
+            let attempts = self.attempts.len() + 1;
+            let attempted = failure::Attempted { attempts, ..self.attempted(session) };
+            failure::may_retry(&failure, &attempted, &settings.retry)
+        });
         match &failure {
+            // That connections are kept is our choice: what follows from it is not to be seen.
+            Failure::Broken { .. } if self.distrust_pool && retry => {}
             Failure::Status { status, .. } => self.note_attempt(*status),
             // Its head is noted already; what follows broke.
             broken if is_answered(session) => {
@@ -242,16 +258,6 @@ impl Exchange {
                 self.note_failed_attempt(status, short(failed));
             }
         }
-        // A pooled connection that had ended tells nothing of its peer, which may be tried again.
-        self.distrust_pool = matches!(failure, Failure::Broken { reused: true, .. });
-        if !self.distrust_pool
-            && let Some(lease) = &self.lease
-        {
-            self.tried.add(lease);
-        }
-        let retry = self.settings().is_some_and(|settings| {
-            failure::may_retry(&failure, &self.attempted(session), &settings.retry)
-        });
         self.lease = None;
         let status = failure.status();
         let page = !retry && !is_answered(session) && status != 499 && self.has_error_page(status);
