@@ -34,6 +34,18 @@ pub struct Census {
     pub tried: u32,
 }
 
+impl NoPeer {
+    /// Whether there are peers that a request with so many attempts cannot all have tried: then nginx tells of the
+    /// attempt that found none.
+    #[must_use]
+    pub fn has_untried(&self, attempts: usize) -> bool {
+        match self {
+            Self::NoAddresses => true,
+            Self::Unavailable(census) => attempts < (census.peers - census.down) as usize,
+        }
+    }
+}
+
 impl std::error::Error for NoPeer {}
 
 impl fmt::Display for NoPeer {

@@ -28,6 +28,17 @@ impl Facts<'_> {
         if let Some(upstream) = so_far.without_peer.filter(|_| so_far.attempts.is_empty()) {
             return without_peer(known, upstream, out);
         }
+        let told = self.append_attempts(known, out)?;
+        if let Some(upstream) = so_far.without_peer {
+            out.extend_from_slice(b", ");
+            without_peer(known, upstream, out);
+        }
+        Some(told)
+    }
+
+    /// Appends what is told of each attempt.
+    fn append_attempts(&self, known: Known, out: &mut Vec<u8>) -> Option<bool> {
+        let so_far = &self.scene.so_far;
         let mut list = |append: fn(&Attempt, &mut Vec<u8>)| {
             for (index, attempt) in so_far.attempts.iter().enumerate() {
                 match index {

@@ -65,6 +65,7 @@ impl Exchange {
             self.tried = Tried::default();
             self.hash_key = None;
             self.aim = None;
+            self.kept.without_peer = None;
             return Ok(());
         }
         self.pending = Some(next);
@@ -137,14 +138,18 @@ impl Exchange {
         let lease = match picked {
             Ok(lease) => lease,
             // The failure of the last peer tells more than that none is left.
-            Err(_) if self.failure.is_some() => return Err(told(502)),
+            Err(why) if self.failure.is_some() => {
+                if why.has_untried(self.attempts.len()) {
+                    self.kept.without_peer = Some(served.upstream.name().to_owned());
+                }
+                return Err(told(502));
+            }
             Err(why) => {
                 event::no_peer(&served.outage, served.upstream.name(), why, now);
-                let failure = Failure::NoPeer {
-                    upstream: served.upstream.name().to_owned(),
-                    why,
-                    discovery: (served.reason)(),
-                };
+                let upstream = served.upstream.name().to_owned();
+                let discovery = (served.reason)();
+                self.kept.without_peer = Some(upstream.clone());
+                let failure = Failure::NoPeer { upstream, why, discovery };
                 return self.refuse(failure);
             }
         };

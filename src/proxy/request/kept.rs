@@ -23,6 +23,8 @@ pub(super) struct Kept {
     body: Option<Bytes>,
     /// The head of the last upstream's answer, where a template asks for it.
     upstream: Option<HeaderMap>,
+    /// The upstream that had no peer for another attempt.
+    pub(super) without_peer: Option<String>,
     /// What is known of the present attempt.
     attempt: Measured,
     /// Whether an internal redirect has led away from the upstream before.
@@ -58,10 +60,7 @@ impl Exchange {
             body: self.kept.body.as_deref(),
             answered: self.answered(session),
             attempts: &self.attempts,
-            without_peer: match &self.failure {
-                Some(Failure::NoPeer { upstream, .. }) => Some(upstream),
-                _ => None,
-            },
+            without_peer: self.kept.without_peer.as_deref(),
             upstream: self.kept.upstream.as_ref(),
         }
     }
