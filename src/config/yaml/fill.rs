@@ -3,15 +3,14 @@
 use super::fields::{Door, Fields};
 use super::node::{Node, Shape};
 use super::{
-    DASHBOARD, HEALTH_CHECK, KEEPALIVE, LISTEN, METHOD, RESOLVER, RETRY, ROUTE, SERVER, SETTINGS,
-    TIMEOUTS, TLS, TLS_KEYS, TOP, UPSTREAM, UPSTREAM_SERVER, UPSTREAM_TLS, UPSTREAM_TLS_KEYS,
+    DASHBOARD, LISTEN, RESOLVER, RETRY, ROUTE, SERVER, SETTINGS, TIMEOUTS, TLS, TLS_KEYS, TOP,
+    UPSTREAM_TLS, UPSTREAM_TLS_KEYS,
 };
 use crate::config::diagnostics::quote;
 use crate::config::env::Kind;
 use crate::config::nginx::{Level, Said};
 use crate::config::raw::{
-    Config, Dashboard, HealthCheck, List, Listen, Resolver, Route, Settings, Statement, Upstream,
-    UpstreamServer, VirtualServer, Word,
+    Config, Dashboard, List, Listen, Resolver, Route, Settings, Statement, VirtualServer, Word,
 };
 
 impl Door<'_> {
@@ -39,7 +38,7 @@ impl Door<'_> {
     }
 
     /// The map below a key, its keys checked; `None` also for a key that is not there.
-    fn submap<'n>(
+    pub(super) fn submap<'n>(
         &mut self,
         fields: &Fields<'n>,
         key: &str,
@@ -49,7 +48,7 @@ impl Door<'_> {
         self.map_below(key, node, known)
     }
 
-    fn map_below<'n>(
+    pub(super) fn map_below<'n>(
         &mut self,
         key: &Node,
         node: &'n Node,
@@ -64,7 +63,7 @@ impl Door<'_> {
     }
 
     /// The entries of a map whose keys are the user's own names, each made by `entry`.
-    fn named<'n, T>(
+    pub(super) fn named<'n, T>(
         &mut self,
         fields: &Fields<'n>,
         key: &str,
@@ -90,7 +89,7 @@ impl Door<'_> {
         Some(list)
     }
 
-    fn resolver(&mut self, fields: &Fields<'_>) -> Option<Resolver> {
+    pub(super) fn resolver(&mut self, fields: &Fields<'_>) -> Option<Resolver> {
         let (key, node) = fields.get(self, "resolver")?;
         if !matches!(node.shape, Shape::Map(_)) {
             let servers = Some(self.words(key, node));
@@ -115,140 +114,6 @@ impl Door<'_> {
         self.map_below(key, node, DASHBOARD).map_or_else(Dashboard::default, |mut f| Dashboard {
             enabled: f.word(self, "enabled"),
             summary: f.word(self, "summary"),
-        })
-    }
-
-    fn upstreams(&mut self, fields: &Fields<'_>) -> Option<List<Upstream>> {
-        self.named(fields, "upstreams", |door, key, node| {
-            let name = door.key(key);
-            let mut f = door
-                .map_below(key, node, UPSTREAM)
-                .unwrap_or_else(|| Fields::none(name.place.clone()));
-            let keepalive = door.submap(&f, "keepalive", KEEPALIVE);
-            let (idle, max) =
-                keepalive.map_or((None, None), |mut k| (k.word(door, "idle"), k.word(door, "max")));
-            let (method, hash_key, hash_consistent) = door.method(&mut f);
-            Some(Upstream {
-                name,
-                resolver: door.resolver(&f),
-                servers: door.servers(&f),
-                method,
-                hash_key,
-                hash_consistent,
-                refresh: f.word(door, "refresh"),
-                health_check: door.health_check(&f),
-                keepalive_idle: idle,
-                keepalive: max,
-                broken: f.broken,
-            })
-        })
-    }
-
-    /// The method's name, and of `{ hash: KEY, consistent: on }` both values.
-    fn method(&mut self, fields: &mut Fields<'_>) -> (Option<Word>, Option<Word>, Option<Word>) {
-        let map = fields.get(self, "method").filter(|(_, n)| matches!(n.shape, Shape::Map(_)));
-        let Some((key, node)) = map else {
-            return (fields.word(self, "method"), None, None);
-        };
-        let Some(mut f) = self.map_below(key, node, METHOD) else { return (None, None, None) };
-        let consistent = f.word(self, "consistent");
-        let hash = f.get(self, "hash");
-        if hash.is_none() && !f.broken {
-            self.diags
-                .error(&self.place(key), "a method without a name")
-                .expected("expected `hash: $request_uri` in it, or a name in place of the map");
-        }
-        match hash.map(|(name, node)| (self.key(name), self.word(name, node, Kind::Template))) {
-            Some((name, Some(template))) => (Some(name), Some(template), consistent),
-            _ => (None, None, None),
-        }
-    }
-
-    fn servers(&mut self, fields: &Fields<'_>) -> Option<List<UpstreamServer>> {
-        let (key, node) = fields.get(self, "servers")?;
-        let mut list = List { items: Vec::new(), broken: false, place: self.place(node) };
-        // One alone may stand without brackets.
-        let one = matches!(node.shape, Shape::Scalar | Shape::Map(_));
-        let items = if one { Some(std::slice::from_ref(node)) } else { self.items(key, node) };
-        list.broken = items.is_none();
-        for item in items.unwrap_or_default() {
-            match self.server_line(key, item) {
-                Some(server) => list.items.push(server),
-                None => list.broken = true,
-            }
-        }
-        Some(list)
-    }
-
-    fn server_line(&mut self, key: &Node, node: &Node) -> Option<UpstreamServer> {
-        if !matches!(node.shape, Shape::Map(_)) {
-            return Some(UpstreamServer::at(self.entry(key, node)?));
-        }
-        let mut f = self.fields("a server", node, &[UPSTREAM_SERVER])?;
-        let address = f.word(self, "address");
-        if address.is_none() && !f.broken {
-            self.diags
-                .error(&f.place, "a server without an address")
-                .expected("expected `address: host:port`");
-        }
-        let server = UpstreamServer {
-            weight: f.word(self, "weight"),
-            backup: f.word(self, "backup"),
-            down: f.word(self, "down"),
-            max_fails: f.word(self, "max_fails"),
-            fail_timeout: f.word(self, "fail_timeout"),
-            max_conns: f.word(self, "max_conns"),
-            ..UpstreamServer::at(address?)
-        };
-        Some(server)
-    }
-
-    fn health_check(&mut self, fields: &Fields<'_>) -> Option<HealthCheck> {
-        let (key, node) = fields.get(self, "health_check")?;
-        if matches!(node.shape, Shape::Scalar) {
-            let word = self.word(key, node, Kind::Word)?;
-            return self.short_health_check(word);
-        }
-        let mut f = self.map_below(key, node, HEALTH_CHECK)?;
-        Some(HealthCheck {
-            http: f.word(self, "http"),
-            tcp: f.word(self, "tcp"),
-            every: f.word(self, "every"),
-            timeout: f.word(self, "timeout"),
-            rise: f.word(self, "rise"),
-            fall: f.word(self, "fall"),
-            status: f.words(self, "status"),
-            body: f.word(self, "body"),
-            host: f.word(self, "host"),
-            port: f.word(self, "port"),
-            place: self.place(key),
-            broken: f.broken,
-        })
-    }
-
-    /// `health_check: tcp`, the one that says all in a word.
-    fn short_health_check(&mut self, word: Word) -> Option<HealthCheck> {
-        if word.value != "tcp" {
-            let message = format!("unknown health check {}", quote(&word.value));
-            self.diags
-                .error(&word.place, message)
-                .expected("expected `tcp` or a map such as `{ http: /healthz, every: 2s }`");
-            return None;
-        }
-        let place = word.place.clone();
-        Some(HealthCheck {
-            http: None,
-            tcp: Some(word),
-            every: None,
-            timeout: None,
-            rise: None,
-            fall: None,
-            status: None,
-            body: None,
-            host: None,
-            port: None,
-            place,
-            broken: false,
         })
     }
 

@@ -10,6 +10,7 @@ mod node;
 mod phrases;
 mod places;
 mod syntax;
+mod upstreams;
 
 use std::sync::Arc;
 

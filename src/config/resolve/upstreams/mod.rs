@@ -1,4 +1,7 @@
-//! Upstreams: their server lines, how a peer is chosen, probes.
+//! Upstreams: which there are, and their server lines. What else they say has files of its own.
+
+mod methods;
+mod probes;
 
 use std::collections::HashMap;
 use std::num::NonZeroU32;
@@ -7,14 +10,8 @@ use std::time::Duration;
 use super::leaf::Zero;
 use crate::config::address::{self, HTTP_PORT};
 use crate::config::diagnostics::{Diagnostics, Span, Syntax, quote};
-use crate::config::model::{
-    HealthCheck, Host, Method, Passive, PassiveRule, Probe, Tier, Upstream, UpstreamServer,
-};
+use crate::config::model::{Host, Method, Passive, PassiveRule, Tier, Upstream, UpstreamServer};
 use crate::config::raw::{self, List, Word};
-use crate::config::words;
-
-/// Methods in the order in which a message lists them.
-const METHODS: [&str; 6] = ["round_robin", "least_conn", "ip_hash", "hash", "random", "random two"];
 
 /// The upstreams found so far: those written, then those that targets of routes make.
 pub(super) struct Upstreams {
@@ -135,11 +132,11 @@ fn upstream(raw: &raw::Upstream, diags: &mut Diagnostics) -> Upstream {
     let health_check = raw.health_check.as_ref();
     Upstream {
         resolver: super::resolver(raw.resolver.as_ref(), diags),
-        method: method(raw, diags),
+        method: methods::method(raw, diags),
         refresh: diags
             .time("refresh", raw.refresh.as_ref(), Zero::Refused)
             .unwrap_or(plain.refresh),
-        health_check: health_check.and_then(|raw| self::health_check(raw, diags)),
+        health_check: health_check.and_then(|raw| probes::health_check(raw, diags)),
         keepalive_idle: diags
             .time("idle", raw.keepalive_idle.as_ref(), Zero::Allowed)
             .unwrap_or(plain.keepalive_idle),
@@ -216,147 +213,4 @@ fn server(raw: &raw::UpstreamServer, diags: &mut Diagnostics) -> Option<Upstream
         drain: false,
         route: None,
     })
-}
-
-fn method(raw: &raw::Upstream, diags: &mut Diagnostics) -> Method {
-    let Some(word) = &raw.method else { return Method::default() };
-    let method = match word.value.as_str() {
-        "round_robin" => Method::RoundRobin,
-        "least_conn" => Method::LeastConn,
-        "ip_hash" => Method::IpHash,
-        "hash" => match hash(raw, word, diags) {
-            Some(method) => method,
-            None => return Method::default(),
-        },
-        "random" => Method::Random,
-        "random two" => Method::RandomTwo,
-        unknown => {
-            let message = format!("unknown balancing method {}", quote(unknown));
-            diags
-                .error(&word.place, message)
-                .expected(format!("expected one of {}", METHODS.join(", ")))
-                .nearest(unknown, METHODS);
-            return Method::default();
-        }
-    };
-    if !method.has_backups() {
-        let lines = raw.servers.iter().flat_map(|list| &list.items);
-        let backups = lines.filter_map(|line| line.backup.as_ref());
-        for backup in backups.filter(|word| words::switch(&word.value) == Some(true)) {
-            diags
-                .error(&backup.place, format!("`{}` does not support `backup`", word.value))
-                .expected("a backup")
-                .also(&word.place, "the method")
-                .help("round_robin and least_conn do");
-        }
-    }
-    method
-}
-
-fn hash(raw: &raw::Upstream, word: &Word, diags: &mut Diagnostics) -> Option<Method> {
-    let consistent = diags.switch("consistent", raw.hash_consistent.as_ref()).unwrap_or(false);
-    let Some(key) = &raw.hash_key else {
-        diags
-            .error(&word.place, "`hash` takes a key")
-            .expected("expected `{ hash: $request_uri }`, or another key");
-        return None;
-    };
-    if key.value.is_empty() {
-        diags.error(&key.place, "an empty key").expected("expected a key such as `$request_uri`");
-        return None;
-    }
-    Some(Method::Hash { key: diags.template(key)?, consistent })
-}
-
-fn health_check(raw: &raw::HealthCheck, diags: &mut Diagnostics) -> Option<HealthCheck> {
-    const MOST_IN_A_ROW: u64 = 1000;
-    let in_a_row = |diags: &mut Diagnostics, key, word: &Option<Word>| {
-        diags.number(key, word.as_ref(), 1..=MOST_IN_A_ROW).and_then(NonZeroU32::new)
-    };
-    let rise = in_a_row(diags, "rise", &raw.rise);
-    let fall = in_a_row(diags, "fall", &raw.fall);
-    let every = diags.time("every", raw.every.as_ref(), Zero::Refused);
-    let timeout = diags.time("timeout", raw.timeout.as_ref(), Zero::Refused);
-    let port = raw.port.as_ref().and_then(|word| diags.address(word, address::port(&word.value)));
-    Some(HealthCheck {
-        probe: probe(raw, diags)?,
-        every: every.unwrap_or(Duration::from_secs(5)),
-        timeout: timeout.unwrap_or(Duration::from_secs(1)),
-        rise: rise.unwrap_or(NonZeroU32::MIN),
-        fall: fall.unwrap_or(NonZeroU32::MIN.saturating_add(1)),
-        port,
-    })
-}
-
-fn probe(raw: &raw::HealthCheck, diags: &mut Diagnostics) -> Option<Probe> {
-    let tcp = match &raw.tcp {
-        Some(word) if word.value == "tcp" => true,
-        word => diags.switch("tcp", word.as_ref()).unwrap_or(false),
-    };
-    match (&raw.http, &raw.tcp) {
-        (Some(path), _) if !tcp => Some(http_probe(raw, path, diags)),
-        (Some(path), Some(switch)) => {
-            diags
-                .error(&switch.place, "a health check is either `http` or `tcp`")
-                .expected("this one")
-                .also(&path.place, "and this one")
-                .help("an HTTP probe connects, too: leave `tcp` out");
-            None
-        }
-        (None, _) if tcp => {
-            let http_only = [
-                ("status", raw.status.as_ref().map(|list| &list.place)),
-                ("body", raw.body.as_ref().map(|word| &word.place)),
-                ("host", raw.host.as_ref().map(|word| &word.place)),
-            ];
-            for (key, place) in http_only {
-                if let Some(place) = place {
-                    diags
-                        .error(place, format!("`{key}` is not allowed in a `tcp` health check"))
-                        .expected("a connect has none: expected `http: /path` in place of `tcp`");
-                }
-            }
-            Some(Probe::Tcp)
-        }
-        _ => {
-            if !raw.broken {
-                diags
-                    .error(&raw.place, "a health check without a probe")
-                    .expected("expected `http: /path` or `tcp: on` in it");
-            }
-            None
-        }
-    }
-}
-
-fn http_probe(raw: &raw::HealthCheck, path: &Word, diags: &mut Diagnostics) -> Probe {
-    // Unlike a route, a probe may have a query.
-    if !address::is_path(path.value.split('?').next().unwrap_or(""))
-        || !path.value.bytes().all(|b| b.is_ascii_graphic() && b != b'#')
-    {
-        diags
-            .error(&path.place, format!("`http` takes a path, found {}", quote(&path.value)))
-            .expected("expected a path such as `/healthz`");
-    }
-    let host = raw.host.as_ref();
-    if let Some(host) = host.filter(|h| address::target(&h.value).map_or(true, |t| t.uri.is_some()))
-    {
-        diags
-            .error(&host.place, format!("{} is not a host", quote(&host.value)))
-            .expected("expected a host name with or without a port");
-    }
-    let body = raw.body.as_ref();
-    if let Some(body) = body.filter(|body| body.value.is_empty()) {
-        diags.error(&body.place, "`body` is empty").expected("expected a text to look for");
-    }
-    let mut status = diags.statuses("status", raw.status.as_ref());
-    if status.is_empty() {
-        status.push(200..=399);
-    }
-    Probe::Http {
-        path: path.value.clone(),
-        host: host.map(|word| word.value.clone()),
-        status,
-        body: body.map(|word| word.value.clone()),
-    }
 }

@@ -1,0 +1,91 @@
+//! Upstreams: what holds.
+
+use serde_yaml::{Mapping, Value};
+
+use super::{list, map, text};
+use crate::config::model::{HealthCheck, Host, Method, Probe, Tier, Upstream, UpstreamServer};
+use crate::config::words::{PrintStatuses, print_duration};
+
+pub(super) fn upstream(upstream: &Upstream) -> Value {
+    let mut entries = Mapping::new();
+    let mut put = |key: &str, value: Value| entries.insert(key.into(), value);
+    put("servers", list(upstream.servers.iter().map(server)));
+    put(
+        "method",
+        match &upstream.method {
+            Method::RoundRobin => "round_robin".into(),
+            Method::LeastConn => "least_conn".into(),
+            Method::IpHash => "ip_hash".into(),
+            Method::Hash { key, consistent } => {
+                map([("hash", key.to_string().into()), ("consistent", (*consistent).into())])
+            }
+            Method::Random => "random".into(),
+            Method::RandomTwo => "random two".into(),
+            Method::RandomTwoLeastTime(measure) => {
+                format!("random two least_time={}", measure.word()).into()
+            }
+            Method::LeastTime { measure, in_flight } => {
+                let in_flight = if *in_flight { " inflight" } else { "" };
+                format!("least_time {}{in_flight}", measure.word()).into()
+            }
+            Method::Ewma => "ewma".into(),
+        },
+    );
+    put("refresh", print_duration(upstream.refresh).into());
+    if let Some(check) = &upstream.health_check {
+        put("health_check", health_check(check));
+    }
+    put(
+        "keepalive",
+        map([
+            ("idle", print_duration(upstream.keepalive_idle).into()),
+            ("max", upstream.keepalive.into()),
+        ]),
+    );
+    Value::Mapping(entries)
+}
+
+fn server(server: &UpstreamServer) -> Value {
+    let address = match &server.host {
+        Host::Unix(path) => format!("unix:{}", path.display()),
+        Host::Address(address) => std::net::SocketAddr::new(*address, server.port).to_string(),
+        Host::Name(name) | Host::Service(name) => format!("{name}:{}", server.port),
+    };
+    map([
+        ("address", address.into()),
+        ("weight", server.weight.get().into()),
+        ("backup", (server.tier == Tier::Backup).into()),
+        ("down", server.down.into()),
+        ("max_fails", server.passive.max_fails.into()),
+        ("fail_timeout", print_duration(server.passive.fail_timeout).into()),
+        ("max_conns", server.max_conns.into()),
+    ])
+}
+
+fn health_check(check: &HealthCheck) -> Value {
+    let mut entries = Mapping::new();
+    let mut put = |key: &str, value: Value| entries.insert(key.into(), value);
+    match &check.probe {
+        Probe::Tcp => {
+            put("tcp", true.into());
+        }
+        Probe::Http { path, host, status, body } => {
+            put("http", text(path));
+            if let Some(host) = host {
+                put("host", text(host));
+            }
+            put("status", list(status.iter().map(|s| PrintStatuses(s).to_string().into())));
+            if let Some(body) = body {
+                put("body", text(body));
+            }
+        }
+    }
+    put("every", print_duration(check.every).into());
+    put("timeout", print_duration(check.timeout).into());
+    put("rise", check.rise.get().into());
+    put("fall", check.fall.get().into());
+    if let Some(port) = check.port {
+        put("port", port.into());
+    }
+    Value::Mapping(entries)
+}
