@@ -94,6 +94,41 @@ async fn aaaa_records_serve_where_there_is_no_a_record() {
 }
 
 #[tokio::test]
+async fn sixteen_replicas_have_an_address_of_each_family_that_is_asked_for() {
+    let dns = DnsServer::start();
+    let v4: Vec<Ipv4Addr> = (1..=16).map(|n| Ipv4Addr::new(172, 18, 0, n)).collect();
+    let v6: Vec<Ipv6Addr> = (1..=16).map(|n| Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, n)).collect();
+    dns.set("six", Answer::Aaaa(v6.clone()));
+    dns.set("both", Answer::Both(v4.clone(), v6.clone()));
+    let printed = |ips: Vec<std::net::IpAddr>| -> Vec<String> {
+        ips.into_iter().map(|ip| std::net::SocketAddr::new(ip, 5252).to_string()).collect()
+    };
+    let first: Vec<std::net::IpAddr> = v4.into_iter().map(Into::into).collect();
+    let second: Vec<std::net::IpAddr> = v6.into_iter().map(Into::into).collect();
+    let six = discovery(resolver(&[&dns]), vec![name("six")]);
+    assert_eq!(refresh(&six).await.0, printed(second.clone()));
+    let plain = discovery(resolver(&[&dns]), vec![name("both")]);
+    assert_eq!(refresh(&plain).await.0, printed(first.clone()));
+    let spec = model::Resolver {
+        servers: vec![dns.address()],
+        timeout: LIMIT,
+        ipv6: Some(true),
+        ..model::Resolver::default()
+    };
+    let asked = Resolver::new(&spec).expect("a resolver").with_search(&[]).with_hosts("");
+    let all = discovery(asked, vec![name("both")]);
+    assert_eq!(refresh(&all).await.0, printed([first, second].concat()));
+}
+
+#[tokio::test]
+async fn an_address_listed_twice_is_one_member() {
+    let dns = DnsServer::start();
+    dns.set("back-end", Answer::a(&["172.18.0.4", "172.18.0.5", "172.18.0.4"]));
+    let discovery = discovery(resolver(&[&dns]), vec![name("back-end")]);
+    assert_eq!(refresh(&discovery).await.0, ["172.18.0.4:5252", "172.18.0.5:5252"]);
+}
+
+#[tokio::test]
 async fn nxdomain_without_aa_and_soa_marks_the_peers_absent_once() {
     let dns = DnsServer::start();
     dns.set("back-end", Answer::a(&["172.18.0.4", "172.18.0.5"]));
