@@ -150,6 +150,18 @@ impl Entries {
         }
     }
 
+    fn template(&mut self, key: &str, word: Option<&Word>) {
+        if let Some(word) = word {
+            self.put(key, template(word));
+        }
+    }
+
+    fn templates(&mut self, key: &str, words: Option<&List<Word>>) {
+        if let Some(words) = words {
+            self.put(key, list(&words.items, template));
+        }
+    }
+
     fn resolver(&mut self, resolver: Option<&Resolver>) {
         let Some(resolver) = resolver else { return };
         let mut entries = Self::default();

@@ -3,22 +3,26 @@
 use serde_yaml::Value;
 
 use super::{Entries, list, template, text};
-use crate::config::raw::{HealthCheck, Upstream, UpstreamServer};
+use crate::config::raw::{HealthCheck, Method, Sticky, Upstream, UpstreamServer};
 
 pub(super) fn upstream(upstream: &Upstream) -> Value {
     let mut entries = Entries::default();
     if let Some(servers) = &upstream.servers {
         entries.put("servers", list(&servers.items, server));
     }
-    match (&upstream.method, &upstream.hash_key) {
-        (Some(_), Some(key)) => {
-            let mut method = Entries::default();
-            method.put("hash", template(key));
-            method.word("consistent", upstream.hash_consistent.as_ref());
-            entries.map("method", method);
-        }
-        (method, _) => entries.word("method", method.as_ref()),
+    if let Some(method) = &upstream.method {
+        entries.put("method", self::method(method));
     }
+    if let Some(sticky) = &upstream.sticky {
+        entries.map("sticky", self::sticky(sticky));
+    }
+    if let Some(queue) = &upstream.queue {
+        let mut map = Entries::default();
+        map.word("max", queue.max.as_ref());
+        map.word("timeout", queue.timeout.as_ref());
+        entries.map("queue", map);
+    }
+    entries.word("slow_start", upstream.slow_start.as_ref());
     entries.resolver(upstream.resolver.as_ref());
     entries.word("refresh", upstream.refresh.as_ref());
     if let Some(check) = &upstream.health_check {
@@ -33,6 +37,38 @@ pub(super) fn upstream(upstream: &Upstream) -> Value {
     entries.value()
 }
 
+fn method(method: &Method) -> Value {
+    let name = &method.name.value;
+    let Some(value) = &method.value else { return text(&method.name) };
+    let mut entries = Entries::default();
+    entries.put(name, if name == "hash" { template(value) } else { text(value) });
+    entries.word("consistent", method.consistent.as_ref());
+    entries.word("inflight", method.inflight.as_ref());
+    entries.value()
+}
+
+fn sticky(sticky: &Sticky) -> Entries {
+    let mut entries = Entries::default();
+    entries.word("cookie", sticky.cookie.as_ref());
+    entries.word("expires", sticky.expires.as_ref());
+    entries.template("domain", sticky.domain.as_ref());
+    entries.word("path", sticky.path.as_ref());
+    entries.word("httponly", sticky.http_only.as_ref());
+    entries.word("secure", sticky.secure.as_ref());
+    entries.template("samesite", sticky.same_site.as_ref());
+    entries.templates("route", sticky.route.as_ref());
+    if let Some(learn) = &sticky.learn {
+        let mut map = Entries::default();
+        map.templates("create", learn.create.as_ref());
+        map.templates("lookup", learn.lookup.as_ref());
+        map.word("sessions", learn.sessions.as_ref());
+        map.word("timeout", learn.timeout.as_ref());
+        map.word("header", learn.header.as_ref());
+        entries.map("learn", map);
+    }
+    entries
+}
+
 fn server(server: &UpstreamServer) -> Value {
     let mut entries = Entries::default();
     entries.word("address", Some(&server.address));
@@ -42,6 +78,9 @@ fn server(server: &UpstreamServer) -> Value {
     entries.word("max_fails", server.max_fails.as_ref());
     entries.word("fail_timeout", server.fail_timeout.as_ref());
     entries.word("max_conns", server.max_conns.as_ref());
+    entries.word("slow_start", server.slow_start.as_ref());
+    entries.word("drain", server.drain.as_ref());
+    entries.word("route", server.route.as_ref());
     match entries.0.len() {
         1 => text(&server.address),
         _ => entries.value(),

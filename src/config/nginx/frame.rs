@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use crate::config::raw::{
-    List, Listen, Place, Route, Settings, Step, Upstream, UpstreamServer, VirtualServer, Word,
+    List, Listen, Method, Place, Queue, Route, Settings, Step, Sticky, Upstream, UpstreamServer,
+    VirtualServer, Word,
 };
 
 /// Which block a directive stands in.
@@ -110,9 +111,11 @@ pub(super) struct Frame {
 
     /// `upstream`.
     pub(super) servers: Vec<UpstreamServer>,
-    pub(super) method: Option<Word>,
-    pub(super) hash_key: Option<Word>,
-    pub(super) hash_consistent: Option<Word>,
+    pub(super) method: Option<Method>,
+    pub(super) sticky: Option<Sticky>,
+    /// The name of the zone of `sticky learn`.
+    pub(super) zone: Option<Word>,
+    pub(super) queue: Option<Queue>,
     pub(super) keepalive: Option<Word>,
     pub(super) keepalive_idle: Option<Word>,
 }
@@ -141,8 +144,9 @@ impl Frame {
             internal: None,
             servers: Vec::new(),
             method: None,
-            hash_key: None,
-            hash_consistent: None,
+            sticky: None,
+            zone: None,
+            queue: None,
             keepalive: None,
             keepalive_idle: None,
         }
@@ -177,8 +181,9 @@ impl Frame {
             resolver: self.settings.resolver(),
             servers: Some(self.list(servers)),
             method: self.method,
-            hash_key: self.hash_key,
-            hash_consistent: self.hash_consistent,
+            sticky: self.sticky,
+            queue: self.queue,
+            slow_start: None,
             refresh: None,
             health_check: None,
             keepalive_idle: self.keepalive_idle,

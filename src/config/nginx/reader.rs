@@ -35,6 +35,8 @@ pub(super) struct Reader<'d> {
     pub(super) inner_error_log: Option<(Word, Option<Word>)>,
     /// Where locations lead.
     pub(super) targets: Vec<Word>,
+    /// The zones of `sticky learn`, each with the name of its upstream.
+    zones: Vec<(Word, Word)>,
     /// What `server` and `location` blocks say of the whole process.
     pub(super) server_shared: Vec<Shared>,
     pub(super) location_shared: Vec<Shared>,
@@ -54,6 +56,7 @@ impl<'d> Reader<'d> {
             error_log: None,
             inner_error_log: None,
             targets: Vec::new(),
+            zones: Vec::new(),
             server_shared: Vec::new(),
             location_shared: Vec::new(),
             http: None,
@@ -337,6 +340,22 @@ impl<'d> Reader<'d> {
             self.diags.warn(&said.place, message);
         }
         http
+    }
+
+    /// Takes note of the sessions of an upstream; a name is for one.
+    pub(super) fn zone_of_sessions(&mut self, zone: Word, upstream: &Word) {
+        let known = self.zones.iter().find(|(known, _)| known.value == zone.value);
+        if let Some((first, other)) = known {
+            let message = format!(
+                "sticky zone \"{}\" is already used in upstream \"{}\"",
+                zone.value, other.value
+            );
+            self.diags
+                .error(&zone.place, message)
+                .expected("expected a name of its own")
+                .also(&first.place, "first used here");
+        }
+        self.zones.push((zone, upstream.clone()));
     }
 
     /// Refuses a port behind the name of an upstream that has ports of its own.

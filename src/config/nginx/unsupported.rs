@@ -63,9 +63,9 @@ const GROUPS: &[Group] = &[
        
         "auth_delay", "max_headers",
     ]),
-    later("take `least_conn`, `ip_hash`, `hash` or `random` where they do: leave it out", &[
-        "least_time", "queue", "state", "ntlm", "sticky", "sticky_cookie_insert",
-    ]),
+    later("names of servers are looked up all the time: write them into `upstream`", &["state"]),
+    later("robin shares connections to servers among clients", &["ntlm"]),
+    never("`sticky cookie` does the same", &["sticky_cookie_insert"]),
     later("robin passes the request and the answer on as they are: leave it out", &[
        
         "proxy_limit_rate",

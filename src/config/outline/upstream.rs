@@ -1,9 +1,14 @@
 //! Upstreams: what holds.
 
+use std::time::Duration;
+
 use serde_yaml::{Mapping, Value};
 
 use super::{list, map, text};
-use crate::config::model::{HealthCheck, Host, Method, Probe, Tier, Upstream, UpstreamServer};
+use crate::config::model::{
+    HealthCheck, Host, Method, Probe, Sticky, Tier, Upstream, UpstreamServer,
+};
+use crate::config::template::Template;
 use crate::config::words::{PrintStatuses, print_duration};
 
 pub(super) fn upstream(upstream: &Upstream) -> Value {
@@ -31,6 +36,13 @@ pub(super) fn upstream(upstream: &Upstream) -> Value {
             Method::Ewma => "ewma".into(),
         },
     );
+    if let Some(sticky) = &upstream.sticky {
+        put("sticky", self::sticky(sticky));
+    }
+    if let Some(queue) = &upstream.queue {
+        let timeout = print_duration(queue.timeout).into();
+        put("queue", map([("max", queue.max.get().into()), ("timeout", timeout)]));
+    }
     put("refresh", print_duration(upstream.refresh).into());
     if let Some(check) = &upstream.health_check {
         put("health_check", health_check(check));
@@ -45,13 +57,52 @@ pub(super) fn upstream(upstream: &Upstream) -> Value {
     Value::Mapping(entries)
 }
 
+fn sticky(sticky: &Sticky) -> Value {
+    let mut entries = Mapping::new();
+    let mut put = |key: &str, value: Value| entries.insert(key.into(), value);
+    let templates = |all: &[Template]| list(all.iter().map(|one| one.to_string().into()));
+    match sticky {
+        Sticky::Cookie(cookie) => {
+            put("cookie", text(&cookie.name));
+            match cookie.expires {
+                Some(Duration::MAX) => drop(put("expires", "max".into())),
+                Some(time) => drop(put("expires", print_duration(time).into())),
+                None => {}
+            }
+            if let Some(domain) = &cookie.domain {
+                put("domain", domain.to_string().into());
+            }
+            if let Some(path) = &cookie.path {
+                put("path", text(path));
+            }
+            put("httponly", cookie.http_only.into());
+            put("secure", cookie.secure.into());
+            if let Some(same_site) = &cookie.same_site {
+                put("samesite", same_site.to_string().into());
+            }
+        }
+        Sticky::Route(route) => drop(put("route", templates(route))),
+        Sticky::Learn(learn) => {
+            let learn = map([
+                ("create", templates(&learn.create)),
+                ("lookup", templates(&learn.lookup)),
+                ("sessions", learn.sessions.into()),
+                ("timeout", print_duration(learn.timeout).into()),
+                ("header", learn.header.into()),
+            ]);
+            put("learn", learn);
+        }
+    }
+    Value::Mapping(entries)
+}
+
 fn server(server: &UpstreamServer) -> Value {
     let address = match &server.host {
         Host::Unix(path) => format!("unix:{}", path.display()),
         Host::Address(address) => std::net::SocketAddr::new(*address, server.port).to_string(),
         Host::Name(name) | Host::Service(name) => format!("{name}:{}", server.port),
     };
-    map([
+    let mut line = map([
         ("address", address.into()),
         ("weight", server.weight.get().into()),
         ("backup", (server.tier == Tier::Backup).into()),
@@ -59,7 +110,13 @@ fn server(server: &UpstreamServer) -> Value {
         ("max_fails", server.passive.max_fails.into()),
         ("fail_timeout", print_duration(server.passive.fail_timeout).into()),
         ("max_conns", server.max_conns.into()),
-    ])
+        ("slow_start", print_duration(server.slow_start).into()),
+        ("drain", server.drain.into()),
+    ]);
+    if let (Some(route), Value::Mapping(line)) = (&server.route, &mut line) {
+        line.insert("route".into(), text(route));
+    }
+    line
 }
 
 fn health_check(check: &HealthCheck) -> Value {

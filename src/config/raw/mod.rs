@@ -10,7 +10,9 @@ mod upstream;
 use std::fmt;
 use std::sync::Arc;
 
-pub(crate) use self::upstream::{HealthCheck, Upstream, UpstreamServer};
+pub(crate) use self::upstream::{
+    HealthCheck, Learn, Method, Queue, Sticky, Upstream, UpstreamServer,
+};
 use super::diagnostics::Span;
 
 /// Finds what a door has numbered. Most places are never asked for, so a door may do the work of

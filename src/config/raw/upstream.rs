@@ -9,12 +9,14 @@ pub(crate) struct Upstream {
     pub name: Word,
     /// `servers`.
     pub servers: Option<List<UpstreamServer>>,
-    /// `method`; for `{ hash: … }` the key `hash`.
-    pub method: Option<Word>,
-    /// `method.hash`: a template.
-    pub hash_key: Option<Word>,
-    /// `method.consistent`.
-    pub hash_consistent: Option<Word>,
+    /// `method`.
+    pub method: Option<Method>,
+    /// `sticky`.
+    pub sticky: Option<Sticky>,
+    /// `queue`.
+    pub queue: Option<Queue>,
+    /// `slow_start`, for the lines that say nothing of it.
+    pub slow_start: Option<Word>,
     /// `resolver`.
     pub resolver: Option<Resolver>,
     /// `refresh`.
@@ -25,6 +27,104 @@ pub(crate) struct Upstream {
     pub keepalive_idle: Option<Word>,
     /// `keepalive.max`.
     pub keepalive: Option<Word>,
+    /// Whether part of it could not be read and was reported.
+    pub broken: bool,
+}
+
+/// `method`.
+#[derive(Clone, Debug)]
+pub(crate) struct Method {
+    /// Its name, in the form without a map with all that belongs to it.
+    pub name: Word,
+    /// In the form `{ NAME: … }` what stands there: a template for `hash`, a time for `least_time`.
+    pub value: Option<Word>,
+    /// `consistent`.
+    pub consistent: Option<Word>,
+    /// `inflight`.
+    pub inflight: Option<Word>,
+}
+
+impl Method {
+    /// A method that says nothing but its name.
+    pub(crate) fn named(name: Word) -> Self {
+        Self { name, value: None, consistent: None, inflight: None }
+    }
+}
+
+/// `sticky`.
+#[derive(Clone, Debug)]
+pub(crate) struct Sticky {
+    /// `cookie`: its name.
+    pub cookie: Option<Word>,
+    /// `expires`.
+    pub expires: Option<Word>,
+    /// `domain`: a template.
+    pub domain: Option<Word>,
+    /// `path`.
+    pub path: Option<Word>,
+    /// `httponly`.
+    pub http_only: Option<Word>,
+    /// `secure`.
+    pub secure: Option<Word>,
+    /// `samesite`: a template.
+    pub same_site: Option<Word>,
+    /// `route`: templates.
+    pub route: Option<List<Word>>,
+    /// `learn`.
+    pub learn: Option<Learn>,
+    /// Where it begins.
+    pub place: Place,
+    /// Whether part of it could not be read and was reported.
+    pub broken: bool,
+}
+
+impl Sticky {
+    /// One that says nothing.
+    pub(crate) fn at(place: Place) -> Self {
+        Self {
+            cookie: None,
+            expires: None,
+            domain: None,
+            path: None,
+            http_only: None,
+            secure: None,
+            same_site: None,
+            route: None,
+            learn: None,
+            place,
+            broken: false,
+        }
+    }
+}
+
+/// `sticky.learn`.
+#[derive(Clone, Debug)]
+pub(crate) struct Learn {
+    /// `create`: templates.
+    pub create: Option<List<Word>>,
+    /// `lookup`: templates.
+    pub lookup: Option<List<Word>>,
+    /// `sessions`.
+    pub sessions: Option<Word>,
+    /// `timeout`.
+    pub timeout: Option<Word>,
+    /// `header`.
+    pub header: Option<Word>,
+    /// Where it begins.
+    pub place: Place,
+    /// Whether part of it could not be read and was reported.
+    pub broken: bool,
+}
+
+/// `queue`.
+#[derive(Clone, Debug)]
+pub(crate) struct Queue {
+    /// `max`, or the one word of the short form.
+    pub max: Option<Word>,
+    /// `timeout`.
+    pub timeout: Option<Word>,
+    /// Where it begins.
+    pub place: Place,
     /// Whether part of it could not be read and was reported.
     pub broken: bool,
 }
@@ -46,6 +146,12 @@ pub(crate) struct UpstreamServer {
     pub fail_timeout: Option<Word>,
     /// `max_conns`.
     pub max_conns: Option<Word>,
+    /// `slow_start`.
+    pub slow_start: Option<Word>,
+    /// `drain`.
+    pub drain: Option<Word>,
+    /// `route`.
+    pub route: Option<Word>,
 }
 
 impl UpstreamServer {
@@ -59,6 +165,9 @@ impl UpstreamServer {
             max_fails: None,
             fail_timeout: None,
             max_conns: None,
+            slow_start: None,
+            drain: None,
+            route: None,
         }
     }
 }

@@ -65,11 +65,15 @@ impl Door<'_> {
 
     /// A list of single values; one alone may stand without brackets.
     pub(super) fn words(&mut self, key: &Node, node: &Node) -> List<Word> {
+        self.words_of(Kind::Word, key, node)
+    }
+
+    fn words_of(&mut self, kind: Kind, key: &Node, node: &Node) -> List<Word> {
         let mut list = List { items: Vec::new(), broken: false, place: self.place(node) };
         match &node.shape {
             Shape::List(items) => {
                 for item in items {
-                    match self.entry(key, item) {
+                    match self.entry_of(kind, key, item) {
                         Some(word) => list.items.push(word),
                         None => list.broken = true,
                     }
@@ -82,7 +86,7 @@ impl Door<'_> {
                     .expected("expected a value or a list such as `[a, b]`");
                 list.broken = true;
             }
-            Shape::Null | Shape::Scalar => match self.word(key, node, Kind::Word) {
+            Shape::Null | Shape::Scalar => match self.word(key, node, kind) {
                 Some(word) => list.items.push(word),
                 None => list.broken = true,
             },
@@ -92,12 +96,16 @@ impl Door<'_> {
 
     /// A single value that is an entry of a list.
     pub(super) fn entry(&mut self, key: &Node, node: &Node) -> Option<Word> {
+        self.entry_of(Kind::Word, key, node)
+    }
+
+    fn entry_of(&mut self, kind: Kind, key: &Node, node: &Node) -> Option<Word> {
         if matches!(node.shape, Shape::Null) {
             let message = format!("{} has an empty entry", quote(self.typed(key)));
             self.diags.error(&self.place(node), message).expected("expected a value");
             return None;
         }
-        self.word(key, node, Kind::Word)
+        self.word(key, node, kind)
     }
 
     /// The items of a node that must be a list.
@@ -294,8 +302,17 @@ impl<'n> Fields<'n> {
 
     /// The value of an entry that is a single one.
     pub(super) fn word(&mut self, door: &mut Door<'_>, key: &str) -> Option<Word> {
+        self.word_of(Kind::Word, door, key)
+    }
+
+    /// The value of an entry that is a template.
+    pub(super) fn template(&mut self, door: &mut Door<'_>, key: &str) -> Option<Word> {
+        self.word_of(Kind::Template, door, key)
+    }
+
+    fn word_of(&mut self, kind: Kind, door: &mut Door<'_>, key: &str) -> Option<Word> {
         let (key, value) = self.get(door, key)?;
-        let word = door.word(key, value, Kind::Word);
+        let word = door.word(key, value, kind);
         self.broken |= word.is_none();
         word
     }
@@ -304,5 +321,11 @@ impl<'n> Fields<'n> {
     pub(super) fn words(&mut self, door: &mut Door<'_>, key: &str) -> Option<List<Word>> {
         let (key, value) = self.get(door, key)?;
         Some(door.words(key, value))
+    }
+
+    /// The value of an entry that is a list of templates, or one of them.
+    pub(super) fn templates(&mut self, door: &mut Door<'_>, key: &str) -> Option<List<Word>> {
+        let (key, value) = self.get(door, key)?;
+        Some(door.words_of(Kind::Template, key, value))
     }
 }

@@ -52,14 +52,37 @@ const TIMEOUTS: &[&str] = &["connect", "send", "read"];
 const RETRY: &[&str] = &["tries", "timeout", "on", "non_idempotent", "statuses"];
 const RESOLVER: &[&str] = &["servers", "timeout", "ipv4", "ipv6"];
 const DASHBOARD: &[&str] = &["enabled", "summary"];
-const UPSTREAM: &[&str] =
-    &["servers", "method", "resolver", "refresh", "health_check", "keepalive"];
-const UPSTREAM_SERVER: &[&str] =
-    &["address", "weight", "backup", "down", "max_fails", "fail_timeout", "max_conns"];
+const UPSTREAM: &[&str] = &[
+    "servers",
+    "method",
+    "sticky",
+    "queue",
+    "slow_start",
+    "resolver",
+    "refresh",
+    "health_check",
+    "keepalive",
+];
+const UPSTREAM_SERVER: &[&str] = &[
+    "address",
+    "weight",
+    "backup",
+    "down",
+    "drain",
+    "max_fails",
+    "fail_timeout",
+    "max_conns",
+    "slow_start",
+    "route",
+];
+const STICKY: &[&str] =
+    &["cookie", "expires", "domain", "path", "httponly", "secure", "samesite", "route", "learn"];
+const LEARN: &[&str] = &["create", "lookup", "sessions", "timeout", "header"];
+const QUEUE: &[&str] = &["max", "timeout"];
 const HEALTH_CHECK: &[&str] =
     &["http", "tcp", "every", "timeout", "rise", "fall", "status", "body", "host", "port"];
 const KEEPALIVE: &[&str] = &["idle", "max"];
-const METHOD: &[&str] = &["hash", "consistent"];
+const METHOD: &[&str] = &["hash", "consistent", "least_time", "inflight"];
 const LISTEN: &[&str] = &["address", "tls", "http2"];
 /// Keys of `tls`, and nginx's words for them.
 const TLS: &[(&str, &str)] = &[
@@ -100,7 +123,7 @@ const fn ours<const N: usize>(pairs: &[(&'static str, &'static str)]) -> [&'stat
 }
 
 /// Every map with known keys: where it is, and its keys.
-const MAPS: [(&str, &[&str]); 16] = [
+const MAPS: [(&str, &[&str]); 19] = [
     ("at the top level", TOP),
     ("in a virtual server", SERVER),
     ("at the top level, in a virtual server or in a route", SETTINGS),
@@ -114,6 +137,9 @@ const MAPS: [(&str, &[&str]); 16] = [
     ("in `health_check`", HEALTH_CHECK),
     ("in `keepalive`", KEEPALIVE),
     ("in `method`", METHOD),
+    ("in `sticky`", STICKY),
+    ("in `learn`", LEARN),
+    ("in `queue`", QUEUE),
     ("in `listen`", LISTEN),
     ("in `tls`", TLS_KEYS),
     ("in `upstream_tls`", UPSTREAM_TLS_KEYS),

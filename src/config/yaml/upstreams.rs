@@ -2,10 +2,12 @@
 
 use super::fields::{Door, Fields};
 use super::node::{Node, Shape};
-use super::{HEALTH_CHECK, KEEPALIVE, METHOD, UPSTREAM, UPSTREAM_SERVER};
+use super::{HEALTH_CHECK, KEEPALIVE, LEARN, METHOD, QUEUE, STICKY, UPSTREAM, UPSTREAM_SERVER};
 use crate::config::diagnostics::quote;
 use crate::config::env::Kind;
-use crate::config::raw::{HealthCheck, List, Upstream, UpstreamServer, Word};
+use crate::config::raw::{
+    HealthCheck, Learn, List, Method, Queue, Sticky, Upstream, UpstreamServer, Word,
+};
 
 impl Door<'_> {
     pub(super) fn upstreams(&mut self, fields: &Fields<'_>) -> Option<List<Upstream>> {
@@ -17,14 +19,14 @@ impl Door<'_> {
             let keepalive = door.submap(&f, "keepalive", KEEPALIVE);
             let (idle, max) =
                 keepalive.map_or((None, None), |mut k| (k.word(door, "idle"), k.word(door, "max")));
-            let (method, hash_key, hash_consistent) = door.method(&mut f);
             Some(Upstream {
                 name,
                 resolver: door.resolver(&f),
                 servers: door.servers(&f),
-                method,
-                hash_key,
-                hash_consistent,
+                method: door.method(&mut f),
+                sticky: door.sticky(&f),
+                queue: door.queue(&f),
+                slow_start: f.word(door, "slow_start"),
                 refresh: f.word(door, "refresh"),
                 health_check: door.health_check(&f),
                 keepalive_idle: idle,
@@ -34,24 +36,82 @@ impl Door<'_> {
         })
     }
 
-    /// The method's name, and of `{ hash: KEY, consistent: on }` both values.
-    fn method(&mut self, fields: &mut Fields<'_>) -> (Option<Word>, Option<Word>, Option<Word>) {
+    /// A name, or `{ hash: KEY, consistent: on }` or `{ least_time: header, inflight: on }`.
+    fn method(&mut self, fields: &mut Fields<'_>) -> Option<Method> {
+        const EXPECTED: &str = "expected `hash: $request_uri` or `least_time: header` in it, or a name in place of the map";
         let map = fields.get(self, "method").filter(|(_, n)| matches!(n.shape, Shape::Map(_)));
         let Some((key, node)) = map else {
-            return (fields.word(self, "method"), None, None);
+            return fields.word(self, "method").map(Method::named);
         };
-        let Some(mut f) = self.map_below(key, node, METHOD) else { return (None, None, None) };
+        let mut f = self.map_below(key, node, METHOD)?;
         let consistent = f.word(self, "consistent");
-        let hash = f.get(self, "hash");
-        if hash.is_none() && !f.broken {
-            self.diags
-                .error(&self.place(key), "a method without a name")
-                .expected("expected `hash: $request_uri` in it, or a name in place of the map");
+        let inflight = f.word(self, "inflight");
+        let (name, node, kind) = match (f.get(self, "hash"), f.get(self, "least_time")) {
+            (Some((name, node)), None) => (name, node, Kind::Template),
+            (None, Some((name, node))) => (name, node, Kind::Word),
+            (None, None) => {
+                if !f.broken {
+                    self.diags
+                        .error(&self.place(key), "a method without a name")
+                        .expected(EXPECTED);
+                }
+                return None;
+            }
+            (Some((first, _)), Some((second, _))) => {
+                let first = self.place(first);
+                self.diags
+                    .error(&self.place(second), "two methods")
+                    .expected("expected one of them")
+                    .also(&first, "the other");
+                return None;
+            }
+        };
+        let value = Some(self.word(name, node, kind)?);
+        Some(Method { name: self.key(name), value, consistent, inflight })
+    }
+
+    fn sticky(&mut self, fields: &Fields<'_>) -> Option<Sticky> {
+        let (key, node) = fields.get(self, "sticky")?;
+        let mut f = self.map_below(key, node, STICKY)?;
+        let sticky = Sticky {
+            cookie: f.word(self, "cookie"),
+            expires: f.word(self, "expires"),
+            domain: f.template(self, "domain"),
+            path: f.word(self, "path"),
+            http_only: f.word(self, "httponly"),
+            secure: f.word(self, "secure"),
+            same_site: f.template(self, "samesite"),
+            route: f.templates(self, "route"),
+            ..Sticky::at(self.place(key))
+        };
+        let learn = self.learn(&f);
+        let broken = f.broken || (learn.is_none() && f.get(self, "learn").is_some());
+        Some(Sticky { learn, broken, ..sticky })
+    }
+
+    fn learn(&mut self, fields: &Fields<'_>) -> Option<Learn> {
+        let (key, node) = fields.get(self, "learn")?;
+        let mut f = self.map_below(key, node, LEARN)?;
+        Some(Learn {
+            create: f.templates(self, "create"),
+            lookup: f.templates(self, "lookup"),
+            sessions: f.word(self, "sessions"),
+            timeout: f.word(self, "timeout"),
+            header: f.word(self, "header"),
+            place: self.place(key),
+            broken: f.broken,
+        })
+    }
+
+    fn queue(&mut self, fields: &Fields<'_>) -> Option<Queue> {
+        let (key, node) = fields.get(self, "queue")?;
+        if matches!(node.shape, Shape::Scalar) {
+            let max = Some(self.word(key, node, Kind::Word)?);
+            return Some(Queue { max, timeout: None, place: self.place(key), broken: false });
         }
-        match hash.map(|(name, node)| (self.key(name), self.word(name, node, Kind::Template))) {
-            Some((name, Some(template))) => (Some(name), Some(template), consistent),
-            _ => (None, None, None),
-        }
+        let mut f = self.map_below(key, node, QUEUE)?;
+        let (max, timeout) = (f.word(self, "max"), f.word(self, "timeout"));
+        Some(Queue { max, timeout, place: self.place(key), broken: f.broken })
     }
 
     fn servers(&mut self, fields: &Fields<'_>) -> Option<List<UpstreamServer>> {
@@ -88,6 +148,9 @@ impl Door<'_> {
             max_fails: f.word(self, "max_fails"),
             fail_timeout: f.word(self, "fail_timeout"),
             max_conns: f.word(self, "max_conns"),
+            slow_start: f.word(self, "slow_start"),
+            drain: f.word(self, "drain"),
+            route: f.word(self, "route"),
             ..UpstreamServer::at(address?)
         };
         Some(server)

@@ -162,6 +162,9 @@ pub(in crate::config::nginx) fn upstream(
     // Where "no servers are inside upstream" points.
     let mut inner = frame.inner(Context::Upstream, name.place.clone());
     reader.inside(directive, &mut inner);
+    if let Some(zone) = inner.zone.take() {
+        reader.zone_of_sessions(zone, &name);
+    }
     frame.broken |= inner.broken;
     reader.upstreams.push(inner.into_upstream(name));
 }

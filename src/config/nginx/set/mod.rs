@@ -9,6 +9,7 @@ mod process;
 mod proxy;
 mod rewrite;
 mod server;
+mod sticky;
 mod upstream;
 
 pub(super) use self::blocks::{events, http, internal, location, read_http, server, upstream};
@@ -17,7 +18,8 @@ pub(super) use self::process::{error_log, pid, resolver, shared_time, shared_tim
 pub(super) use self::proxy::{proxy_next_upstream, proxy_pass, proxy_set_header};
 pub(super) use self::rewrite::{condition, declaration, step};
 pub(super) use self::server::{listen, server_name};
-pub(super) use self::upstream::{keepalive, method, upstream_server};
+pub(super) use self::sticky::sticky;
+pub(super) use self::upstream::{keepalive, method, queue, upstream_server};
 
 use std::time::Duration;
 

@@ -5,7 +5,7 @@ use crate::config::model::Host;
 use crate::config::nginx::frame::Frame;
 use crate::config::nginx::parser::Directive;
 use crate::config::nginx::reader::Reader;
-use crate::config::raw::{UpstreamServer, Word};
+use crate::config::raw::{Method, Queue, UpstreamServer, Word};
 use crate::config::words;
 
 /// nginx's words for what is wrong with the address of an upstream.
@@ -92,7 +92,15 @@ fn parameter(
         // Names are looked up all the time, asked for or not.
         ("resolve", None) => return true,
         ("backup", None) => (&mut server.backup, None),
-        ("down", None) => (&mut server.down, None),
+        // As in nginx, the last of the two holds.
+        ("down", None) => {
+            server.drain = None;
+            (&mut server.down, None)
+        }
+        ("drain", None) => {
+            server.down = None;
+            (&mut server.drain, None)
+        }
         ("weight", Some(v)) => {
             let fits = most(16_384) && words::number(v) != Some(0);
             (&mut server.weight, (!fits).then_some("expected a weight from 1 to 16384"))
@@ -108,20 +116,17 @@ fn parameter(
         ("fail_timeout", Some(v)) => {
             (&mut server.fail_timeout, words::duration(v).is_err().then_some(super::TIME))
         }
-        ("service", Some(service)) => return service_name(reader, word, service, server),
-        ("slow_start" | "route", Some(_)) | ("drain", None) => {
-            reader
-                .diags
-                .error(&word.place, format!("\"{name}\" of \"server\" is not supported yet"))
-                .expected("nginx has it, robin does not")
-                .help("leave it out");
-            return false;
+        ("slow_start", Some(v)) => {
+            (&mut server.slow_start, words::duration(v).is_err().then_some(super::TIME))
         }
+        ("route", Some(_)) => (&mut server.route, None),
+        ("service", Some(service)) => return service_name(reader, word, service, server),
         _ => {
             reader.invalid_parameter(
                 directive,
                 word,
-                "expected one of weight=, max_fails=, fail_timeout=, max_conns=, backup, down",
+                "expected one of weight=, max_fails=, fail_timeout=, max_conns=, slow_start=, route=, \
+                 backup, down, drain",
             );
             return false;
         }
@@ -154,7 +159,8 @@ pub(in crate::config::nginx) fn keepalive(
     frame.keepalive = Some(word.clone());
 }
 
-/// `least_conn`, `ip_hash`, `hash` and `random`: the directive's name is the method's.
+/// `least_conn`, `ip_hash`, `hash`, `random`, `least_time` and `ewma`: the directive's name is the
+/// method's.
 pub(in crate::config::nginx) fn method(
     reader: &mut Reader<'_>,
     directive: &Directive,
@@ -163,34 +169,82 @@ pub(in crate::config::nginx) fn method(
     let name = &directive.name;
     if let Some(first) = &frame.method {
         let message = "load balancing method redefined";
-        reader.diags.error(&name.place, message).also(&first.place, "first here");
+        reader.diags.error(&name.place, message).also(&first.name.place, "first here");
         return;
     }
-    let mut method = name.clone();
+    let mut method = Method::named(name.clone());
     let args: Vec<&str> = directive.args.iter().map(|word| word.value.as_str()).collect();
-    let unknown = match (name.value.as_str(), args.as_slice()) {
-        ("hash", [_]) | ("least_conn" | "ip_hash" | "random", []) => None,
-        ("hash", [_, "consistent"]) => {
-            frame.hash_consistent = Some(frame.word("on"));
-            None
+    let typed = |n: usize| directive.args.get(n).cloned();
+    let on = |n: usize| typed(n).map(|word| Word { value: "on".to_owned(), ..word });
+    match (name.value.as_str(), args.as_slice()) {
+        ("least_conn" | "ip_hash" | "random" | "ewma", []) => {}
+        ("hash", [_]) => method.value = typed(0),
+        ("hash", [_, "consistent"]) => (method.value, method.consistent) = (typed(0), on(1)),
+        ("least_time", ["header" | "last_byte"]) => method.value = typed(0),
+        ("least_time", ["header" | "last_byte", "inflight"]) => {
+            (method.value, method.inflight) = (typed(0), on(1));
         }
-        ("random", ["two"] | ["two", "least_conn"]) => {
-            method.value = "random two".into();
-            None
+        ("random", ["two"] | ["two", "least_conn"]) => method.name.value = "random two".into(),
+        ("random", ["two", by @ ("least_time=header" | "least_time=last_byte")]) => {
+            method.name.value = format!("random two {by}");
         }
-        ("random", ["two", ..]) | ("hash", _) => directive.args.get(1),
-        _ => directive.args.first(),
-    };
-    if let Some(word) = unknown {
-        let message = format!("invalid parameter \"{}\"", word.value);
-        let expected = match name.value.as_str() {
-            "hash" => "expected `consistent` or nothing",
-            _ => "expected `two`, `two least_conn` or nothing",
-        };
-        reader.diags.error(&word.place, message).expected(expected);
-    }
-    if name.value == "hash" {
-        frame.hash_key = directive.args.first().cloned();
+        (name, args) => {
+            frame.broken = true;
+            unknown_argument(reader, directive, name, args);
+            return;
+        }
     }
     frame.method = Some(method);
+}
+
+/// Says what is wrong with the arguments of a method.
+fn unknown_argument(reader: &mut Reader<'_>, directive: &Directive, name: &str, args: &[&str]) {
+    let (at, what, expected) = match (name, args) {
+        ("hash", _) => (1, "parameter", "expected `consistent` or nothing"),
+        ("least_time", ["header" | "last_byte", ..]) => {
+            (1, "parameter", "expected `inflight` or nothing")
+        }
+        ("least_time", _) => (0, "value", "expected `header` or `last_byte`"),
+        ("random", ["two", ..]) => (
+            1,
+            "parameter",
+            "expected `least_conn`, `least_time=header`, `least_time=last_byte` or nothing",
+        ),
+        _ => (0, "parameter", "expected `two`, `two` with a method, or nothing"),
+    };
+    if let Some(word) = directive.args.get(at) {
+        let message = format!("invalid {what} \"{}\"", word.value);
+        reader.diags.error(&word.place, message).expected(expected);
+    }
+}
+
+/// `queue NUMBER [timeout=TIME]`.
+pub(in crate::config::nginx) fn queue(
+    reader: &mut Reader<'_>,
+    directive: &Directive,
+    frame: &mut Frame,
+) {
+    let max = directive.args[0].clone();
+    if words::number(&max.value).is_none_or(|n| n == 0 || n > u64::from(u32::MAX)) {
+        reader
+            .diags
+            .error(&max.place, format!("invalid value \"{}\" in \"queue\" directive", max.value))
+            .expected("expected how many requests may wait");
+        frame.broken = true;
+        return;
+    }
+    let mut timeout = None;
+    if let Some(word) = directive.args.get(1) {
+        let value = word.value.strip_prefix("timeout=");
+        let Some(value) = value.filter(|v| words::duration(v).is_ok_and(|time| !time.is_zero()))
+        else {
+            let expected = "expected `timeout=` with a time above 0";
+            reader.invalid_parameter(directive, word, expected);
+            frame.broken = true;
+            return;
+        };
+        timeout = Some(Word { value: value.to_owned(), place: word.place.clone() });
+    }
+    let place = directive.name.place.clone();
+    frame.queue = Some(Queue { max: Some(max), timeout, place, broken: false });
 }

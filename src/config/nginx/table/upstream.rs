@@ -15,5 +15,9 @@ pub(super) const ROWS: &[Row] = &[
     call("ip_hash", UPSTREAM, (0, 0), set::method).often(),
     call("hash", UPSTREAM, (1, 2), set::method).often(),
     call("random", UPSTREAM, (0, 2), set::method).often(),
+    call("least_time", UPSTREAM, (1, 2), set::method).often(),
+    call("ewma", UPSTREAM, (0, 0), set::method).often(),
+    call("sticky", UPSTREAM, (2, MANY), set::sticky),
+    call("queue", UPSTREAM, (1, 2), set::queue),
     none("zone", UPSTREAM, (1, 2), "threads share the state of an upstream"),
 ];

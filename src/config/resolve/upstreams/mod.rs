@@ -2,6 +2,7 @@
 
 mod methods;
 mod probes;
+mod sticky;
 
 use std::collections::HashMap;
 use std::num::NonZeroU32;
@@ -10,7 +11,9 @@ use std::time::Duration;
 use super::leaf::Zero;
 use crate::config::address::{self, HTTP_PORT};
 use crate::config::diagnostics::{Diagnostics, Span, Syntax, quote};
-use crate::config::model::{Host, Method, Passive, PassiveRule, Tier, Upstream, UpstreamServer};
+use crate::config::model::{
+    Host, Method, Passive, PassiveRule, Queue, Tier, Upstream, UpstreamServer,
+};
 use crate::config::raw::{self, List, Word};
 
 /// The upstreams found so far: those written, then those that targets of routes make.
@@ -133,6 +136,8 @@ fn upstream(raw: &raw::Upstream, diags: &mut Diagnostics) -> Upstream {
     Upstream {
         resolver: super::resolver(raw.resolver.as_ref(), diags),
         method: methods::method(raw, diags),
+        sticky: raw.sticky.as_ref().and_then(|raw| sticky::sticky(raw, diags)),
+        queue: raw.queue.as_ref().and_then(|raw| queue(raw, diags)),
         refresh: diags
             .time("refresh", raw.refresh.as_ref(), Zero::Refused)
             .unwrap_or(plain.refresh),
@@ -145,6 +150,18 @@ fn upstream(raw: &raw::Upstream, diags: &mut Diagnostics) -> Upstream {
             .unwrap_or(plain.keepalive),
         ..plain
     }
+}
+
+fn queue(raw: &raw::Queue, diags: &mut Diagnostics) -> Option<Queue> {
+    const MOST: u64 = u32::MAX as u64;
+    let max = diags.number("max", raw.max.as_ref(), 1..=MOST).and_then(NonZeroU32::new);
+    let timeout = diags.time("timeout", raw.timeout.as_ref(), Zero::Refused);
+    if raw.max.is_none() && !raw.broken {
+        diags
+            .error(&raw.place, "a queue without an end")
+            .expected("expected `max:` with how many requests may wait in it");
+    }
+    Some(Queue { max: max?, timeout: timeout.unwrap_or(Duration::from_mins(1)) })
 }
 
 fn servers(raw: &raw::Upstream, diags: &mut Diagnostics) -> Vec<UpstreamServer> {
@@ -164,8 +181,12 @@ fn servers(raw: &raw::Upstream, diags: &mut Diagnostics) -> Vec<UpstreamServer> 
             .expected("expected at least one `host:port`");
     }
     let mut servers: Vec<(UpstreamServer, &Word)> = Vec::new();
+    let slow_start = diags.time("slow_start", raw.slow_start.as_ref(), Zero::Allowed);
     for raw in &list.items {
-        let Some(server) = server(raw, diags) else { continue };
+        let Some(mut server) = server(raw, diags) else { continue };
+        if raw.slow_start.is_none() {
+            server.slow_start = slow_start.unwrap_or(server.slow_start);
+        }
         let same = |s: &UpstreamServer| s.host == server.host && s.port == server.port;
         // nginx makes two peers of them; in YAML it is a slip.
         let in_nginx = Span::from(&raw.address.place).source.syntax == Syntax::Nginx;
@@ -197,6 +218,15 @@ fn server(raw: &raw::UpstreamServer, diags: &mut Diagnostics) -> Option<Upstream
     let fail_timeout = diags.time("fail_timeout", raw.fail_timeout.as_ref(), Zero::Allowed);
     let max_conns = diags.number("max_conns", raw.max_conns.as_ref(), 0..=u64::from(u32::MAX));
     let down = diags.switch("down", raw.down.as_ref()).unwrap_or(false);
+    let drain = diags.switch("drain", raw.drain.as_ref()).unwrap_or(false);
+    let slow_start = diags.time("slow_start", raw.slow_start.as_ref(), Zero::Allowed);
+    let route = sticky::route(raw.route.as_ref(), diags);
+    if let (true, true, Some(down), Some(drain)) = (down, drain, &raw.down, &raw.drain) {
+        diags
+            .error(&drain.place, "a server is either `down` or draining")
+            .expected("sessions still reach it")
+            .also(&down.place, "nothing reaches it");
+    }
     let (host, port) = address?;
     Some(UpstreamServer {
         host,
@@ -209,8 +239,8 @@ fn server(raw: &raw::UpstreamServer, diags: &mut Diagnostics) -> Option<Upstream
             max_fails: max_fails.unwrap_or(passive.max_fails),
             fail_timeout: fail_timeout.unwrap_or(passive.fail_timeout),
         },
-        slow_start: Duration::ZERO,
-        drain: false,
-        route: None,
+        slow_start: slow_start.unwrap_or(Duration::ZERO),
+        drain,
+        route,
     })
 }
