@@ -156,7 +156,7 @@ impl Upstream {
             let lease = set
                 .by_key(tier, key, tried, now)
                 .or_else(|| set.trial(tier, tried, now))
-                .or_else(|| set.by_load(tier, tried))
+                .or_else(|| set.by_load(tier, tried, now))
                 .or_else(|| set.next(tier, tried, turn));
             if let Some(lease) = lease {
                 return Ok(lease);

@@ -7,13 +7,14 @@
 
 use std::net::SocketAddr;
 use std::ops::Deref;
-use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::watch;
 
 use super::balance::ketama;
+use super::balance::least_time::Reading;
 use super::pace::Pace;
 use super::{Hand, PeerAddress, PeerState, Status};
 pub use crate::config::model::{Measure, Method, Tier};
@@ -260,6 +261,22 @@ impl Peer {
         self.live.pace.average(measure)
     }
 
+    /// What `least_time` knows of it.
+    pub(super) fn reading(&self, measure: Measure, now: Tick) -> Reading {
+        let (fail_timeout, in_flight) = (self.member.passive.fail_timeout, self.in_flight());
+        Reading { fail_timeout, in_flight, ..self.live.pace.reading(measure, now) }
+    }
+
+    /// What `ewma` expects one more request to wait.
+    pub(super) fn peak(&self, now: Tick) -> u64 {
+        self.live.pace.peak(self.in_flight(), now)
+    }
+
+    /// Takes the age of what is in flight into account.
+    pub(super) fn grow_old(&self, now: Tick) {
+        self.live.pace.grow_old(now);
+    }
+
     /// Which connections to the peer may be used: another number, other connections.
     #[must_use]
     pub fn generation(&self) -> u32 {
@@ -390,6 +407,7 @@ impl Peer {
     pub(super) fn report(&self, outcome: Outcome, now: Tick) -> bool {
         if outcome != Outcome::Success {
             self.live.failures.fetch_add(1, Relaxed);
+            self.live.pace.check(now);
         }
         self.transition(|standing| standing.after(outcome, self.member.passive, now), now)
     }
@@ -417,7 +435,7 @@ impl Peer {
         let more = |n: u32| (n < limit).then(|| n + 1);
         self.live.in_flight.fetch_update(Relaxed, Relaxed, more).ok()?;
         self.live.requests.fetch_add(1, Relaxed);
-        Some(Lease { peer: self.clone() })
+        Some(Lease { peer: self.clone(), succeeded: AtomicBool::new(false), awaited: None })
     }
 }
 
@@ -426,17 +444,60 @@ impl Peer {
 #[derive(Debug)]
 pub struct Lease {
     peer: Peer,
+    /// Whether the peer has begun an answer that counts as a success.
+    succeeded: AtomicBool,
+    /// Where the age of what is in flight counts.
+    awaited: Option<Awaited>,
+}
+
+/// An answer that is awaited.
+#[derive(Debug)]
+struct Awaited {
+    measure: Measure,
+    since: Tick,
+    over: AtomicBool,
 }
 
 impl Lease {
-    /// The head of an answer is here, so long after the attempt began.
-    pub fn answered(&self, took: Duration) {
-        self.peer.live.pace.learn(Measure::Header, took);
+    /// The head of an answer that counts as a success is here, so long after the attempt began.
+    pub fn answered(&self, took: Duration, now: Tick) {
+        self.succeeded.store(true, Relaxed);
+        self.peer.live.pace.answered(took, now);
+        if let Some(Awaited { measure: Measure::Header, .. }) = self.awaited {
+            self.await_no_more();
+        }
     }
 
-    /// The last byte of an answer is here, so long after the attempt began.
+    /// The last byte of an answer is here, so long after the attempt began. It counts if its head
+    /// did.
     pub fn finished(&self, took: Duration) {
-        self.peer.live.pace.learn(Measure::LastByte, took);
+        if self.succeeded.load(Relaxed) {
+            self.peer.live.pace.finished(took);
+        }
+    }
+
+    /// The attempt has failed so long after it began.
+    pub fn failed(&self, took: Duration, now: Tick) {
+        self.peer.live.pace.failed(took, now);
+    }
+
+    /// `least_time` has chosen the peer.
+    pub(super) fn chosen(&self, now: Tick) {
+        self.peer.live.pace.chosen(self.peer.member.passive.fail_timeout, now);
+    }
+
+    /// Lets the age of this attempt count until its answer is here.
+    pub(super) fn awaits(&mut self, measure: Measure, now: Tick) {
+        self.peer.live.pace.awaits(now);
+        self.awaited = Some(Awaited { measure, since: now, over: AtomicBool::new(false) });
+    }
+
+    fn await_no_more(&self) {
+        if let Some(awaited) = &self.awaited
+            && !awaited.over.swap(true, Relaxed)
+        {
+            self.peer.live.pace.awaits_no_more(awaited.since);
+        }
     }
 }
 
@@ -450,6 +511,7 @@ impl Deref for Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
+        self.await_no_more();
         self.peer.live.in_flight.fetch_sub(1, Relaxed);
     }
 }

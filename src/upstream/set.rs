@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use super::balance::least_conn::{Contender, Load};
+use super::balance::least_conn::Contender;
 use super::balance::{Plan, hash, ip_hash, least_conn, random, round_robin};
 use super::peer::Presence;
 use super::{Census, Hand, Key, Lease, NoPeer, Peer, Policy, Tier, Tried};
@@ -50,7 +50,7 @@ pub(super) struct PeerSet {
     plan: Arc<Plan>,
     /// Turns over the primaries in rotation, then over the backups.
     turns: [Box<[u32]>; 2],
-    /// The same for `least_conn`, each peer once; empty for any other method.
+    /// The same for `least_conn` and `least_time`, each peer once; empty for any other method.
     contenders: [Box<[Contender]>; 2],
     /// For each tier the first moment, in milliseconds, at which one that is ejected may be tried
     /// again; until then no request looks for it.
@@ -91,7 +91,7 @@ impl PeerSet {
             });
             let weights: Vec<(u32, u32)> =
                 in_rotation.map(|((index, p), _)| (index, p.member().weight.max(1))).collect();
-            if matches!(*set.plan, Plan::LeastConn) {
+            if matches!(*set.plan, Plan::LeastConn | Plan::LeastTime { .. }) {
                 set.contenders[tier as usize] =
                     weights.iter().map(|&(index, _)| Contender::new(index)).collect();
             }
@@ -159,33 +159,38 @@ impl PeerSet {
             Plan::Hash(_) | Plan::Ketama(_) if key.text.is_empty() => None,
             Plan::Hash(spreads) => hash::candidates(&spreads[tier], key.text).find_map(take),
             Plan::Ketama(rings) => rings[tier].candidates(key.text).find_map(take),
-            Plan::RoundRobin | Plan::LeastConn | Plan::Random | Plan::RandomTwo => None,
+            _ => None,
         }
     }
 
     /// The peer of `tier` by lot, or the less busy; none where the method is neither.
-    pub(super) fn by_load(&self, tier: Tier, tried: &Tried) -> Option<Lease> {
+    pub(super) fn by_load(&self, tier: Tier, tried: &Tried, now: Tick) -> Option<Lease> {
         let turns = &self.turns[tier as usize];
         let peer = |index: u32| self.peers.get(index as usize);
         let load = |index: u32| {
             let peer = peer(index).filter(|p| !p.full() && !tried.contains(p))?;
-            Some(Load { in_flight: peer.in_flight(), weight: peer.member().weight.max(1) })
+            Some(self.plan.load(peer, peer.member().weight.max(1), now))
         };
-        match &*self.plan {
-            Plan::LeastConn => {
+        let mut lease = match &*self.plan {
+            Plan::LeastConn | Plan::LeastTime { .. } => {
                 let contenders = &self.contenders[tier as usize];
+                self.plan.compare(contenders.iter().filter_map(|c| peer(c.peer)), now);
                 // One may be full by the time it is chosen; then the next is.
                 let mut chosen =
                     contenders.iter().map_while(|_| least_conn::choose(contenders, load));
-                chosen.find_map(|index| peer(index)?.lease())
+                chosen.find_map(|index| peer(index)?.lease())?
             }
             Plan::Random => {
                 let untried = |p: &&Peer| !tried.contains(p);
-                random::candidates(turns).find_map(|i| peer(i).filter(untried)?.lease())
+                random::candidates(turns).find_map(|i| peer(i).filter(untried)?.lease())?
             }
-            Plan::RandomTwo => peer(random::two(turns, load)?)?.lease(),
-            Plan::RoundRobin | Plan::IpHash(_) | Plan::Hash(_) | Plan::Ketama(_) => None,
-        }
+            Plan::RandomTwo | Plan::RandomTwoLeastTime(_) | Plan::Ewma => {
+                peer(random::two(turns, load)?)?.lease()?
+            }
+            Plan::RoundRobin | Plan::IpHash(_) | Plan::Hash(_) | Plan::Ketama(_) => return None,
+        };
+        self.plan.chosen(&mut lease, now);
+        Some(lease)
     }
 
     /// The peer of `tier` whose turn it is. `turn` is asked only if there is any.

@@ -45,9 +45,6 @@ impl Exchange {
             return Ok(());
         }
         self.tell_head(response);
-        if let Some(lease) = &self.lease {
-            lease.answered(self.attempt_began.elapsed());
-        }
         let Some(((settings, served), lease)) =
             self.settings().zip(self.served()).zip(self.lease.as_ref())
         else {
@@ -80,6 +77,7 @@ impl Exchange {
             }
             self.report(Some(Outcome::Failure));
         } else {
+            lease.answered(self.attempt_began.elapsed(), now);
             self.report(Some(Outcome::Success));
         }
         self.failure = None;

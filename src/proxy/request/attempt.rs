@@ -286,10 +286,15 @@ impl Exchange {
 
     /// Tells the upstream what the present attempt says about its peer.
     pub(super) fn report(&self, outcome: Option<Outcome>) {
-        if let Some((served, (lease, outcome))) =
-            self.served().zip(self.lease.as_ref().zip(outcome))
-            && let Some(change) = served.upstream.report(lease, outcome, Tick::now())
-        {
+        let Some((served, (lease, outcome))) = self.served().zip(self.lease.as_ref().zip(outcome))
+        else {
+            return;
+        };
+        let now = Tick::now();
+        if outcome != Outcome::Success {
+            lease.failed(self.attempt_began.elapsed(), now);
+        }
+        if let Some(change) = served.upstream.report(lease, outcome, now) {
             event::peer(served.upstream.name(), &change);
         }
     }

@@ -7,31 +7,7 @@
 
 use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
 
-/// How busy a peer is for its weight.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Load {
-    pub(crate) in_flight: u32,
-    /// At least 1.
-    pub(crate) weight: u32,
-}
-
-impl Load {
-    /// Two loads with the denominators of each other: `a / b < c / d` without a division.
-    fn against(self, other: Self) -> (u64, u64) {
-        let product = |a: u32, b: u32| u64::from(a) * u64::from(b);
-        (product(self.in_flight, other.weight), product(other.in_flight, self.weight))
-    }
-
-    pub(crate) fn is_below(self, other: Self) -> bool {
-        let (own, others) = self.against(other);
-        own < others
-    }
-
-    fn is_level(self, other: Self) -> bool {
-        let (own, others) = self.against(other);
-        own == others
-    }
-}
+use super::load::Load;
 
 /// A peer in rotation.
 #[derive(Debug)]
@@ -87,11 +63,11 @@ mod tests {
         [0, 1, 2].map(Contender::new)
     }
 
-    fn sequence(loads: [(u32, u32); 3], n: usize) -> Vec<u32> {
+    fn sequence(loads: [(u64, u32); 3], n: usize) -> Vec<u32> {
         let contenders = contenders();
         let load = |peer: u32| {
-            let (in_flight, weight) = loads[peer as usize];
-            Some(Load { in_flight, weight })
+            let (cost, weight) = loads[peer as usize];
+            Some(Load { cost, weight })
         };
         (0..n).map(|_| choose(&contenders, load).expect("there are peers")).collect()
     }
@@ -121,7 +97,7 @@ mod tests {
         let mut picked = [0; 3];
         let mut held = 0;
         for _ in 0..300 {
-            let load = |peer: u32| Some(Load { in_flight: u32::from(peer == held), weight: 1 });
+            let load = |peer: u32| Some(Load { cost: u64::from(peer == held), weight: 1 });
             held = choose(&contenders, load).expect("there are peers");
             picked[held as usize] += 1;
         }
@@ -131,7 +107,7 @@ mod tests {
     #[test]
     fn one_without_a_load_is_passed_over() {
         let contenders = contenders();
-        let load = |peer| (peer != 1).then_some(Load { in_flight: 0, weight: 1 });
+        let load = |peer| (peer != 1).then_some(Load { cost: 0, weight: 1 });
         let picked: Vec<_> = (0..4).filter_map(|_| choose(&contenders, load)).collect();
         assert_eq!(picked, [0, 2, 0, 2]);
         assert_eq!(choose(&contenders, |_| None), None);

@@ -6,10 +6,13 @@
 //! for the methods that look at a key, once for each publication from all peers of a tier. Who is
 //! out keeps his place there, so that the keys of the others stay where they are.
 
+pub(crate) mod ewma;
 pub(crate) mod hash;
 pub(crate) mod ip_hash;
 pub(crate) mod ketama;
 pub(crate) mod least_conn;
+pub(crate) mod least_time;
+mod load;
 pub(crate) mod random;
 pub(crate) mod round_robin;
 #[cfg(test)]
@@ -17,8 +20,10 @@ mod tests;
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use super::Peer;
-use crate::config::model::{Method, Tier};
+use super::{Lease, Peer};
+use crate::config::model::{Measure, Method, Tier};
+use crate::health::Tick;
+pub(crate) use load::Load;
 
 /// Candidates that a key is offered before round robin decides: one, and 20 more, as in nginx.
 const CANDIDATES: usize = 21;
@@ -43,23 +48,62 @@ impl Default for Key<'_> {
 pub(crate) enum Plan {
     RoundRobin,
     LeastConn,
+    LeastTime { measure: Measure, in_flight: bool },
     IpHash([Spread; 2]),
     Hash([Spread; 2]),
     Ketama([ketama::Ring; 2]),
     Random,
     RandomTwo,
+    RandomTwoLeastTime(Measure),
+    Ewma,
 }
 
 impl Plan {
     pub(crate) fn new(method: &Method, peers: &[Peer]) -> Self {
         match method {
             Method::RoundRobin => Self::RoundRobin,
-            Method::LeastConn | Method::LeastTime { .. } | Method::Ewma => Self::LeastConn,
+            Method::LeastConn => Self::LeastConn,
+            &Method::LeastTime { measure, in_flight } => Self::LeastTime { measure, in_flight },
             Method::IpHash => Self::IpHash(tiers(peers, Spread::new)),
             Method::Hash { consistent: false, .. } => Self::Hash(tiers(peers, Spread::new)),
             Method::Hash { consistent: true, .. } => Self::Ketama(tiers(peers, ketama::Ring::new)),
             Method::Random => Self::Random,
-            Method::RandomTwo | Method::RandomTwoLeastTime(_) => Self::RandomTwo,
+            Method::RandomTwo => Self::RandomTwo,
+            Method::RandomTwoLeastTime(measure) => Self::RandomTwoLeastTime(*measure),
+            Method::Ewma => Self::Ewma,
+        }
+    }
+
+    /// What the method makes of a peer that is due this share; of no use to one that compares none.
+    pub(crate) fn load(&self, peer: &Peer, weight: u32, now: Tick) -> Load {
+        let cost = match self {
+            Self::LeastTime { measure, .. } | Self::RandomTwoLeastTime(measure) => {
+                peer.reading(*measure, now).cost()
+            }
+            Self::Ewma => peer.peak(now),
+            _ => peer.in_flight().into(),
+        };
+        Load { cost, weight }
+    }
+
+    /// Takes note of the peers that `least_time` is about to choose from.
+    pub(crate) fn compare<'a>(&self, peers: impl Iterator<Item = &'a Peer>, now: Tick) {
+        if matches!(self, Self::LeastTime { in_flight: true, .. }) {
+            peers.for_each(|peer| peer.grow_old(now));
+        }
+    }
+
+    /// Takes note of the peer that was chosen by its load.
+    pub(crate) fn chosen(&self, lease: &mut Lease, now: Tick) {
+        match *self {
+            Self::LeastTime { measure, in_flight } => {
+                lease.chosen(now);
+                if in_flight {
+                    lease.awaits(measure, now);
+                }
+            }
+            Self::RandomTwoLeastTime(_) => lease.chosen(now),
+            _ => {}
         }
     }
 }

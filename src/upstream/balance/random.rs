@@ -3,11 +3,11 @@
 //!
 //! A turn of the smooth round robin has every peer as often as its weight says, so a lot is any
 //! position in it. `random two` draws two different peers and takes the one that `least_conn`
-//! would. nginx draws from all peers and again for one that is out; here only those in rotation
+//! would, or `least_time`. nginx draws from all peers and again for one that is out; here only those in rotation
 //! are in the drum. After 21 lots in vain, full peers and tried ones, round robin decides.
 
 use super::CANDIDATES;
-use super::least_conn::Load;
+use super::load::Load;
 
 /// Peers by lot, some more than once.
 pub(crate) fn candidates(turns: &[u32]) -> impl Iterator<Item = u32> {
@@ -52,20 +52,20 @@ mod tests {
 
     #[test]
     fn idle_peers_share_alike_in_random_two() {
-        let idle = |_| Some(Load { in_flight: 0, weight: 1 });
+        let idle = |_| Some(Load { cost: 0, weight: 1 });
         assert_near(shares(|| two(&[0, 1, 2], idle)), [3333, 3333, 3333]);
     }
 
     #[test]
     fn the_busiest_never_wins_in_random_two() {
-        let load = |peer| Some(Load { in_flight: peer, weight: 1 });
+        let load = |peer: u32| Some(Load { cost: peer.into(), weight: 1 });
         // The first wins whenever it is drawn: in two of three pairs.
         assert_near(shares(|| two(&[0, 1, 2], load)), [6667, 3333, 0]);
     }
 
     #[test]
     fn with_one_peer_to_be_had_random_two_leaves_it_to_round_robin() {
-        let load = |peer| (peer == 1).then_some(Load { in_flight: 0, weight: 1 });
+        let load = |peer| (peer == 1).then_some(Load { cost: 0, weight: 1 });
         assert_eq!(two(&[0, 1, 2], load), None);
         assert_eq!(two(&[], load), None);
     }

@@ -1,24 +1,34 @@
 //! What each method makes of peers that are out, full, tried or busy, through `Upstream::pick`.
 
+use std::time::Duration;
+
 use super::hash::tests::peers_of;
 use crate::config::template::Template;
 use crate::health::{Outcome, Tick};
-use crate::upstream::{Key, Lease, Member, Method, Tier, Tried, Upstream};
+use crate::upstream::{Key, Lease, Measure, Member, Method, Tier, Tried, Upstream};
 
 fn hash(consistent: bool) -> Method {
     let key = Template::parse("$request_uri").expect("there is such a variable");
     Method::Hash { key, consistent }
 }
 
-fn every_method() -> [Method; 7] {
+fn least_time(in_flight: bool) -> Method {
+    Method::LeastTime { measure: Measure::Header, in_flight }
+}
+
+fn every_method() -> [Method; 11] {
     [
         Method::RoundRobin,
         Method::LeastConn,
+        least_time(false),
+        least_time(true),
         Method::IpHash,
         hash(false),
         hash(true),
         Method::Random,
         Method::RandomTwo,
+        Method::RandomTwoLeastTime(Measure::LastByte),
+        Method::Ewma,
     ]
 }
 
@@ -211,6 +221,118 @@ fn least_conn_has_backups() {
     u.report(&u.peers()[0], Outcome::Failure, at(0));
     let held = [pick(&u, Key::default(), at(1)), pick(&u, Key::default(), at(1))];
     assert_eq!(held.each_ref().map(number), [2, 3]);
+}
+
+/// Gives each peer an answer that took so many milliseconds.
+fn answer(u: &Upstream, took: [u64; 3], now: Tick) {
+    for (peer, took) in u.peers().iter().zip(took) {
+        let lease = peer.lease().expect("no limit is set");
+        lease.answered(Duration::from_millis(took), now);
+        lease.finished(Duration::from_millis(took));
+    }
+}
+
+/// Who gets so many requests, each answered at once before the next.
+fn one_by_one(u: &Upstream, n: usize, now: Tick) -> Vec<u32> {
+    (0..n).map(|_| number(&pick(u, Key::default(), now))).collect()
+}
+
+#[test]
+fn least_time_takes_the_fastest_and_turns_about_as_fast_in_turn() {
+    let u = upstream(&least_time(false), &members());
+    assert_eq!(one_by_one(&u, 6, at(0)), [1, 2, 3, 1, 2, 3]);
+    answer(&u, [100, 31, 25], at(0));
+    assert_eq!(one_by_one(&u, 4, at(0)), [2, 3, 2, 3]);
+}
+
+#[test]
+fn least_time_weighs_what_is_in_flight_and_the_weight() {
+    let [one, two, three] = members();
+    let u = upstream(&least_time(false), &[one, two, Member { weight: 2, ..three }]);
+    answer(&u, [30, 70, 90], at(0));
+    // 40, 80 and 100 / 2 a request.
+    let held: Vec<Lease> = (0..6).map(|_| pick(&u, Key::default(), at(0))).collect();
+    let order: Vec<u32> = held.iter().map(number).collect();
+    assert_eq!(order, [1, 3, 1, 2, 3, 1]);
+}
+
+#[test]
+fn least_time_gives_a_slow_peer_another_chance() {
+    let u = upstream(&least_time(false), &members());
+    one_by_one(&u, 3, at(0));
+    answer(&u, [150, 30, 30], at(0));
+    assert_eq!(one_by_one(&u, 2, at(10)), [2, 3]);
+    // Halved once after 11 s, twice after 22 s: 75 and 37.
+    assert_eq!(one_by_one(&u, 2, at(11)), [2, 3]);
+    // The others are at 15 until they are chosen.
+    assert_eq!(one_by_one(&u, 3, at(22)), [3, 2, 1]);
+    assert!(!one_by_one(&u, 9, at(22)).contains(&1), "it counts wholly again");
+}
+
+#[test]
+fn least_time_inflight_sees_an_answer_that_does_not_come() {
+    for in_flight in [false, true] {
+        let u = upstream(&least_time(in_flight), &members()[..2]);
+        let hanging = pick(&u, Key::default(), at(0));
+        assert_eq!(number(&hanging), 1);
+        let busy: Vec<Lease> = (0..3).map(|_| u.peers()[1].lease().expect("no limit")).collect();
+        let expected = if in_flight { 2 } else { 1 };
+        assert_eq!(number(&pick(&u, Key::default(), at(5))), expected, "inflight {in_flight}");
+        drop(busy);
+        hanging.answered(Duration::from_secs(5), at(5));
+        drop(hanging);
+        let after = u.peers()[0].reading(Measure::Header, at(6));
+        assert_eq!((after.age, after.in_flight), (None, 0));
+    }
+}
+
+#[test]
+fn an_answer_that_is_no_success_makes_nobody_fast() {
+    let u = upstream(&least_time(true), &members());
+    answer(&u, [30, 30, 90], at(0));
+    for _ in 0..200 {
+        let lease = u.peers()[2].lease().expect("no limit is set");
+        lease.failed(Duration::from_millis(1), at(0));
+        lease.finished(Duration::from_millis(1));
+    }
+    let average = |measure| u.peers()[2].average(measure);
+    assert_eq!(average(Measure::Header), Some(Duration::from_millis(90)));
+    assert_eq!(average(Measure::LastByte), Some(Duration::from_millis(90)));
+}
+
+#[test]
+fn random_two_least_time_never_takes_the_slowest() {
+    fastrand::seed(3);
+    let u = upstream(&Method::RandomTwoLeastTime(Measure::Header), &members());
+    answer(&u, [30, 70, 500], at(0));
+    let picked = one_by_one(&u, 300, at(0));
+    assert!(picked.contains(&1) && picked.contains(&2) && !picked.contains(&3));
+}
+
+#[test]
+fn ewma_leaves_one_that_stalls_alone_until_the_peak_has_faded() {
+    fastrand::seed(3);
+    let u = upstream(&Method::Ewma, &members());
+    answer(&u, [10, 10, 2000], at(0));
+    assert!(!one_by_one(&u, 300, at(0)).contains(&3));
+    answer(&u, [10, 10, 2000], at(0));
+    let held = u.peers()[2].lease();
+    // 2 s have faded to 0.1 ms, those of the others were renewed.
+    for peer in &u.peers()[..2] {
+        peer.lease().expect("no limit is set").answered(Duration::from_millis(10), at(100));
+    }
+    assert!(one_by_one(&u, 300, at(100)).contains(&3));
+    drop(held);
+}
+
+#[test]
+fn ewma_takes_the_one_with_less_in_flight_of_two_as_fast() {
+    fastrand::seed(3);
+    let u = upstream(&Method::Ewma, &members()[..2]);
+    answer(&u, [10, 10, 0], at(0));
+    let held: Vec<Lease> = (0..100).map(|_| pick(&u, Key::default(), at(0))).collect();
+    let in_flight = u.peers().iter().map(|p| p.in_flight()).collect::<Vec<_>>();
+    assert_eq!((held.len(), in_flight), (100, vec![50, 50]));
 }
 
 #[test]
