@@ -73,7 +73,7 @@ fn select(c: &mut Criterion) {
                 b.iter(|| {
                     request = request.wrapping_add(1);
                     let text = request.to_be_bytes();
-                    let key = Key { client: text.into(), text: &text };
+                    let key = Key { client: text.into(), text: &text, sid: "" };
                     let tried = Tried::default();
                     black_box(upstream.pick(black_box(key), black_box(&tried), now)).is_ok()
                 });

@@ -123,6 +123,9 @@ impl Background {
         let kept = Kept::new(spec, resolvers.of(spec.resolver.as_ref()));
         for known in &self.running {
             kept.discovery.adopt(&known.kept.discovery);
+            if known.kept.spec.name == spec.name {
+                kept.balancer.upstream().adopt_sessions(known.kept.balancer.upstream());
+            }
         }
         let members = kept.discovery.known();
         if !members.is_empty() {

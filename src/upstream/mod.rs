@@ -14,7 +14,9 @@ mod pace;
 mod peer;
 mod policy;
 mod refusal;
+mod sessions;
 mod set;
+mod sid;
 mod state;
 #[cfg(test)]
 mod tests;
@@ -25,7 +27,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use tokio::sync::{Notify, watch};
 
 use crate::health::{Outcome, ProbeRule, Standing, Tick, Verdict};
@@ -37,6 +39,7 @@ use peer::Presence;
 pub use peer::{Lease, Measure, Member, Method, Peer, Tier};
 pub use policy::Policy;
 pub use refusal::{Census, NoPeer};
+pub use sessions::Sessions;
 use set::PeerSet;
 pub use state::{PeerState, Status, TierCount, UpstreamState};
 pub use tried::Tried;
@@ -47,6 +50,8 @@ pub struct Upstream {
     name: String,
     policy: Policy,
     set: ArcSwap<PeerSet>,
+    /// Those of `sticky learn`; none for other upstreams.
+    sessions: ArcSwapOption<Sessions>,
     /// The position in the one sequence of this process.
     turn: AtomicUsize,
     /// Held by whoever makes a new set; a request never takes it.
@@ -71,6 +76,7 @@ impl Upstream {
         Self {
             name: name.to_owned(),
             set: ArcSwap::from_pointee(PeerSet::new(Box::default(), &policy)),
+            sessions: ArcSwapOption::new(policy.sessions().map(Arc::new)),
             policy,
             turn: AtomicUsize::new(0),
             writer: Mutex::new(()),
@@ -95,7 +101,12 @@ impl Upstream {
     /// state; where an address comes twice, the first counts, but one that DNS has before an
     /// absent one. Publishing the same again does nothing.
     pub fn publish(&self, members: &[Member], now: Tick) -> Vec<Event> {
-        let members = distinct(members);
+        let mut members = distinct(members);
+        if self.policy.sticky.is_some() {
+            for member in &mut members {
+                member.route.get_or_insert_with(|| sid::of_address(&member.address));
+            }
+        }
         let _writer = self.writer();
         let old = self.set.load();
         if members.iter().eq(old.peers.iter().map(Peer::member)) {
@@ -141,8 +152,9 @@ impl Upstream {
         events
     }
 
-    /// The peer that the method gives a request with this key, among those available that are not
-    /// in `tried`; a backup when no primary is.
+    /// The peer that the session is bound to, or that the method gives a request with this key, among
+    /// those available that are not in `tried`; a backup when no primary is. Of those that drain only
+    /// the session's is.
     ///
     /// With every other peer out, one that is ejected is tried before its time; where nothing is said of
     /// panic, as in nginx's door, only by a request that has tried none yet.
@@ -154,7 +166,8 @@ impl Upstream {
         let turn = || self.turn.fetch_add(1, Relaxed);
         for tier in [Tier::Primary, Tier::Backup] {
             let lease = set
-                .by_key(tier, key, tried, now)
+                .by_sid(tier, key.sid, tried, now)
+                .or_else(|| set.by_key(tier, key, tried, now))
                 .or_else(|| set.trial(tier, tried, now))
                 .or_else(|| set.by_load(tier, tried, now))
                 .or_else(|| set.next(tier, tried, turn));
@@ -234,6 +247,20 @@ impl Upstream {
     /// Takes the operator's word on a peer.
     pub fn tell(&self, peer: &Peer, hand: Hand) -> Option<Event> {
         peer.set_hand(hand).then(|| self.turned(peer, Change::Told(hand)))?
+    }
+
+    /// The sessions of `sticky learn`; none for other upstreams.
+    #[must_use]
+    pub fn sessions(&self) -> Option<Arc<Sessions>> {
+        self.sessions.load_full()
+    }
+
+    /// Goes on with the sessions of another upstream, whose place it is to take, if they are bound in
+    /// the same way: those of nginx's zone, too, outlive a reload that changes the servers.
+    pub fn adopt_sessions(&self, other: &Self) {
+        if self.policy.sticky == other.policy.sticky {
+            self.sessions.store(other.sessions.load_full());
+        }
     }
 
     /// The peers, in order of their server lines.

@@ -1,6 +1,7 @@
 //! What was written of an upstream, as far as picking a peer and judging it heeds it.
 
-use crate::config::model::{self, Method, Passive, Queue};
+use super::Sessions;
+use crate::config::model::{self, Method, Passive, Queue, Sticky};
 use crate::health::ProbeRule;
 
 /// How an upstream's peers are chosen and judged.
@@ -14,6 +15,8 @@ pub struct Policy {
     pub passive: Passive,
     /// The share of a tier's peers, in percent, that may be out at once; none sets no limit.
     pub panic: Option<u8>,
+    /// What keeps a session at one peer; none where nothing does.
+    pub sticky: Option<Sticky>,
     /// Where requests wait while no peer can take them; none refuses them.
     pub queue: Option<Queue>,
 }
@@ -27,7 +30,16 @@ impl Policy {
             probes: spec.health_check.as_ref().map(ProbeRule::from),
             passive: spec.passive,
             panic: spec.panic,
+            sticky: spec.sticky.clone(),
             queue: spec.queue,
+        }
+    }
+
+    /// An empty table of sessions, where such are learnt.
+    pub(super) fn sessions(&self) -> Option<Sessions> {
+        match &self.sticky {
+            Some(Sticky::Learn(learn)) => Some(Sessions::new(learn)),
+            _ => None,
         }
     }
 }

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use super::balance::least_conn::Contender;
 use super::balance::{Plan, hash, ip_hash, least_conn, random, round_robin};
 use super::peer::Presence;
+use super::sid::Sids;
 use super::{Census, Hand, Key, Lease, NoPeer, Peer, Policy, Tier, Tried};
 use crate::health::{ProbeRule, Tick, Verdict};
 
@@ -48,6 +49,8 @@ pub(super) struct PeerSet {
     gates: Box<[Gate]>,
     /// What the method has worked out of all peers.
     plan: Arc<Plan>,
+    /// Which peers sessions are bound to.
+    sids: Arc<Sids>,
     /// Turns over the primaries in rotation, then over the backups.
     turns: [Box<[u32]>; 2],
     /// The same for `least_conn` and `least_time`, each peer once; empty for any other method.
@@ -62,15 +65,17 @@ pub(super) struct PeerSet {
 impl PeerSet {
     pub(super) fn new(peers: Box<[Peer]>, policy: &Policy) -> Self {
         let plan = Arc::new(Plan::new(&policy.method, &peers));
-        Self::with_plan(peers, policy, plan)
+        let sids = policy.sticky.as_ref().map(|_| Sids::new(&peers)).unwrap_or_default();
+        Self::with_plan(peers, policy, plan, Arc::new(sids))
     }
 
     /// The same peers with a rotation made anew.
     pub(super) fn turned(&self, policy: &Policy) -> Self {
-        Self::with_plan(self.peers.clone(), policy, Arc::clone(&self.plan))
+        let (plan, sids) = (Arc::clone(&self.plan), Arc::clone(&self.sids));
+        Self::with_plan(self.peers.clone(), policy, plan, sids)
     }
 
-    fn with_plan(peers: Box<[Peer]>, policy: &Policy, plan: Arc<Plan>) -> Self {
+    fn with_plan(peers: Box<[Peer]>, policy: &Policy, plan: Arc<Plan>, sids: Arc<Sids>) -> Self {
         let probes = policy.probes;
         let passed = probes.is_some()
             && peers.iter().any(|p| !p.member().down && !p.has_left() && p.probe().passed);
@@ -80,6 +85,7 @@ impl PeerSet {
             peers,
             gates,
             plan,
+            sids,
             turns: Default::default(),
             contenders: Default::default(),
             due: Default::default(),
@@ -124,6 +130,22 @@ impl PeerSet {
         admitted.and_then(Peer::lease)
     }
 
+    /// The peer of `tier` that the session is bound to, if it may serve at all: one that drains may,
+    /// and it may be tried again as in [`PeerSet::by_key`].
+    pub(super) fn by_sid(&self, tier: Tier, sid: &str, tried: &Tried, now: Tick) -> Option<Lease> {
+        self.bound(tier, sid).find_map(|peer| serve(peer, tried, now))
+    }
+
+    /// The peers of `tier` that the session is bound to and that nothing but traffic may keep out.
+    fn bound(&self, tier: Tier, sid: &str) -> impl Iterator<Item = &Peer> {
+        let bound = if sid.is_empty() { &[] } else { self.sids.peers(tier, sid) };
+        bound.iter().filter_map(|index| {
+            let index = *index as usize;
+            let gate = self.gates.get(index)?;
+            matches!(gate, Gate::Open | Gate::Draining).then(|| self.peers.get(index))?
+        })
+    }
+
     /// The peer of `tier` that the key belongs to; none where the method heeds no key. One whose
     /// ejection is over gets its one attempt from a request of its own.
     pub(super) fn by_key(
@@ -133,11 +155,7 @@ impl PeerSet {
         tried: &Tried,
         now: Tick,
     ) -> Option<Lease> {
-        self.first_of_key(tier, key, |peer| {
-            let may = !tried.contains(peer)
-                && (peer.standing().is_up() || !peer.full() && peer.admit(now));
-            may.then(|| peer.lease())?
-        })
+        self.first_of_key(tier, key, |peer| serve(peer, tried, now))
     }
 
     /// What the first peer gives that the key offers and `take` takes, if nothing but traffic may
@@ -223,7 +241,8 @@ impl PeerSet {
         now: Tick,
     ) -> Option<Lease> {
         let untried = |p: &Peer| (!tried.contains(p)).then(|| p.lease_early(now))?;
-        if let Some(lease) = self.first_of_key(tier, key, untried) {
+        let bound = self.bound(tier, key.sid).find_map(untried);
+        if let Some(lease) = bound.or_else(|| self.first_of_key(tier, key, untried)) {
             return Some(lease);
         }
         let count = self.open(tier).count();
@@ -265,4 +284,10 @@ impl PeerSet {
         }
         NoPeer::Unavailable(census)
     }
+}
+
+/// An attempt at the peer, if it is up, or if its ejection is over and nobody tries it yet.
+fn serve(peer: &Peer, tried: &Tried, now: Tick) -> Option<Lease> {
+    let may = !tried.contains(peer) && (peer.standing().is_up() || !peer.full() && peer.admit(now));
+    may.then(|| peer.lease())?
 }

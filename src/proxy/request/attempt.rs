@@ -197,7 +197,7 @@ impl Exchange {
         let text = self.hash_key.as_deref().unwrap_or_default();
         let client = self.client.or(connection(session).and_then(|c| c.client));
         let client = client.map(|address| address.ip());
-        Key { client: client.unwrap_or(Key::default().client), text }
+        Key { client: client.unwrap_or(Key::default().client), text, sid: "" }
     }
 
     fn make_hash_key(&self, session: &Session) -> Option<Vec<u8>> {

@@ -35,11 +35,13 @@ pub struct Key<'a> {
     pub client: IpAddr,
     /// What the template of `hash` makes of the request. Default: empty, which leaves the choice to round robin.
     pub text: &'a [u8],
+    /// What the peer is known by that the request's session is bound to. Default: empty, it is bound to none.
+    pub sid: &'a str,
 }
 
 impl Default for Key<'_> {
     fn default() -> Self {
-        Self { client: Ipv4Addr::UNSPECIFIED.into(), text: &[] }
+        Self { client: Ipv4Addr::UNSPECIFIED.into(), text: &[], sid: "" }
     }
 }
 

@@ -64,7 +64,7 @@ fn pick(upstream: &Upstream, key: Key<'_>, now: Tick) -> Lease {
 fn twenty(upstream: &Upstream, now: Tick) -> Vec<u32> {
     let picked = (0..20u8).map(|n| {
         let text = [b'k', n];
-        let key = Key { client: [10, 0, n, 1].into(), text: &text };
+        let key = Key { client: [10, 0, n, 1].into(), text: &text, ..Key::default() };
         number(&pick(upstream, key, now))
     });
     picked.collect()
@@ -89,7 +89,7 @@ fn who_is_down_ejected_or_full_is_passed_over_by_every_method() {
         while u.peers()[3].in_flight() == 0 {
             let key = fastrand::u64(..).to_le_bytes();
             let client = [key[0], key[1], key[2], key[3]].into();
-            held.push(pick(&u, Key { client, text: &key }, at(1)));
+            held.push(pick(&u, Key { client, text: &key, sid: "" }, at(1)));
         }
         assert!(twenty(&u, at(1)).iter().all(|n| *n == 3), "{method:?}");
         u.connected(&u.peers()[1], at(1));
