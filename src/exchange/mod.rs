@@ -22,6 +22,7 @@ pub mod passing;
 pub mod path;
 mod program;
 pub mod reply;
+pub mod sticky;
 mod tls;
 pub mod variables;
 

@@ -181,14 +181,14 @@ impl ProxyHttp for Robin {
 
     fn upstream_response_body_filter(
         &self,
-        _: &mut Session,
+        session: &mut Session,
         part: &mut Option<Bytes>,
         end: bool,
         ctx: &mut Exchange,
     ) -> Result<Option<Duration>> {
         ctx.tell_answer_part(part.as_ref().map_or(0, Bytes::len), end);
         if end {
-            ctx.release_peer();
+            ctx.release_peer(session);
         }
         Ok(None)
     }

@@ -194,7 +194,7 @@ impl Facts<'_> {
     }
 
     /// The first cookie of this name (`ngx_http_parse_multi_header_lines`).
-    pub(super) fn cookie(&self, name: &str) -> Option<&[u8]> {
+    pub(in crate::exchange) fn cookie(&self, name: &str) -> Option<&[u8]> {
         let lines = self.scene.head.headers.get_all(header::COOKIE).iter();
         lines.map(|line| line.as_bytes()).find_map(|line| cookie_in(line, name))
     }

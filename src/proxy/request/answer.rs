@@ -81,9 +81,10 @@ impl Exchange {
             self.report(Some(Outcome::Success));
         }
         self.failure = None;
+        self.learn_session(session, true);
         self.note_attempt(status);
         if let Some(detour) = self.detour_of(response) {
-            self.release_peer();
+            self.release_peer(session);
             if matches!(detour, Detour::To(_)) {
                 self.pass_on(response);
             }
@@ -91,7 +92,7 @@ impl Exchange {
             return Err(told(status));
         }
         if has_no_body(session, response) {
-            self.release_peer();
+            self.release_peer(session);
         }
         Ok(())
     }
@@ -121,7 +122,8 @@ impl Exchange {
 
     /// The peer has answered: it has room for another request before the client has read the
     /// answer's end, and so may send one.
-    pub(in crate::proxy) fn release_peer(&mut self) {
+    pub(in crate::proxy) fn release_peer(&mut self, session: &Session) {
+        self.learn_session(session, false);
         if let Some(lease) = self.lease.take() {
             lease.finished(self.attempt_began.elapsed());
         }
@@ -151,6 +153,7 @@ impl Exchange {
             response.remove_header(&name);
         }
         self.edit_answer(session, response)?;
+        self.add_cookies(response)?;
         self.filter_answer(session, response)?;
         if let Some(server) = self.server().filter(|_| self.says_robin()) {
             response.insert_header(header::SERVER, server)?;

@@ -64,6 +64,7 @@ impl Exchange {
         if next == Next::Proxy {
             self.tried = Tried::default();
             self.hash_key = None;
+            self.leave_session();
             self.aim = None;
             self.kept.without_peer = None;
             return Ok(());
@@ -130,6 +131,7 @@ impl Exchange {
         let now = Tick::now();
         let next = self.next.take();
         self.hash_key = self.hash_key.take().or_else(|| self.make_hash_key(session));
+        self.find_session(session);
         let Some((settings, served)) = self.settings().zip(self.served()) else {
             return self.refuse(Failure::Internal("no upstream".into()));
         };
@@ -169,6 +171,7 @@ impl Exchange {
         let peer = dial::http_peer(upstream, spec, &lease, settings, secure, pooled, upgrades);
         self.upgrades = upgrades;
         self.lease = Some(lease);
+        self.mark_session(session);
         Ok(peer)
     }
 
@@ -197,7 +200,7 @@ impl Exchange {
         let text = self.hash_key.as_deref().unwrap_or_default();
         let client = self.client.or(connection(session).and_then(|c| c.client));
         let client = client.map(|address| address.ip());
-        Key { client: client.unwrap_or(Key::default().client), text, sid: "" }
+        Key { client: client.unwrap_or(Key::default().client), text, sid: &self.bound.sid }
     }
 
     fn make_hash_key(&self, session: &Session) -> Option<Vec<u8>> {
@@ -253,6 +256,7 @@ impl Exchange {
             Failure::Status { status, .. } => self.note_attempt(*status),
             // Its head is noted already; what follows broke.
             broken if is_answered(session) => {
+                self.learn_session(session, false);
                 if let Some(attempt) = self.attempts.last_mut() {
                     attempt.time = self.attempt_began.elapsed();
                     attempt.error = Some(short(broken));

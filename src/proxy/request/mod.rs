@@ -7,6 +7,7 @@ mod http2;
 mod kept;
 pub(super) mod log;
 mod own;
+mod sticky;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -35,6 +36,7 @@ use crate::observe::access::Attempt;
 use crate::observe::event;
 use crate::upstream::{Lease, Tried};
 use body::{Buffered, Replaced};
+use sticky::Bound;
 
 /// The value of our own `Server` header.
 pub(super) const SERVER: &str = "robin";
@@ -88,6 +90,8 @@ pub struct Exchange {
     aim: Option<Aimed>,
     /// What `hash` makes of the request; none before the first attempt and for other methods.
     hash_key: Option<Vec<u8>>,
+    /// The peer that its session is bound to.
+    bound: Bound,
     tried: Tried,
     /// The peer of the present attempt.
     lease: Option<Lease>,
@@ -130,6 +134,7 @@ impl Exchange {
             detour: None,
             aim: None,
             hash_key: None,
+            bound: Bound::default(),
             tried: Tried::default(),
             lease: None,
             next: None,

@@ -234,6 +234,7 @@ impl Exchange {
             }
             response.append_header(written(&name), value)?;
         }
+        self.add_cookies(&mut response)?;
         if let Some((name, value)) = self.location.take()
             && !response.headers.contains_key(&name)
         {
