@@ -55,7 +55,7 @@ fn it_is_shown_at_the_start_and_when_a_peer_goes_and_returns() {
     eventually("the block is whole", PATIENCE, || block(&robin, overview).len() == 5);
     let shown = block(&robin, overview);
     let ejected = format!("! {first}");
-    assert!(shown[2].contains(&ejected) && shown[2].contains("EJECTED for answer"), "{shown:?}");
+    assert!(shown[2].contains(&ejected) && shown[2].contains("ejected for answer"), "{shown:?}");
 }
 
 #[test]

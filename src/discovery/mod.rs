@@ -184,6 +184,10 @@ fn member(line: &UpstreamServer, address: &Address, absent: bool) -> Member {
             Host::Address(_) | Host::Unix(_) => plain.line,
             Host::Name(name) | Host::Service(name) => Member::line_of(name, line.port),
         },
+        host: match &line.host {
+            Host::Address(_) | Host::Unix(_) => None,
+            Host::Name(name) | Host::Service(name) => Some(name.as_str().into()),
+        },
         weight: line.weight.get().saturating_mul(address.weight),
         tier: if address.backup { Tier::Backup } else { line.tier },
         down: line.down,

@@ -69,12 +69,14 @@ pub enum Failure {
         limit: u64,
     },
     /// No peer could be picked.
-    #[error("upstream {upstream}: {why}{}", in_brackets(.discovery.as_deref()))]
+    #[error("upstream {upstream}: {why}{}{}", after_colon(.peers), in_brackets(.discovery.as_deref()))]
     NoPeer {
         /// Which upstream.
         upstream: String,
         /// What is wrong with its peers.
         why: NoPeer,
+        /// The reason of each peer (`Upstream::explain`); empty where there is none.
+        peers: String,
         /// Why discovery found no address, where that is known.
         discovery: Option<String>,
     },
@@ -122,6 +124,10 @@ pub enum Failure {
     /// Our own fault.
     #[error("internal error: {0}")]
     Internal(String),
+}
+
+fn after_colon(text: &str) -> String {
+    if text.is_empty() { String::new() } else { format!(": {text}") }
 }
 
 fn in_brackets(text: Option<&str>) -> String {
@@ -245,6 +251,7 @@ pub fn max_attempts(rule: &Retry) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::upstream::Census;
 
     fn refused() -> Failure {
         Failure::Connect { peer: "p".into(), error: "connection refused".into(), timeout: false }
@@ -295,10 +302,16 @@ mod tests {
     #[test]
     fn the_lack_of_a_peer_is_explained() {
         let discovery = Some("api: no such name (NXDOMAIN)".into());
-        let failure =
-            Failure::NoPeer { upstream: "api".into(), why: NoPeer::NoAddresses, discovery };
+        let none = |why, peers: &str, discovery| {
+            Failure::NoPeer { upstream: "api".into(), why, peers: peers.into(), discovery }
+                .to_string()
+        };
+        let failure = none(NoPeer::NoAddresses, "", discovery);
         let expected = "upstream api: no addresses yet (api: no such name (NXDOMAIN))";
-        assert_eq!(failure.to_string(), expected);
+        assert_eq!(failure, expected);
+        let census = Census { peers: 1, down: 1, ..Census::default() };
+        let failure = none(NoPeer::Unavailable(census), "10.0.0.1:80 down by hand", None);
+        assert_eq!(failure, "upstream api: 1 peer, 1 down: 10.0.0.1:80 down by hand");
     }
 
     #[test]

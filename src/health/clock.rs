@@ -2,6 +2,7 @@
 //!
 //! A `Tick` fits into half of an atomic word, which is why live state does not hold `Instant`s.
 
+use std::fmt;
 use std::sync::OnceLock;
 use std::time::Duration;
 
@@ -36,5 +37,31 @@ impl Tick {
     #[must_use]
     pub fn after(self, after: Duration) -> Self {
         Self(self.0.saturating_add(u64::try_from(after.as_millis()).unwrap_or(u64::MAX)))
+    }
+
+    /// The time since `earlier`; zero where that is later.
+    #[must_use]
+    pub fn since(self, earlier: Self) -> Duration {
+        Duration::from_millis(self.0.saturating_sub(earlier.0))
+    }
+}
+
+/// A duration as a person reads it: two units at most (`3m12s`, `2d04h`), below ten seconds with
+/// a fraction (`1.5s`), below one in milliseconds.
+#[derive(Clone, Copy, Debug)]
+pub struct Short(pub Duration);
+
+impl fmt::Display for Short {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (seconds, millis) = (self.0.as_secs(), self.0.subsec_millis());
+        let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86_400);
+        match () {
+            () if seconds == 0 && millis > 0 => write!(f, "{millis}ms"),
+            () if seconds < 10 && millis >= 100 => write!(f, "{seconds}.{}s", millis / 100),
+            () if minutes == 0 => write!(f, "{seconds}s"),
+            () if hours == 0 => write!(f, "{minutes}m{:02}s", seconds % 60),
+            () if days == 0 => write!(f, "{hours}h{:02}m", minutes % 60),
+            () => write!(f, "{days}d{:02}h", hours % 24),
+        }
     }
 }

@@ -8,5 +8,5 @@ mod clock;
 pub mod passive;
 
 pub use active::{ProbeRule, Verdict};
-pub use clock::Tick;
+pub use clock::{Short, Tick};
 pub use passive::{Cause, Outcome, PassiveRule, Standing};

@@ -126,19 +126,21 @@ const SERVING: u16 = 0;
 const NOT_SERVING: u16 = 1;
 
 /// Says that a request found no peer, unless that was said and has not changed since.
-pub fn no_peer(latch: &OnChange, upstream: &str, why: NoPeer, now: Tick) {
+/// `peers` is the reason of each of them.
+pub fn no_peer(latch: &OnChange, upstream: &str, why: NoPeer, peers: &str, now: Tick) {
     if latch.changed(NOT_SERVING, now) {
-        log::error!(target: "robin::upstream", "{}", no_peer_line(upstream, why));
+        log::error!(target: "robin::upstream", "{}", no_peer_line(upstream, why, peers));
     }
 }
 
-fn no_peer_line(upstream: &str, why: NoPeer) -> Line {
+fn no_peer_line(upstream: &str, why: NoPeer, peers: &str) -> Line {
     let line = Line::new("no peer available").field("upstream", upstream);
     let census = match why {
         NoPeer::NoAddresses => Census::default(),
         NoPeer::Unavailable(census) => census,
     };
-    let Census { peers, ejected, down, draining, absent, failing, waiting, full, tried } = census;
+    let Census { peers: count, ejected, down, draining, absent, failing, waiting, full, tried } =
+        census;
     let counts = [
         ("ejected", ejected),
         ("failing", failing),
@@ -150,7 +152,8 @@ fn no_peer_line(upstream: &str, why: NoPeer) -> Line {
         ("draining", draining),
     ];
     let met = counts.into_iter().filter(|(_, count)| *count > 0);
-    met.fold(line.field("peers", peers), |line, (key, count)| line.field(key, count))
+    let line = met.fold(line.field("peers", count), |line, (key, count)| line.field(key, count));
+    if peers.is_empty() { line } else { line.field("reasons", peers) }
 }
 
 /// Says that a request found a peer, if the line before said that there was none.
@@ -260,8 +263,12 @@ mod tests {
     #[test]
     fn an_outage_names_only_what_was_met() {
         let census = Census { peers: 3, ejected: 2, down: 1, ..Census::default() };
-        let line = no_peer_line("flask", NoPeer::Unavailable(census)).to_string();
-        assert_eq!(line, "no peer available upstream=flask peers=3 ejected=2 down=1");
+        let line = no_peer_line("flask", NoPeer::Unavailable(census), "a down").to_string();
+        let expected =
+            "no peer available upstream=flask peers=3 ejected=2 down=1 reasons=\"a down\"";
+        assert_eq!(line, expected);
+        let line = no_peer_line("flask", NoPeer::NoAddresses, "").to_string();
+        assert_eq!(line, "no peer available upstream=flask peers=0");
     }
 
     #[test]

@@ -16,6 +16,8 @@ pub mod logger;
 mod queue;
 pub mod sink;
 pub(crate) mod stamp;
+mod table;
 pub(crate) mod text;
+pub mod view;
 
 pub use access::{AccessLog, Attempt, Record, RequestLine};

@@ -6,6 +6,8 @@
 use std::fmt::{self, Write as _};
 use std::time::Duration;
 
+pub(super) use crate::health::Short;
+
 /// Whether the byte has to be escaped.
 fn unsafe_in_log(byte: u8) -> bool {
     matches!(byte, b'"' | b'\\' | ..=0x1f | 0x7f..)
@@ -79,25 +81,6 @@ impl fmt::Display for Value<'_> {
         match self.is_bare() {
             true => f.write_str(self.0),
             false => write!(f, "\"{}\"", Escaped(self.0)),
-        }
-    }
-}
-
-/// A duration as a person reads it: two units at most (`3m12s`, `2d04h`), below ten seconds with
-/// a fraction (`1.5s`), below one in milliseconds.
-pub(super) struct Short(pub(super) Duration);
-
-impl fmt::Display for Short {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (seconds, millis) = (self.0.as_secs(), self.0.subsec_millis());
-        let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86_400);
-        match () {
-            () if seconds == 0 && millis > 0 => write!(f, "{millis}ms"),
-            () if seconds < 10 && millis >= 100 => write!(f, "{seconds}.{}s", millis / 100),
-            () if minutes == 0 => write!(f, "{seconds}s"),
-            () if hours == 0 => write!(f, "{minutes}m{:02}s", seconds % 60),
-            () if days == 0 => write!(f, "{hours}h{:02}m", minutes % 60),
-            () => write!(f, "{days}d{:02}h", hours % 24),
         }
     }
 }

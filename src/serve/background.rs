@@ -20,8 +20,9 @@ use super::resolvers::Resolvers;
 use crate::config::model::{self, Config};
 use crate::discovery::{self, Discovery, Resolver};
 use crate::health::Tick;
-use crate::observe::dashboard::{self, Due, UpstreamView};
+use crate::observe::dashboard::{self, Due};
 use crate::observe::event::{self, Line, OnChange};
+use crate::observe::view::UpstreamView;
 use crate::proxy::Served;
 use crate::upstream::{Member, PeerState, Policy, Status, Upstream};
 

@@ -185,6 +185,28 @@ impl Upstream {
             .ok_or_else(|| set.refusal(tried))
     }
 
+    /// Why each peer did not take a request that has tried `tried`, for whoever has to say so:
+    /// "10.0.0.4:80 ejected for connect, 7s left; 10.0.0.5:80 down". Of many the first ten are named.
+    #[must_use]
+    pub fn explain(&self, tried: &Tried, now: Tick) -> String {
+        const NAMED: usize = 10;
+        let set = self.set.load();
+        let reason = |peer: &Peer| {
+            let state = peer.state(now);
+            let up = matches!(state.status, Status::Up | Status::Full);
+            let reason = match up && tried.contains(peer) {
+                true => "tried".to_owned(),
+                false => state.reason(now),
+            };
+            format!("{} {reason}", peer.address())
+        };
+        let mut reasons: Vec<String> = set.peers.iter().take(NAMED).map(reason).collect();
+        if set.peers.len() > NAMED {
+            reasons.push(format!("and {} more", set.peers.len() - NAMED));
+        }
+        reasons.join("; ")
+    }
+
     /// Takes an attempt's outcome into account. A lone peer is never ejected, as in nginx.
     pub fn report(&self, peer: &Peer, outcome: Outcome, now: Tick) -> Option<Event> {
         // What a connect has shown, a connect takes back.
@@ -245,8 +267,8 @@ impl Upstream {
     }
 
     /// Takes the operator's word on a peer.
-    pub fn tell(&self, peer: &Peer, hand: Hand) -> Option<Event> {
-        peer.set_hand(hand).then(|| self.turned(peer, Change::Told(hand)))?
+    pub fn tell(&self, peer: &Peer, hand: Hand, now: Tick) -> Option<Event> {
+        peer.set_hand(hand, now).then(|| self.turned(peer, Change::Told(hand)))?
     }
 
     /// The sessions of `sticky learn`; none for other upstreams.

@@ -25,6 +25,8 @@ use crate::health::{Outcome, PassiveRule, ProbeRule, Standing, Tick, Verdict};
 pub struct Member {
     /// The address, which is the peer's identity.
     pub address: PeerAddress,
+    /// The host of its server line, where that is a name.
+    pub host: Option<Arc<str>>,
     /// Which of several equal server lines it belongs to, for nginx allows them; default 0. Each of
     /// them makes a peer of its own.
     pub copy: u16,
@@ -63,6 +65,7 @@ impl Member {
         };
         Self {
             address,
+            host: None,
             copy: 0,
             weight: 1,
             tier: Tier::Primary,
@@ -145,6 +148,7 @@ pub(super) struct Live {
     /// Attempts that have failed.
     failures: AtomicU64,
     hand: AtomicU8,
+    hand_since: AtomicU64,
     pub(super) pace: Pace,
     /// How often its pooled connections were given up.
     generation: AtomicU32,
@@ -166,6 +170,7 @@ impl Live {
             requests: AtomicU64::new(0),
             failures: AtomicU64::new(0),
             hand: AtomicU8::new(Hand::Off.pack()),
+            hand_since: AtomicU64::new(now.as_millis()),
             pace: Pace::default(),
             generation: AtomicU32::new(0),
             presence: watch::Sender::new((presence, now)),
@@ -251,8 +256,12 @@ impl Peer {
     }
 
     /// Takes the operator's word; true when it is another than before.
-    pub(super) fn set_hand(&self, hand: Hand) -> bool {
-        self.live.hand.swap(hand.pack(), Relaxed) != hand.pack()
+    pub(super) fn set_hand(&self, hand: Hand, now: Tick) -> bool {
+        let changed = self.live.hand.swap(hand.pack(), Relaxed) != hand.pack();
+        if changed {
+            self.live.hand_since.store(now.as_millis(), Relaxed);
+        }
+        changed
     }
 
     /// The average time until an answer's head or end was here; none before the first answer.
@@ -318,22 +327,24 @@ impl Peer {
         let standing = self.standing();
         let standing_since = Tick::from_millis(self.live.standing_since.load(Relaxed));
         let probe = self.probe();
+        let hand = self.hand();
+        let hand_since = Tick::from_millis(self.live.hand_since.load(Relaxed));
         let (status, since) = match (presence, probe.verdict, standing) {
-            _ if self.member.down || self.hand() == Hand::Down => (Status::Down, present_since),
+            _ if self.member.down => (Status::Down, present_since),
+            _ if hand == Hand::Down => (Status::Down, hand_since),
             (Presence::Absent | Presence::Removed, ..) => (Status::Absent, present_since),
             (_, Verdict::Failing { .. }, _) => (Status::Failing, probe.since),
             (_, Verdict::Unknown { .. }, _) if self.probes.is_some() => {
                 (Status::Waiting, probe.since)
             }
-            _ if self.member.drain || self.hand() == Hand::Drain => {
-                (Status::Draining, present_since)
-            }
+            _ if self.member.drain => (Status::Draining, present_since),
+            _ if hand == Hand::Drain => (Status::Draining, hand_since),
             (.., Standing::Ejected { until, cause }) => {
                 (Status::Ejected { until, cause }, standing_since)
             }
             (.., Standing::Probation { .. }) => (Status::Probation, standing_since),
             _ if self.full() => (Status::Full, now),
-            _ => (Status::Up, present_since.max(standing_since).max(probe.since)),
+            _ => (Status::Up, present_since.max(standing_since).max(probe.since).max(hand_since)),
         };
         PeerState {
             address: self.address().clone(),
@@ -342,7 +353,10 @@ impl Peer {
             since,
             last_probe: probe.last.clone(),
             requests: self.requests(),
+            failures: self.failures(),
             in_flight: self.in_flight(),
+            average: self.average(Measure::Header),
+            hand,
         }
     }
 

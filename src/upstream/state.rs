@@ -1,9 +1,12 @@
-//! What is happening, copied out for the dashboard.
+//! What is happening, copied out for whoever shows it, and the words for it.
+//!
+//! There is one vocabulary for why a peer gets no traffic: the dashboard, `robin peers`, the log
+//! line of an outage and the page that a client sees then all ask [`PeerState::reason`].
 
 use std::time::Duration;
 
-use super::{Member, PeerAddress};
-use crate::health::{Cause, Tick};
+use super::{Hand, Member, PeerAddress};
+use crate::health::{Cause, Short, Tick};
 
 /// How a peer stands: the one thing that says most about why it gets traffic or none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,8 +51,63 @@ pub struct PeerState {
     pub last_probe: Option<(Tick, Result<Duration, String>)>,
     /// Attempts begun since it appeared.
     pub requests: u64,
+    /// Attempts that have failed since it appeared.
+    pub failures: u64,
     /// Attempts begun and not ended.
     pub in_flight: u32,
+    /// The average time until the head of an answer was here; none before the first.
+    pub average: Option<Duration>,
+    /// What the operator has said of it.
+    pub hand: Hand,
+}
+
+/// A probe's error may hold a text from the configuration: what is shown of it, in characters.
+const LONGEST_ERROR: usize = 100;
+
+impl PeerState {
+    /// Why it gets traffic or none, in words that need nothing beside them.
+    #[must_use]
+    pub fn reason(&self, now: Tick) -> String {
+        let mut words = self.state(now);
+        if let (Status::Failing, Some((_, Err(error)))) = (self.status, &self.last_probe) {
+            words += ": ";
+            words.extend(error.chars().take(LONGEST_ERROR));
+        }
+        if self.hand == Hand::Drain && !matches!(self.status, Status::Draining | Status::Down) {
+            words += ", draining by hand";
+        }
+        words
+    }
+
+    /// The same, for a reader who sees beside it what the last probe met.
+    #[must_use]
+    pub fn state(&self, now: Tick) -> String {
+        let by_hand = |word: &str, hand| match self.hand == hand {
+            true => format!("{word} by hand"),
+            false => word.to_owned(),
+        };
+        match self.status {
+            Status::Up if self.member.absent => "up, though absent from DNS".into(),
+            Status::Up => "up".into(),
+            Status::Full => format!("full ({} in flight)", self.in_flight),
+            Status::Ejected { until, cause } => {
+                let cause = match cause {
+                    Cause::Connect => "connect",
+                    Cause::Answer => "answer",
+                };
+                match until.since(now) {
+                    Duration::ZERO => format!("ejected for {cause}, trial due"),
+                    left => format!("ejected for {cause}, {} left", Short(left)),
+                }
+            }
+            Status::Probation => "on probation".into(),
+            Status::Waiting => "waiting for first probe".into(),
+            Status::Failing => "failing probes".into(),
+            Status::Absent => "absent from DNS".into(),
+            Status::Draining => by_hand("draining", Hand::Drain),
+            Status::Down => by_hand("down", Hand::Down),
+        }
+    }
 }
 
 /// How many peers of a tier a request could get.
@@ -72,4 +130,72 @@ pub struct UpstreamState {
     pub backups: TierCount,
     /// Its peers, in order of their server lines.
     pub peers: Vec<PeerState>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(seconds: u64) -> Tick {
+        Tick::from_millis(1000 * seconds)
+    }
+
+    fn peer(status: Status) -> PeerState {
+        PeerState {
+            address: ([10, 0, 0, 1], 80).into(),
+            member: Member::new(([10, 0, 0, 1], 80).into()),
+            status,
+            since: at(0),
+            last_probe: None,
+            requests: 0,
+            failures: 0,
+            in_flight: 8,
+            average: None,
+            hand: Hand::Off,
+        }
+    }
+
+    #[test]
+    fn each_state_has_its_words() {
+        for (status, words) in [
+            (Status::Up, "up"),
+            (Status::Full, "full (8 in flight)"),
+            (
+                Status::Ejected { until: at(17), cause: Cause::Connect },
+                "ejected for connect, 7s left",
+            ),
+            (
+                Status::Ejected { until: at(9), cause: Cause::Answer },
+                "ejected for answer, trial due",
+            ),
+            (Status::Probation, "on probation"),
+            (Status::Waiting, "waiting for first probe"),
+            (Status::Failing, "failing probes"),
+            (Status::Absent, "absent from DNS"),
+            (Status::Draining, "draining"),
+            (Status::Down, "down"),
+        ] {
+            assert_eq!(peer(status).reason(at(10)), words);
+        }
+    }
+
+    #[test]
+    fn the_operators_word_is_named() {
+        let told = |status, hand| PeerState { hand, ..peer(status) }.reason(at(10));
+        assert_eq!(told(Status::Draining, Hand::Drain), "draining by hand");
+        assert_eq!(told(Status::Down, Hand::Down), "down by hand");
+        assert_eq!(told(Status::Failing, Hand::Drain), "failing probes, draining by hand");
+        assert_eq!(told(Status::Down, Hand::Drain), "down");
+    }
+
+    #[test]
+    fn what_the_last_probe_met_is_named_and_cut() {
+        let met = |error: &str| {
+            let last_probe = Some((at(9), Err(error.to_owned())));
+            PeerState { last_probe, ..peer(Status::Failing) }.reason(at(10))
+        };
+        let error = "status 500, expected 200-399";
+        assert_eq!(met(error), "failing probes: status 500, expected 200-399");
+        assert_eq!(met(&"x".repeat(1000)).len(), "failing probes: ".len() + LONGEST_ERROR);
+    }
 }

@@ -454,11 +454,39 @@ fn pick_makes_no_allocation() {
 fn a_peer_drained_by_hand_gets_no_request_until_it_is_let_go() {
     let u = upstream(&[member(1), member(2)]);
     let second = u.peers()[1].clone();
-    assert!(u.tell(&second, Hand::Drain).is_some());
-    assert_eq!(u.tell(&second, Hand::Drain), None, "said twice is said once");
+    assert!(u.tell(&second, Hand::Drain, at(0)).is_some());
+    assert_eq!(u.tell(&second, Hand::Drain, at(0)), None, "said twice is said once");
     assert_eq!(ports(&u, 4, at(0)), [1, 1, 1, 1]);
-    u.tell(&second, Hand::Off);
+    u.tell(&second, Hand::Off, at(0));
     let mut both = ports(&u, 4, at(0));
     both.sort_unstable();
     assert_eq!(both, [1, 1, 2, 2]);
+}
+
+#[test]
+fn each_peer_that_did_not_take_a_request_is_named_with_its_reason() {
+    let down = Member { down: true, ..member(3) };
+    let full = Member { max_conns: 1, ..member(2) };
+    let u = upstream(&[member(1), full, down, member(4)]);
+    u.report(&u.peers()[0], Outcome::ConnectFailure, at(0));
+    u.tell(&u.peers()[3], Hand::Drain, at(0));
+    let held = pick(&u, at(0));
+    assert_eq!(held.address().port(), 2);
+    let text = u.explain(&Tried::default(), at(3));
+    assert_eq!(
+        text,
+        "127.0.0.1:1 ejected for connect, 7s left; 127.0.0.1:2 full (1 in flight); \
+         127.0.0.1:3 down; 127.0.0.1:4 draining by hand"
+    );
+    let mut tried = Tried::default();
+    tried.add(&held);
+    assert!(u.explain(&tried, at(3)).contains("127.0.0.1:2 tried; "));
+}
+
+#[test]
+fn of_many_peers_the_first_ten_are_named() {
+    let u = upstream(&(1..=200).map(member).collect::<Vec<_>>());
+    let text = u.explain(&Tried::default(), at(0));
+    assert_eq!(text.matches("127.0.0.1:").count(), 10);
+    assert!(text.ends_with("127.0.0.1:10 up; and 190 more"), "{text}");
 }

@@ -5,12 +5,11 @@
 //! peer is back as it was: that it was away is what a reader has to know.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::mem::discriminant;
 use std::time::Duration;
 
-use super::UpstreamView;
 use crate::config::model;
 use crate::health::Tick;
+use crate::observe::view::{State, UpstreamView};
 
 /// What is to be printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,7 +96,9 @@ fn shape(upstreams: &[UpstreamView]) -> u64 {
     for upstream in upstreams {
         (&upstream.name, &upstream.trouble, upstream.peers.len()).hash(&mut hasher);
         for peer in &upstream.peers {
-            (&peer.address, discriminant(&peer.tier), discriminant(&peer.state)).hash(&mut hasher);
+            // That a peer is full changes with each request.
+            let state = if peer.state == State::Full { State::Up } else { peer.state };
+            (&peer.address, peer.tier as u8, state).hash(&mut hasher);
         }
     }
     hasher.finish()

@@ -1,19 +1,33 @@
 //! The exact text of blocks and summaries, and when they are due.
 
+use std::time::Duration;
+
 use super::*;
 use crate::config::model;
 use crate::health::Tick;
+use crate::observe::view::State;
 
-fn peer(address: &str, state: PeerState) -> PeerView {
+fn peer(address: &str, state: State) -> PeerView {
+    in_words(address, state, "up")
+}
+
+fn in_words(address: &str, state: State, words: &str) -> PeerView {
     PeerView {
-        address: std::net::SocketAddr::into(address.parse().expect("an address")),
+        address: address.into(),
         host: None,
         tier: Tier::Primary,
+        weight: 1,
         state,
+        words: words.into(),
+        reason: words.into(),
         lasting: Duration::from_secs(192),
-        last_probe: None,
-        requests: 0,
+        hand: None,
         in_flight: 0,
+        max_conns: 0,
+        requests: 0,
+        failures: 0,
+        average_ms: None,
+        last_probe: None,
     }
 }
 
@@ -31,28 +45,30 @@ fn failed(error: &str) -> Option<ProbeView> {
 
 /// The stack of the module head, with all that can be wrong.
 fn stack() -> Vec<UpstreamView> {
-    let ejected = PeerState::Ejected { connect: true, left: Duration::from_secs(7) };
     let back_end = vec![
         PeerView {
             last_probe: passed(4),
             requests: 50,
             in_flight: 2,
-            ..peer("172.18.0.4:5252", PeerState::Up)
+            ..peer("172.18.0.4:5252", State::Up)
         },
         PeerView {
             lasting: Duration::from_secs(3),
             last_probe: failed("connection refused"),
             requests: 50,
-            ..peer("172.18.0.5:5252", ejected)
+            ..in_words("172.18.0.5:5252", State::Ejected, "ejected for connect, 7s left")
         },
-        PeerView { lasting: Duration::from_secs(62), ..peer("172.18.0.6:5252", PeerState::Absent) },
+        PeerView {
+            lasting: Duration::from_secs(62),
+            ..in_words("172.18.0.6:5252", State::Absent, "absent from DNS")
+        },
         PeerView {
             tier: Tier::Backup,
             last_probe: passed(6),
-            ..peer("172.18.0.9:8002", PeerState::Up)
+            ..peer("172.18.0.9:8002", State::Up)
         },
     ];
-    let front_end = PeerView { requests: 7, ..peer("172.18.0.3:9000", PeerState::Up) };
+    let front_end = PeerView { requests: 7, ..peer("172.18.0.3:9000", State::Up) };
     let api =
         UpstreamView { trouble: Some("no such name (NXDOMAIN)".into()), ..upstream("api", vec![]) };
     vec![upstream("back-end", back_end), upstream("front-end:9000", vec![front_end]), api]
@@ -60,7 +76,7 @@ fn stack() -> Vec<UpstreamView> {
 
 #[test]
 fn a_probe_that_took_no_time_worth_naming_has_passed_all_the_same() {
-    let peer = PeerView { last_probe: passed(0), ..peer("172.18.0.4:5252", PeerState::Up) };
+    let peer = PeerView { last_probe: passed(0), ..peer("172.18.0.4:5252", State::Up) };
     let text = block(&[upstream("back-end", vec![peer])]);
     assert!(text.contains(" <1ms "), "{text}");
 }
@@ -72,7 +88,7 @@ health dashboard: back-end 1/3 up, backups 1/1; front-end:9000 1/1 up; api no ad
       peer             tier    state                         for    last probe           share  in flight
   back-end: 1/3 peers up, 1/1 backups up
     + 172.18.0.4:5252          up                            3m12s  4ms                  50.0%          2
-    ! 172.18.0.5:5252          EJECTED for connect, 7s left  3s     connection refused   50.0%          0
+    ! 172.18.0.5:5252          ejected for connect, 7s left  3s     connection refused   50.0%          0
     - 172.18.0.6:5252          absent from DNS               1m02s                        0.0%          0
     + 172.18.0.9:8002  backup  up                            3m12s  6ms                   0.0%          0
   front-end:9000: 1/1 peers up
@@ -82,28 +98,19 @@ health dashboard: back-end 1/3 up, backups 1/1; front-end:9000 1/1 up; api no ad
 }
 
 #[test]
-fn every_state_has_its_mark_and_words() {
-    let left = Duration::ZERO;
-    let states = [
-        PeerState::Reached,
-        PeerState::Ejected { connect: false, left },
-        PeerState::Probation,
-        PeerState::Failing,
-        PeerState::Waiting,
-        PeerState::Down,
-    ];
-    let peers = (1..).zip(states).map(|(n, state)| peer(&format!("10.0.0.{n}:80"), state));
-    let expected = "\
-health dashboard: site 1/6 up
-      peer         state                          for    share  in flight
-  site: 1/6 peers up
-    + 10.0.0.1:80  up, though absent from DNS     3m12s      -          0
-    ! 10.0.0.2:80  EJECTED for answer, trial due  3m12s      -          0
-    ~ 10.0.0.3:80  on probation                   3m12s      -          0
-    ! 10.0.0.4:80  FAILING probes                 3m12s      -          0
-    ~ 10.0.0.5:80  waiting for first probe        3m12s      -          0
-    - 10.0.0.6:80  down                           3m12s      -          0";
-    assert_eq!(block(&[upstream("site", peers.collect())]), expected);
+fn every_state_has_its_mark() {
+    use State::{Absent, Down, Draining, Ejected, Failing, Full, Probation, Up, Waiting};
+    for (mark, states) in [
+        ('+', &[Up, Full][..]),
+        ('!', &[Ejected, Failing]),
+        ('~', &[Probation, Waiting]),
+        ('-', &[Absent, Draining, Down]),
+    ] {
+        for state in states {
+            let text = block(&[upstream("site", vec![peer("10.0.0.1:80", *state)])]);
+            assert!(text.contains(&format!("\n    {mark} 10.0.0.1:80")), "{state:?}: {text}");
+        }
+    }
 }
 
 #[test]
@@ -112,7 +119,7 @@ fn peers_of_several_hosts_are_told_apart_by_name() {
         host: Some(host.into()),
         tier,
         requests: 1,
-        ..peer(address, PeerState::Up)
+        ..peer(address, State::Up)
     };
     let peers = vec![
         of("server1", "[fd00::4]:5000", Tier::Primary),
@@ -131,7 +138,7 @@ health dashboard: flask 2/2 up, backups 1/1
 
 #[test]
 fn an_upstream_that_cannot_serve_stands_out() {
-    let mut flask = upstream("flask", vec![peer("10.0.0.1:80", PeerState::Failing)]);
+    let mut flask = upstream("flask", vec![peer("10.0.0.1:80", State::Failing)]);
     flask.trouble = Some("the name server answered SERVFAIL".into());
     let text = block(&[flask]);
     assert!(text.starts_with("health dashboard: flask NONE of 1 up\n"), "{text}");
@@ -148,7 +155,7 @@ fn upstreams_without_addresses_need_no_table() {
 
 #[test]
 fn nothing_from_outside_reaches_the_terminal_as_a_command() {
-    let mut evil = upstream("a\nb", vec![peer("10.0.0.1:80", PeerState::Failing)]);
+    let mut evil = upstream("a\nb", vec![peer("10.0.0.1:80", State::Failing)]);
     evil.peers[0].last_probe = failed("status 200\r\n\u{1b}[2Jfake");
     evil.trouble = Some("\u{9b}31m".into());
     let text = block(&[evil.clone()]) + &summary(&[evil]);
@@ -211,8 +218,8 @@ fn changes_in_the_quiet_second_are_one_block_at_its_end() {
 #[test]
 fn a_peer_that_was_away_for_a_moment_is_not_lost() {
     let mut schedule = schedule(true, MINUTE);
-    let up = [upstream("site", vec![peer("10.0.0.1:80", PeerState::Up)])];
-    let out = [upstream("site", vec![peer("10.0.0.1:80", PeerState::Failing)])];
+    let up = [upstream("site", vec![peer("10.0.0.1:80", State::Up)])];
+    let out = [upstream("site", vec![peer("10.0.0.1:80", State::Failing)])];
     schedule.see(&up);
     assert_eq!(schedule.due(at(0)), Some(Due::Block));
     schedule.see(&out);
@@ -230,7 +237,8 @@ fn what_moves_all_the_time_is_no_change() {
     view[0].peers[0].requests += 100;
     view[0].peers[0].in_flight += 1;
     view[0].peers[0].lasting += MINUTE;
-    view[0].peers[1].state = PeerState::Ejected { connect: true, left: Duration::from_secs(6) };
+    view[0].peers[1].words = "ejected for connect, 6s left".into();
+    view[0].peers[0].state = State::Full;
     view[0].peers[1].last_probe = failed("timed out after 1.002s");
     schedule.see(&view);
     assert_eq!(schedule.due(at(2000)), None);
@@ -239,7 +247,7 @@ fn what_moves_all_the_time_is_no_change() {
 #[test]
 fn every_change_of_shape_is_a_change() {
     let changes: [fn(&mut Vec<UpstreamView>); 5] = [
-        |view| view[0].peers[0].state = PeerState::Probation,
+        |view| view[0].peers[0].state = State::Probation,
         |view| view[0].peers[0].tier = Tier::Backup,
         |view| drop(view[0].peers.pop()),
         |view| view[2].trouble = Some("the name server answered SERVFAIL".into()),

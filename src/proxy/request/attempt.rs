@@ -147,11 +147,12 @@ impl Exchange {
                 return Err(told(502));
             }
             Err(why) => {
-                event::no_peer(&served.outage, served.upstream.name(), why, now);
+                let peers = served.upstream.explain(&self.tried, now);
+                event::no_peer(&served.outage, served.upstream.name(), why, &peers, now);
                 let upstream = served.upstream.name().to_owned();
                 let discovery = (served.reason)();
                 self.kept.without_peer = Some(upstream.clone());
-                let failure = Failure::NoPeer { upstream, why, discovery };
+                let failure = Failure::NoPeer { upstream, why, peers, discovery };
                 return self.refuse(failure);
             }
         };
