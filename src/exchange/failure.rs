@@ -10,7 +10,7 @@ use std::time::Duration;
 use http::Method;
 
 use super::head::Malformed;
-use crate::config::model::Retry;
+use crate::config::model::{Retry, RetryBudget};
 use crate::health::Outcome;
 use crate::upstream::NoPeer;
 
@@ -210,8 +210,17 @@ pub struct Attempted<'a> {
 
 /// Whether another attempt may be made after `failure`. Peers are not its matter: when none is
 /// left, picking one fails.
+///
+/// `spend` takes an attempt that costs a peer something out of the budget. It is asked last, so
+/// that nothing is taken in vain, and not for a connect that failed or a pooled connection that had
+/// ended.
 #[must_use]
-pub fn may_retry(failure: &Failure, attempted: &Attempted<'_>, rule: &Retry) -> bool {
+pub fn may_retry(
+    failure: &Failure,
+    attempted: &Attempted<'_>,
+    rule: &Retry,
+    spend: impl FnOnce(RetryBudget) -> bool,
+) -> bool {
     // As in nginx, those methods are not sent twice, and all others are.
     let once = matches!(attempted.method.as_str(), "POST" | "LOCK" | "PATCH");
     let unsent = matches!(failure, Failure::Connect { .. });
@@ -234,6 +243,7 @@ pub fn may_retry(failure: &Failure, attempted: &Attempted<'_>, rule: &Retry) -> 
         && !attempted.answered
         && attempted.attempts < most
         && (rule.timeout.is_zero() || attempted.elapsed < rule.timeout)
+        && (unsent || reused || rule.budget.is_none_or(spend))
 }
 
 /// As many attempts as Pingora makes (`ServerConf::max_retries`).
@@ -288,6 +298,10 @@ mod tests {
     };
     const POST: Attempted<'_> = Attempted { method: &Method::POST, ..GET };
 
+    fn may(failure: &Failure, attempted: &Attempted<'_>, rule: &Retry) -> bool {
+        may_retry(failure, attempted, rule, |_| unreachable!("there is no budget"))
+    }
+
     #[test]
     fn statuses_are_those_of_nginx() {
         assert_eq!(Failure::NoRoute.status(), 404);
@@ -316,26 +330,26 @@ mod tests {
 
     #[test]
     fn a_failed_connect_is_retried_for_every_method() {
-        assert!(may_retry(&refused(), &GET, &RULE));
-        assert!(may_retry(&refused(), &POST, &RULE));
+        assert!(may(&refused(), &GET, &RULE));
+        assert!(may(&refused(), &POST, &RULE));
     }
 
     #[test]
     fn once_bytes_went_out_only_idempotent_methods_are_retried() {
-        assert!(may_retry(&broken(false), &GET, &RULE));
-        assert!(may_retry(&broken(true), &GET, &RULE));
-        assert!(!may_retry(&broken(false), &POST, &RULE));
+        assert!(may(&broken(false), &GET, &RULE));
+        assert!(may(&broken(true), &GET, &RULE));
+        assert!(!may(&broken(false), &POST, &RULE));
         let rule = Retry { non_idempotent: true, ..RULE };
-        assert!(may_retry(&broken(false), &POST, &rule));
+        assert!(may(&broken(false), &POST, &rule));
     }
 
     #[test]
     fn only_what_is_asked_for_is_retried() {
         let rule = Retry { error: false, ..RULE };
-        assert!(!may_retry(&refused(), &GET, &rule));
-        assert!(!may_retry(&broken(false), &GET, &rule));
-        assert!(may_retry(&broken(true), &GET, &rule));
-        assert!(!may_retry(&broken(true), &GET, &Retry { timed_out: false, ..RULE }));
+        assert!(!may(&refused(), &GET, &rule));
+        assert!(!may(&broken(false), &GET, &rule));
+        assert!(may(&broken(true), &GET, &rule));
+        assert!(!may(&broken(true), &GET, &Retry { timed_out: false, ..RULE }));
         let invalid = Failure::Broken {
             peer: "p".into(),
             error: "no HTTP".into(),
@@ -343,11 +357,11 @@ mod tests {
             reused: false,
             invalid: true,
         };
-        assert!(!may_retry(&invalid, &GET, &RULE));
-        assert!(may_retry(&invalid, &GET, &Retry { invalid_header: true, ..RULE }));
+        assert!(!may(&invalid, &GET, &RULE));
+        assert!(may(&invalid, &GET, &Retry { invalid_header: true, ..RULE }));
         let missing = Failure::Status { peer: "p".into(), status: 404 };
-        assert!(!may_retry(&missing, &GET, &RULE));
-        assert!(may_retry(&missing, &GET, &Retry { statuses: vec![404], ..RULE }));
+        assert!(!may(&missing, &GET, &RULE));
+        assert!(may(&missing, &GET, &Retry { statuses: vec![404], ..RULE }));
         assert_eq!(missing.outcome(), None);
     }
 
@@ -361,29 +375,56 @@ mod tests {
             invalid: false,
         };
         let rule = Retry { error: false, tries: 1, ..RULE };
-        assert!(may_retry(&ended, &GET, &rule));
-        assert!(!may_retry(&ended, &POST, &rule));
+        assert!(may(&ended, &GET, &rule));
+        assert!(!may(&ended, &POST, &rule));
     }
 
     #[test]
     fn no_retry_without_the_body_or_after_a_part_of_the_answer() {
-        assert!(!may_retry(&broken(false), &Attempted { replayable: false, ..GET }, &RULE));
-        assert!(!may_retry(&broken(false), &Attempted { answered: true, ..GET }, &RULE));
+        assert!(!may(&broken(false), &Attempted { replayable: false, ..GET }, &RULE));
+        assert!(!may(&broken(false), &Attempted { answered: true, ..GET }, &RULE));
     }
 
     #[test]
     fn tries_and_time_limit_the_attempts() {
         let rule = Retry { tries: 2, timeout: Duration::from_secs(3), ..RULE };
-        assert!(may_retry(&refused(), &GET, &rule));
-        assert!(!may_retry(&refused(), &Attempted { attempts: 2, ..GET }, &rule));
+        assert!(may(&refused(), &GET, &rule));
+        assert!(!may(&refused(), &Attempted { attempts: 2, ..GET }, &rule));
         let late = Attempted { elapsed: Duration::from_secs(3), ..GET };
-        assert!(!may_retry(&refused(), &late, &rule));
+        assert!(!may(&refused(), &late, &rule));
+    }
+
+    #[test]
+    fn the_budget_is_asked_last_and_only_for_what_costs_a_peer_something() {
+        let rule = Retry { budget: Some(RetryBudget::default()), tries: 2, ..RULE };
+        let asked = |failure: &Failure, attempted: &Attempted<'_>, has: bool| {
+            let mut asked = false;
+            let spend = |_| {
+                asked = true;
+                has
+            };
+            (may_retry(failure, attempted, &rule, spend), asked)
+        };
+        let ended = Failure::Broken {
+            peer: "p".into(),
+            error: "eof".into(),
+            timeout: false,
+            reused: true,
+            invalid: false,
+        };
+        assert_eq!(asked(&broken(false), &GET, true), (true, true));
+        assert_eq!(asked(&broken(true), &GET, false), (false, true));
+        assert_eq!(asked(&refused(), &GET, false), (true, false), "nothing was sent");
+        assert_eq!(asked(&ended, &GET, false), (true, false), "no attempt of its own");
+        assert_eq!(asked(&broken(false), &POST, true), (false, false), "it may not anyway");
+        let last = Attempted { attempts: 2, ..GET };
+        assert_eq!(asked(&broken(false), &last, true), (false, false));
     }
 
     #[test]
     fn what_the_client_did_is_not_retried() {
-        assert!(!may_retry(&Failure::ClientGone, &GET, &RULE));
-        assert!(!may_retry(&Failure::BodyTooLarge { limit: 1 }, &GET, &RULE));
+        assert!(!may(&Failure::ClientGone, &GET, &RULE));
+        assert!(!may(&Failure::BodyTooLarge { limit: 1 }, &GET, &RULE));
     }
 
     #[test]

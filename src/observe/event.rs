@@ -164,6 +164,17 @@ pub fn peer_found(latch: &OnChange, upstream: &str, now: Tick) {
     }
 }
 
+/// Says that a request was not tried again because retries are used up: once in each ten seconds,
+/// which is the span that they are counted in.
+pub fn retries_spent(latch: &OnChange, upstream: &str, now: Tick) {
+    // The span's number is the state; zero is what nobody has told of.
+    let span = now.as_millis() / 10_000 % u64::from(u16::MAX);
+    if latch.changed(u16::try_from(span).unwrap_or_default() + 1, now) {
+        let line = Line::new("retry budget spent").field("upstream", upstream);
+        log::warn!(target: "robin::upstream", "{line}");
+    }
+}
+
 fn discovery_line(phrase: &'static str, upstream: &str, host: &str) -> Line {
     Line::new(phrase).field("upstream", upstream).field("host", host)
 }

@@ -84,6 +84,8 @@ pub struct Served {
     pub upstream: Arc<Upstream>,
     /// Whether the lack of a peer has been told.
     pub outage: OnChange,
+    /// In which span it was last told that retries are used up.
+    pub spent: OnChange,
     /// Why discovery knows no address, if so.
     pub reason: Box<dyn Fn() -> Option<String> + Send + Sync>,
 }

@@ -261,6 +261,7 @@ impl Kept {
             spec: spec.clone(),
             upstream,
             outage: OnChange::default(),
+            spent: OnChange::default(),
             reason: Box::new(move || known.reason()),
         });
         let refreshed = watch::Sender::new(false);

@@ -8,6 +8,7 @@
 
 mod address;
 mod balance;
+mod budget;
 mod event;
 mod hand;
 mod pace;
@@ -30,9 +31,11 @@ use std::time::Duration;
 use arc_swap::{ArcSwap, ArcSwapOption};
 use tokio::sync::{Notify, watch};
 
+use crate::config::model::RetryBudget;
 use crate::health::{Outcome, ProbeRule, Standing, Tick, Verdict};
 pub use address::PeerAddress;
 pub use balance::Key;
+use budget::Budget;
 pub use event::{Change, Event};
 pub use hand::Hand;
 use peer::Presence;
@@ -59,6 +62,7 @@ pub struct Upstream {
     /// Says that the peers are others or have other attributes.
     published: watch::Sender<()>,
     refresh: Notify,
+    budget: Budget,
 }
 
 impl Upstream {
@@ -82,6 +86,7 @@ impl Upstream {
             writer: Mutex::new(()),
             published: watch::Sender::new(()),
             refresh: Notify::new(),
+            budget: Budget::default(),
         }
     }
 
@@ -321,6 +326,21 @@ impl Upstream {
     /// What was asked for is kept when it is dropped.
     pub async fn refresh_asked(&self) {
         self.refresh.notified().await;
+    }
+
+    /// Counts a request, of which retries may cost a share.
+    pub fn deposit(&self, now: Tick) {
+        self.budget.deposit(now);
+    }
+
+    /// Whether `rule` allows one more attempt, which then is counted.
+    pub fn withdraw(&self, rule: RetryBudget, now: Tick) -> bool {
+        self.budget.withdraw(rule, now)
+    }
+
+    /// Takes back that an attempt was counted, for it was not made.
+    pub fn refund(&self, now: Tick) {
+        self.budget.refund(now);
     }
 
     /// Makes the rotation anew after a peer's state turned; no event for one that has left.

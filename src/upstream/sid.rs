@@ -137,7 +137,7 @@ mod tests {
             assert_ne!(port(&u, "1"), 1, "it is ejected");
             let late = pick_at(&u, "1", &Tried::default(), 10_001).expect("a peer");
             assert_eq!(late.address().port(), 1, "its time is over");
-            u.tell(&u.peers()[1], Hand::Down);
+            u.tell(&u.peers()[1], Hand::Down, Tick::from_millis(0));
             assert_ne!(port(&u, "2"), 2, "it is down");
         }
     }
@@ -147,7 +147,7 @@ mod tests {
         for u in upstreams(&[member(1), member(2), Member { drain: true, ..member(3) }]) {
             assert_eq!(port(&u, "3"), 3);
             assert!((0..20).all(|_| port(&u, "") != 3));
-            u.tell(&u.peers()[0], Hand::Drain);
+            u.tell(&u.peers()[0], Hand::Drain, Tick::from_millis(0));
             assert_eq!(port(&u, "1"), 1);
             assert!((0..20).all(|_| port(&u, "") == 2));
         }
@@ -163,7 +163,7 @@ mod tests {
     fn a_backup_serves_its_sessions_when_no_primary_is_available() {
         let u = &upstreams(&[member(1), backup(2), backup(3)])[0];
         assert_eq!(port(u, "3"), 1);
-        u.tell(&u.peers()[0], Hand::Down);
+        u.tell(&u.peers()[0], Hand::Down, Tick::from_millis(0));
         assert_eq!([port(u, "3"), port(u, "3"), port(u, "2")], [3, 3, 2]);
     }
 
@@ -172,7 +172,7 @@ mod tests {
         let of = |port| Member { route: Some("a".into()), ..member(port) };
         let u = &upstreams(&[of(1), of(2), member(3)])[0];
         assert_eq!([port(u, "a"), port(u, "a")], [1, 1]);
-        u.tell(&u.peers()[0], Hand::Down);
+        u.tell(&u.peers()[0], Hand::Down, Tick::from_millis(0));
         assert_eq!([port(u, "a"), port(u, "a")], [2, 2]);
     }
 

@@ -12,7 +12,7 @@ use pingora_proxy::{FailToProxy, Session};
 use super::{Detour, Exchange, connection, is_answered, is_interim};
 use crate::config::model::ServerHeader;
 use crate::exchange::answers;
-use crate::exchange::failure::{self, Failure};
+use crate::exchange::failure::Failure;
 use crate::exchange::flow::Next;
 use crate::exchange::head;
 use crate::exchange::passing::{self, Edit};
@@ -21,6 +21,7 @@ use crate::proxy::downstream::LAST_CHUNK;
 use crate::proxy::gzip::Packer;
 use crate::proxy::head::written;
 use crate::proxy::{classify, told};
+use crate::upstream::Lease;
 
 /// Where an upstream sends the request instead of answering it.
 const ACCEL_REDIRECT: &str = "x-accel-redirect";
@@ -45,9 +46,7 @@ impl Exchange {
             return Ok(());
         }
         self.tell_head(response);
-        let Some(((settings, served), lease)) =
-            self.settings().zip(self.served()).zip(self.lease.as_ref())
-        else {
+        let Some((settings, lease)) = self.settings().zip(self.lease.as_ref()) else {
             return Ok(());
         };
         if status == 101 && !self.upgrades {
@@ -60,24 +59,19 @@ impl Exchange {
             };
             return self.refuse(failure);
         }
-        let now = Tick::now();
         if settings.retry.statuses.contains(&status) {
             let failure = Failure::Status { peer: lease.address().to_string(), status };
-            // The present attempt is not among the finished ones yet.
-            let attempts = self.attempts.len() + 1;
-            let attempted = failure::Attempted { attempts, ..self.attempted(session) };
-            if failure::may_retry(&failure, &attempted, &settings.retry) {
-                let mut tried = self.tried.clone();
-                tried.add(lease);
+            if self.may_retry(session, &failure) {
                 // Without another peer this answer is the best there is.
-                if let Ok(next) = served.upstream.pick(self.key(session), &tried, now) {
-                    self.next = Some(next);
+                self.next = self.pick_another(session);
+                if self.next.is_some() {
                     return self.refuse(failure);
                 }
+                self.refund();
             }
             self.report(Some(Outcome::Failure));
         } else {
-            lease.answered(self.attempt_began.elapsed(), now);
+            lease.answered(self.attempt_began.elapsed(), Tick::now());
             self.report(Some(Outcome::Success));
         }
         self.failure = None;
@@ -95,6 +89,13 @@ impl Exchange {
             self.release_peer(session);
         }
         Ok(())
+    }
+
+    /// A peer beside those that have failed and the present one.
+    fn pick_another(&self, session: &Session) -> Option<Lease> {
+        let mut tried = self.tried.clone();
+        tried.add(self.lease.as_ref()?);
+        self.served()?.upstream.pick(self.key(session), &tried, Tick::now()).ok()
     }
 
     /// Keeps what an answer that leads elsewhere says of what is there

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use super::{Aimed, Detour, Exchange, connection, is_answered};
 use crate::config::model::RouteSettings;
 use crate::exchange::aim::{self, At};
-use crate::exchange::failure::{self, Failure};
+use crate::exchange::failure::Failure;
 use crate::exchange::flow::{ErrorNext, Next, Start};
 use crate::health::{Outcome, Tick};
 use crate::observe::access::Attempt;
@@ -112,6 +112,7 @@ impl Exchange {
         };
         self.course.proxy_host.clone_from(&aim.host);
         self.aim = Some(Aimed { aim, served });
+        self.deposit();
         Ok(())
     }
 
@@ -144,6 +145,7 @@ impl Exchange {
                 if why.has_untried(self.attempts.len()) {
                     self.kept.without_peer = Some(served.upstream.name().to_owned());
                 }
+                self.refund();
                 return Err(told(502));
             }
             Err(why) => {
@@ -171,6 +173,7 @@ impl Exchange {
         let (upstream, spec) = (&served.upstream, &served.spec);
         let peer = dial::http_peer(upstream, spec, &lease, settings, secure, pooled, upgrades);
         self.upgrades = upgrades;
+        self.spent = false;
         self.lease = Some(lease);
         self.mark_session(session);
         Ok(peer)
@@ -245,12 +248,7 @@ impl Exchange {
         {
             self.tried.add(lease);
         }
-        let retry = self.settings().is_some_and(|settings| {
-            // The present attempt is not among the finished ones yet.
-            let attempts = self.attempts.len() + 1;
-            let attempted = failure::Attempted { attempts, ..self.attempted(session) };
-            failure::may_retry(&failure, &attempted, &settings.retry)
-        });
+        let retry = self.may_retry(session, &failure);
         match &failure {
             // That connections are kept is our choice: what follows from it is not to be seen.
             Failure::Broken { .. } if self.distrust_pool && retry => {}
@@ -277,16 +275,6 @@ impl Exchange {
         self.failure = Some(failure);
         error.set_retry(retry || page);
         error
-    }
-
-    pub(super) fn attempted<'a>(&self, session: &'a Session) -> failure::Attempted<'a> {
-        failure::Attempted {
-            method: &session.req_header().method,
-            replayable: self.body.is_whole() || !session.as_ref().retry_buffer_truncated(),
-            answered: is_answered(session),
-            attempts: self.attempts.len(),
-            elapsed: self.body.since(self.began).elapsed(),
-        }
     }
 
     /// Tells the upstream what the present attempt says about its peer.

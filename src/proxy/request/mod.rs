@@ -1,5 +1,6 @@
 //! One request from its head to its log line: what it has met so far, and what comes next.
 
+mod again;
 mod answer;
 mod attempt;
 mod body;
@@ -103,6 +104,8 @@ pub struct Exchange {
     pub(in crate::proxy) reused: bool,
     /// Whether the present attempt may upgrade the connection.
     upgrades: bool,
+    /// Whether the next attempt was taken out of the retry budget.
+    spent: bool,
     /// Whether the next attempt needs a connection that was never used.
     distrust_pool: bool,
     failure: Option<Failure>,
@@ -142,6 +145,7 @@ impl Exchange {
             attempts: Vec::new(),
             reused: false,
             upgrades: false,
+            spent: false,
             distrust_pool: false,
             failure: None,
             location: None,
