@@ -125,6 +125,18 @@ pub(crate) fn number(text: &str) -> Option<u64> {
     digits.parse().ok().filter(|_| rest.is_empty())
 }
 
+/// Reads a percentage without a fraction: `20%`.
+#[must_use]
+pub(crate) fn percent(text: &str) -> Option<u64> {
+    text.strip_suffix('%').and_then(number)
+}
+
+/// Writes a percentage so that [`percent`] reads the same one.
+#[must_use]
+pub(crate) fn print_percent(percent: u16) -> String {
+    format!("{percent}%")
+}
+
 /// Reads statuses: `200` or `200-399`.
 #[must_use]
 pub(crate) fn statuses(text: &str) -> Option<RangeInclusive<u16>> {
@@ -198,6 +210,13 @@ mod tests {
     }
 
     #[test]
+    fn what_is_no_percentage_is_refused() {
+        for text in ["", "%", "20", "20 %", "-1%", "0.5%", "20%%"] {
+            assert_eq!(percent(text), None, "{text}");
+        }
+    }
+
+    #[test]
     fn what_is_printed_reads_back_the_same() {
         for millis in [0, 1, 999, 1000, 1500, 60_000, 90_000, 86_400_000, 8 * 86_400_000] {
             let time = Duration::from_millis(millis);
@@ -206,6 +225,7 @@ mod tests {
         for bytes in [0, 1, 1023, 1024, 1 << 20, 3 << 30, 1 << 41] {
             assert_eq!(size(&print_size(bytes)), Ok(bytes));
         }
+        assert_eq!(percent(&print_percent(20)), Some(20));
         for range in [200..=200, 200..=399] {
             assert_eq!(statuses(&PrintStatuses(&range).to_string()), Some(range));
         }

@@ -13,8 +13,8 @@ use self::upstream::upstream;
 use super::env::escape;
 use super::nginx::written;
 use super::raw::{
-    Config, Dashboard, List, Listen, Resolver, Route, Settings, Statement, Step, VirtualServer,
-    Word,
+    Budget, Config, Dashboard, List, Listen, Resolver, Route, Settings, Statement, Step,
+    VirtualServer, Word,
 };
 
 /// Prints a raw tree as YAML.
@@ -108,6 +108,18 @@ fn route(route: &Route) -> Value {
     match (&route.to, entries.0.len()) {
         (Some(to), 1) => text(to),
         _ => entries.value(),
+    }
+}
+
+fn budget(budget: &Budget) -> Value {
+    match budget {
+        Budget { percent: Some(word), floor: None } => text(word),
+        Budget { percent, floor } => {
+            let mut entries = Entries::default();
+            entries.word("percent", percent.as_ref());
+            entries.word("floor", floor.as_ref());
+            entries.value()
+        }
     }
 }
 
@@ -246,6 +258,11 @@ impl Entries {
         retry.word("non_idempotent", settings.retry_non_idempotent.as_ref());
         retry.words("on", settings.retry_on.as_ref());
         retry.words("statuses", settings.retry_statuses.as_ref());
+        retry.word("try_timeout", settings.retry_try_timeout.as_ref());
+        if let Some(budget) = &settings.retry_budget {
+            retry.put("budget", self::budget(budget));
+        }
+        retry.word("hedge", settings.retry_hedge.as_ref());
         if !retry.0.is_empty() {
             self.map("retry", retry);
         }

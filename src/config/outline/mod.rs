@@ -13,12 +13,12 @@ use self::upstream::upstream;
 use super::env::escape;
 use super::model::passing::UpstreamTls;
 use super::model::{
-    AccessLog, Action, Config, Listen, PathMatch, Proxy, ProxyTarget, Resolver, Route,
+    AccessLog, Action, Config, Listen, PathMatch, Proxy, ProxyTarget, Resolver, RetryBudget, Route,
     RouteSettings, ServerHeader, Tls, VirtualServer,
 };
 use super::resolve::settings::{ALL, defaults};
 use super::tls::CipherSuite;
-use super::words::{print_duration, print_size};
+use super::words::{print_duration, print_percent, print_size};
 
 /// Tells what holds.
 #[must_use]
@@ -208,6 +208,15 @@ fn target(proxy: &Proxy, config: &Config) -> String {
     }
 }
 
+fn budget(budget: RetryBudget) -> Value {
+    map([("percent", print_percent(budget.percent).into()), ("floor", budget.floor.into())])
+}
+
+/// A percentage that may be none.
+fn share(percent: Option<u8>) -> Value {
+    percent.map_or_else(|| "off".to_owned(), |percent| print_percent(percent.into())).into()
+}
+
 /// Whether merging these headers into the defaults gives these headers.
 fn begins_with_defaults(settings: &RouteSettings) -> bool {
     let defaults = defaults().headers;
@@ -248,6 +257,9 @@ fn settings(settings: &RouteSettings, entries: &mut Mapping) {
             ("on", list(reasons.filter(|(_, is)| *is).map(|(name, _)| name.into()))),
             ("non_idempotent", settings.retry.non_idempotent.into()),
             ("statuses", list(statuses.map(|status| (*status).into()))),
+            ("try_timeout", print_duration(settings.retry.try_timeout).into()),
+            ("budget", settings.retry.budget.map_or_else(|| "off".into(), budget)),
+            ("hedge", share(settings.retry.hedge)),
         ]),
     );
     if settings.passing.tls != UpstreamTls::default() {

@@ -263,6 +263,12 @@ pub(crate) struct Settings {
     pub retry_on: Option<List<Word>>,
     /// `retry.statuses`.
     pub retry_statuses: Option<List<Word>>,
+    /// `retry.try_timeout`.
+    pub retry_try_timeout: Option<Word>,
+    /// `retry.budget`.
+    pub retry_budget: Option<Budget>,
+    /// `retry.hedge`.
+    pub retry_hedge: Option<Word>,
     /// `client_max_body_size`.
     pub client_max_body_size: Option<Word>,
     /// `websocket`.
@@ -274,6 +280,15 @@ pub(crate) struct Settings {
     /// Settings that both doors write in nginx's words: of one name, all of them replace what an
     /// outer level says.
     pub statements: Vec<Statement>,
+}
+
+/// `retry.budget`.
+#[derive(Clone, Debug)]
+pub(crate) struct Budget {
+    /// `percent`, or the one word of the short form.
+    pub percent: Option<Word>,
+    /// `floor`.
+    pub floor: Option<Word>,
 }
 
 impl Settings {

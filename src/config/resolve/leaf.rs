@@ -91,6 +91,35 @@ impl Diagnostics {
         number
     }
 
+    /// A percentage within limits that fit into `T`.
+    pub(super) fn percent<T: TryFrom<u64>>(
+        &mut self,
+        key: &str,
+        word: Option<&Word>,
+        limits: RangeInclusive<u64>,
+    ) -> Option<T> {
+        let word = word?;
+        let percent = words::percent(&word.value).filter(|percent| limits.contains(percent));
+        let percent = percent.and_then(|percent| T::try_from(percent).ok());
+        if percent.is_none() {
+            let (first, last) = limits.into_inner();
+            let message =
+                format!("`{key}` must be {first}% to {last}%, found {}", quote(&word.value));
+            self.error(&word.place, message)
+                .in_nginx(invalid_value(key))
+                .expected("expected a percentage such as `20%`");
+        }
+        percent
+    }
+
+    /// A share of all that is more than none of it, or `off`; none where nothing is said.
+    pub(super) fn share(&mut self, key: &str, word: Option<&Word>) -> Option<Option<u8>> {
+        match word?.value.as_str() {
+            "off" => Some(None),
+            _ => self.percent(key, word, 1..=99).map(Some),
+        }
+    }
+
     pub(in crate::config) fn template(&mut self, word: &Word) -> Option<Template> {
         let in_nginx = Span::from(&word.place).source.syntax == Syntax::Nginx;
         let dollars = if in_nginx { Dollar::Bare } else { Dollar::Escaped };

@@ -10,8 +10,8 @@ use super::leaf::Zero;
 use crate::config::diagnostics::{Diagnostics, quote};
 use crate::config::model::passing::Passing;
 use crate::config::model::site::{Answers, Clients, Files};
-use crate::config::model::{Retry, RouteSettings, ServerHeader, SetHeader, Timeouts};
-use crate::config::raw::{Settings, Word};
+use crate::config::model::{Retry, RetryBudget, RouteSettings, ServerHeader, SetHeader, Timeouts};
+use crate::config::raw::{Budget, Settings, Word};
 use crate::config::template::Template;
 
 /// As many attempts as Pingora makes at most (`ServerConf::max_retries`).
@@ -63,7 +63,7 @@ pub(in crate::config) fn defaults() -> RouteSettings {
             non_idempotent: false,
             statuses: Vec::new(),
             try_timeout: Duration::ZERO,
-            budget: None,
+            budget: Some(RetryBudget::default()),
             hedge: None,
         },
         client_max_body_bytes: 1 << 20,
@@ -160,7 +160,14 @@ impl Settings {
                 .switch("non_idempotent", self.retry_non_idempotent.as_ref())
                 .unwrap_or(outer.non_idempotent),
             statuses: statuses.unwrap_or_else(|| outer.statuses.clone()),
-            ..outer.clone()
+            try_timeout: diags
+                .time("try_timeout", self.retry_try_timeout.as_ref(), Zero::Allowed)
+                .unwrap_or(outer.try_timeout),
+            budget: match &self.retry_budget {
+                Some(budget) => budget.resolve(diags),
+                None => outer.budget,
+            },
+            hedge: diags.share("hedge", self.retry_hedge.as_ref()).unwrap_or(outer.hedge),
         }
     }
 
@@ -198,6 +205,26 @@ impl Settings {
             }
         }
         headers
+    }
+}
+
+impl Budget {
+    /// What it says, all of it: an outer level's has no part in it.
+    fn resolve(&self, diags: &mut Diagnostics) -> Option<RetryBudget> {
+        /// Ten times the requests; more is no budget.
+        const MOST_PERCENT: u64 = 1000;
+        const MOST_FLOOR: u64 = 1_000_000;
+        if let (Some("off"), None) = (self.percent.as_ref().map(|w| w.value.as_str()), &self.floor)
+        {
+            return None;
+        }
+        let default = RetryBudget::default();
+        let percent = diags.percent("percent", self.percent.as_ref(), 0..=MOST_PERCENT);
+        let floor = diags.number("floor", self.floor.as_ref(), 0..=MOST_FLOOR);
+        Some(RetryBudget {
+            percent: percent.unwrap_or(default.percent),
+            floor: floor.unwrap_or(default.floor),
+        })
     }
 }
 

@@ -3,14 +3,15 @@
 use super::fields::{Door, Fields};
 use super::node::{Node, Shape};
 use super::{
-    DASHBOARD, LISTEN, RESOLVER, RETRY, ROUTE, SERVER, SETTINGS, TIMEOUTS, TLS, TLS_KEYS, TOP,
-    UPSTREAM_TLS, UPSTREAM_TLS_KEYS,
+    BUDGET, DASHBOARD, LISTEN, RESOLVER, RETRY, ROUTE, SERVER, SETTINGS, TIMEOUTS, TLS, TLS_KEYS,
+    TOP, UPSTREAM_TLS, UPSTREAM_TLS_KEYS,
 };
 use crate::config::diagnostics::quote;
 use crate::config::env::Kind;
 use crate::config::nginx::{Level, Said};
 use crate::config::raw::{
-    Config, Dashboard, List, Listen, Resolver, Route, Settings, Statement, VirtualServer, Word,
+    Budget, Config, Dashboard, List, Listen, Resolver, Route, Settings, Statement, VirtualServer,
+    Word,
 };
 
 impl Door<'_> {
@@ -261,8 +262,22 @@ impl Door<'_> {
             settings.retry_non_idempotent = retry.word(self, "non_idempotent");
             settings.retry_on = retry.words(self, "on");
             settings.retry_statuses = retry.words(self, "statuses");
+            settings.retry_try_timeout = retry.word(self, "try_timeout");
+            settings.retry_budget = self.budget(&retry);
+            settings.retry_hedge = retry.word(self, "hedge");
         }
         settings
+    }
+
+    /// A percentage or `off`, or both of its numbers in a map.
+    fn budget(&mut self, fields: &Fields<'_>) -> Option<Budget> {
+        let (key, node) = fields.get(self, "budget")?;
+        if matches!(node.shape, Shape::Scalar) {
+            let percent = Some(self.word(key, node, Kind::Word)?);
+            return Some(Budget { percent, floor: None });
+        }
+        let mut f = self.map_below(key, node, BUDGET)?;
+        Some(Budget { percent: f.word(self, "percent"), floor: f.word(self, "floor") })
     }
 
     fn headers(&mut self, fields: &Fields<'_>) -> Vec<(Word, Word)> {

@@ -49,7 +49,9 @@ const SETTINGS: &[&str] = &[
 ];
 const ROUTE: &[&str] = &["to", "internal", "rules", "routes"];
 const TIMEOUTS: &[&str] = &["connect", "send", "read"];
-const RETRY: &[&str] = &["tries", "timeout", "on", "non_idempotent", "statuses"];
+const RETRY: &[&str] =
+    &["tries", "timeout", "try_timeout", "on", "non_idempotent", "statuses", "budget", "hedge"];
+const BUDGET: &[&str] = &["percent", "floor"];
 const RESOLVER: &[&str] = &["servers", "timeout", "ipv4", "ipv6"];
 const DASHBOARD: &[&str] = &["enabled", "summary"];
 const UPSTREAM: &[&str] = &[
@@ -123,13 +125,14 @@ const fn ours<const N: usize>(pairs: &[(&'static str, &'static str)]) -> [&'stat
 }
 
 /// Every map with known keys: where it is, and its keys.
-const MAPS: [(&str, &[&str]); 19] = [
+const MAPS: [(&str, &[&str]); 20] = [
     ("at the top level", TOP),
     ("in a virtual server", SERVER),
     ("at the top level, in a virtual server or in a route", SETTINGS),
     ("in a route", ROUTE),
     ("in `timeouts`", TIMEOUTS),
     ("in `retry`", RETRY),
+    ("in `budget`", BUDGET),
     ("in `resolver`", RESOLVER),
     ("in `dashboard`", DASHBOARD),
     ("in an upstream", UPSTREAM),

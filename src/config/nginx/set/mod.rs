@@ -15,7 +15,9 @@ mod upstream;
 pub(super) use self::blocks::{events, http, internal, location, read_http, server, upstream};
 pub(super) use self::log::access_log;
 pub(super) use self::process::{error_log, pid, resolver, shared_time, shared_time_or_zero, user};
-pub(super) use self::proxy::{proxy_next_upstream, proxy_pass, proxy_set_header};
+pub(super) use self::proxy::{
+    proxy_next_upstream, proxy_next_upstream_budget, proxy_pass, proxy_set_header,
+};
 pub(super) use self::rewrite::{condition, declaration, step};
 pub(super) use self::server::{listen, server_name};
 pub(super) use self::sticky::sticky;
@@ -43,6 +45,8 @@ pub(super) enum Kind {
     Threads,
     /// How many attempts.
     Tries,
+    /// A percentage that is neither none nor all, or `off`.
+    Share,
 }
 
 impl Kind {
@@ -54,6 +58,9 @@ impl Kind {
             Self::Threads => {
                 text == "auto" || words::number(text).is_some_and(|n| (1..=1024).contains(&n))
             }
+            Self::Share => {
+                text == "off" || words::percent(text).is_some_and(|n| (1..=99).contains(&n))
+            }
             Self::Tries => words::number(text).is_some_and(|tries| tries <= 16),
         }
     }
@@ -64,6 +71,7 @@ impl Kind {
             Self::TimeOrZero => TIME,
             Self::Size => "expected bytes, or a size such as `8k`, `10m` or `1g`",
             Self::Threads => "expected `auto` or a number from 1 to 1024",
+            Self::Share => "expected a percentage from 1% to 99%, or `off`",
             Self::Tries => "expected a number from 0 to 16",
         }
     }

@@ -5,8 +5,9 @@ use crate::config::address::{self, BadAddress};
 use crate::config::nginx::frame::{Context, Frame};
 use crate::config::nginx::parser::Directive;
 use crate::config::nginx::reader::Reader;
-use crate::config::raw::{List, Statement, Word};
+use crate::config::raw::{Budget, List, Statement, Word};
 use crate::config::resolve::settings::ALL;
+use crate::config::words;
 
 pub(in crate::config::nginx) fn proxy_pass(
     reader: &mut Reader<'_>,
@@ -114,10 +115,43 @@ pub(in crate::config::nginx) fn proxy_next_upstream(
     frame.settings.retry_non_idempotent = Some(Word { value: non_idempotent, place });
 }
 
+/// `proxy_next_upstream_budget 20% [floor=10]`, or `off`.
+pub(in crate::config::nginx) fn proxy_next_upstream_budget(
+    reader: &mut Reader<'_>,
+    directive: &Directive,
+    frame: &mut Frame,
+) {
+    let percent = &directive.args[0];
+    let off = percent.value == "off" && directive.args.len() == 1;
+    if !off && words::percent(&percent.value).is_none_or(|n| n > 1000) {
+        let message = format!("\"{}\" directive invalid value", directive.name.value);
+        reader
+            .diags
+            .error(&percent.place, message)
+            .expected("expected a percentage from 0% to 1000%, or `off` alone");
+        return;
+    }
+    let mut budget = Budget { percent: Some(percent.clone()), floor: None };
+    if let Some(word) = directive.args.get(1) {
+        let floor = word.value.strip_prefix("floor=").and_then(words::number);
+        let Some(floor) = floor.filter(|floor| *floor <= 1_000_000) else {
+            reader.invalid_parameter(directive, word, "expected `floor=` with a number");
+            return;
+        };
+        budget.floor = Some(Word { value: floor.to_string(), place: word.place.clone() });
+    }
+    frame.settings.retry_budget = Some(budget);
+}
+
 impl Reader<'_> {
     /// Puts what is inherited in nginx's way into settings that are merged in ours.
     pub(super) fn finish(&mut self, frame: &mut Frame) {
         if frame.context == Context::Http {
+            // nginx has no budget.
+            if frame.settings.retry_budget.is_none() {
+                let off = frame.word("off");
+                frame.settings.retry_budget = Some(Budget { percent: Some(off), floor: None });
+            }
             // nginx trusts every certificate, names no host and drops such headers unless told to.
             for name in ["proxy_ssl_verify", "proxy_ssl_server_name", "underscores_in_headers"] {
                 if frame.settings.last(name).is_none() {
