@@ -212,6 +212,8 @@ fn the_defaults_in_the_reference_are_the_defaults() {
         "    percent: 20%",
         "    floor: 10",
         "  hedge: off",
+        "    panic: 50%",
+        "    drain_timeout: 0s",
         "    refresh: 1s",
         "      every: 5s",
         "      idle: 1500ms",

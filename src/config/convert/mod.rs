@@ -35,6 +35,7 @@ pub(super) fn to_yaml(config: &Config) -> String {
     top.word("client_header_timeout", config.client_header_timeout.as_ref());
     top.statements(&config.declarations);
     top.settings(&config.settings);
+    top.word("panic", config.panic.as_ref());
     if let Some(upstreams) = &config.upstreams {
         let upstreams = upstreams.items.iter();
         let upstreams = upstreams.map(|u| (u.name.value.clone().into(), upstream(u)));

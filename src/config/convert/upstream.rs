@@ -23,6 +23,18 @@ pub(super) fn upstream(upstream: &Upstream) -> Value {
         entries.map("queue", map);
     }
     entries.word("slow_start", upstream.slow_start.as_ref());
+    if let Some(passive) = &upstream.passive {
+        let mut map = Entries::default();
+        map.word("consecutive", passive.consecutive.as_ref());
+        map.word("success_rate", passive.success_rate.as_ref());
+        map.word("requests", passive.requests.as_ref());
+        map.word("window", passive.window.as_ref());
+        map.word("eject", passive.eject.as_ref());
+        map.word("eject_max", passive.eject_max.as_ref());
+        entries.map("passive", map);
+    }
+    entries.word("panic", upstream.panic.as_ref());
+    entries.word("drain_timeout", upstream.drain_timeout.as_ref());
     entries.resolver(upstream.resolver.as_ref());
     entries.word("refresh", upstream.refresh.as_ref());
     if let Some(check) = &upstream.health_check {

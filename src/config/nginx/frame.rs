@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use crate::config::raw::{
-    List, Listen, Method, Place, Queue, Route, Settings, Step, Sticky, Upstream, UpstreamServer,
-    VirtualServer, Word,
+    List, Listen, Method, Passive, Place, Queue, Route, Settings, Step, Sticky, Upstream,
+    UpstreamServer, VirtualServer, Word,
 };
 
 /// Which block a directive stands in.
@@ -109,6 +109,9 @@ pub(super) struct Frame {
     pub(super) to: Option<Word>,
     pub(super) internal: Option<Word>,
 
+    /// `http`, `upstream`.
+    pub(super) panic: Option<Word>,
+
     /// `upstream`.
     pub(super) servers: Vec<UpstreamServer>,
     pub(super) method: Option<Method>,
@@ -116,6 +119,8 @@ pub(super) struct Frame {
     /// The name of the zone of `sticky learn`.
     pub(super) zone: Option<Word>,
     pub(super) queue: Option<Queue>,
+    pub(super) passive: Option<Passive>,
+    pub(super) drain_timeout: Option<Word>,
     pub(super) keepalive: Option<Word>,
     pub(super) keepalive_idle: Option<Word>,
 }
@@ -147,6 +152,9 @@ impl Frame {
             sticky: None,
             zone: None,
             queue: None,
+            passive: None,
+            panic: None,
+            drain_timeout: None,
             keepalive: None,
             keepalive_idle: None,
         }
@@ -184,6 +192,9 @@ impl Frame {
             sticky: self.sticky,
             queue: self.queue,
             slow_start: None,
+            passive: self.passive,
+            panic: self.panic,
+            drain_timeout: self.drain_timeout,
             refresh: None,
             health_check: None,
             keepalive_idle: self.keepalive_idle,

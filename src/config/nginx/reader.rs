@@ -98,6 +98,8 @@ impl<'d> Reader<'d> {
             }
             return None;
         };
+        // nginx never panics.
+        let panic = http.panic.clone().unwrap_or_else(|| http.word("off"));
         let shared = self.shared(http.shared);
         let place = http.place;
         let list = |items| List { items, broken: http.broken, place: place.clone() };
@@ -113,6 +115,7 @@ impl<'d> Reader<'d> {
             shutdown_timeout: main.shutdown_timeout,
             keepalive_timeout: first(&shared, "keepalive_timeout"),
             client_header_timeout: first(&shared, "client_header_timeout"),
+            panic: Some(panic),
             upstreams: Some(List {
                 items: self.upstreams,
                 broken: http.broken,

@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use serde_yaml::{Mapping, Value};
 
-use super::{list, map, text};
+use super::{list, map, share, text};
 use crate::config::model::{
-    HealthCheck, Host, Method, Probe, Sticky, Tier, Upstream, UpstreamServer,
+    HealthCheck, Host, Method, Passive, Probe, Sticky, Tier, Upstream, UpstreamServer,
 };
 use crate::config::template::Template;
-use crate::config::words::{PrintStatuses, print_duration};
+use crate::config::words::{PrintStatuses, print_duration, print_percent};
 
 pub(super) fn upstream(upstream: &Upstream) -> Value {
     let mut entries = Mapping::new();
@@ -43,6 +43,11 @@ pub(super) fn upstream(upstream: &Upstream) -> Value {
         let timeout = print_duration(queue.timeout).into();
         put("queue", map([("max", queue.max.get().into()), ("timeout", timeout)]));
     }
+    if let Some(passive) = passive(&upstream.passive) {
+        put("passive", passive);
+    }
+    put("panic", share(upstream.panic));
+    put("drain_timeout", print_duration(upstream.drain_timeout).into());
     put("refresh", print_duration(upstream.refresh).into());
     if let Some(check) = &upstream.health_check {
         put("health_check", health_check(check));
@@ -94,6 +99,28 @@ fn sticky(sticky: &Sticky) -> Value {
         }
     }
     Value::Mapping(entries)
+}
+
+/// How failures are judged, where it is not as by default.
+fn passive(passive: &Passive) -> Option<Value> {
+    let (mut entries, ejection) = match passive {
+        Passive::MaxFails => return None,
+        Passive::Consecutive { failures, ejection } => {
+            (vec![("consecutive", failures.get().into())], ejection)
+        }
+        Passive::SuccessRate { percent, requests, window, ejection } => {
+            let entries = vec![
+                ("success_rate", print_percent((*percent).into()).into()),
+                ("requests", requests.get().into()),
+                ("window", print_duration(*window).into()),
+            ];
+            (entries, ejection)
+        }
+    };
+    entries.push(("eject", print_duration(ejection.first).into()));
+    entries.push(("eject_max", print_duration(ejection.longest).into()));
+    let entries = entries.into_iter().map(|(key, value): (&str, Value)| (key.into(), value));
+    Some(Value::Mapping(entries.collect()))
 }
 
 fn server(server: &UpstreamServer) -> Value {

@@ -11,7 +11,7 @@ use std::fmt;
 use std::sync::Arc;
 
 pub(crate) use self::upstream::{
-    HealthCheck, Learn, Method, Queue, Sticky, Upstream, UpstreamServer,
+    HealthCheck, Learn, Method, Passive, Queue, Sticky, Upstream, UpstreamServer,
 };
 use super::diagnostics::Span;
 
@@ -117,6 +117,8 @@ pub(crate) struct Config {
     pub keepalive_timeout: Option<Word>,
     /// `client_header_timeout`.
     pub client_header_timeout: Option<Word>,
+    /// `panic`, for the upstreams that say nothing of it.
+    pub panic: Option<Word>,
     /// `upstreams`.
     pub upstreams: Option<List<Upstream>>,
     /// Settings for every virtual server.

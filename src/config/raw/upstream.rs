@@ -17,6 +17,12 @@ pub(crate) struct Upstream {
     pub queue: Option<Queue>,
     /// `slow_start`, for the lines that say nothing of it.
     pub slow_start: Option<Word>,
+    /// `passive`.
+    pub passive: Option<Passive>,
+    /// `panic`.
+    pub panic: Option<Word>,
+    /// `drain_timeout`.
+    pub drain_timeout: Option<Word>,
     /// `resolver`.
     pub resolver: Option<Resolver>,
     /// `refresh`.
@@ -127,6 +133,43 @@ pub(crate) struct Queue {
     pub place: Place,
     /// Whether part of it could not be read and was reported.
     pub broken: bool,
+}
+
+/// `passive`.
+#[derive(Clone, Debug)]
+pub(crate) struct Passive {
+    /// `consecutive`: a number, or `on` for the usual one.
+    pub consecutive: Option<Word>,
+    /// `success_rate`: a percentage, or `on` for the usual one.
+    pub success_rate: Option<Word>,
+    /// `requests`.
+    pub requests: Option<Word>,
+    /// `window`.
+    pub window: Option<Word>,
+    /// `eject`.
+    pub eject: Option<Word>,
+    /// `eject_max`.
+    pub eject_max: Option<Word>,
+    /// Where it begins.
+    pub place: Place,
+    /// Whether part of it could not be read and was reported.
+    pub broken: bool,
+}
+
+impl Passive {
+    /// One that says nothing.
+    pub(crate) fn at(place: Place) -> Self {
+        Self {
+            consecutive: None,
+            success_rate: None,
+            requests: None,
+            window: None,
+            eject: None,
+            eject_max: None,
+            place,
+            broken: false,
+        }
+    }
 }
 
 /// A server line.

@@ -29,11 +29,15 @@ use super::diagnostics::{Diagnostics, quote};
 use super::model::{Config, Dashboard, ErrorLog, Prefix, Resolver};
 use super::raw::{self, List, Word};
 
+/// The share of peers, in percent, that may be out at once: beyond the half, the fault is hardly theirs.
+const PANIC: u8 = 50;
+
 /// Checks what was written and fills in what was not.
 pub(super) fn resolve(raw: &raw::Config, diags: &mut Diagnostics) -> Config {
     variables::declare(raw, diags);
     logs::formats(&raw.declarations, diags);
-    let mut upstreams = Upstreams::resolve(raw.upstreams.as_ref(), diags);
+    let panic = diags.share("panic", raw.panic.as_ref()).unwrap_or(Some(PANIC));
+    let mut upstreams = Upstreams::resolve(raw.upstreams.as_ref(), panic, diags);
     let virtual_servers = routes::virtual_servers(raw, &mut upstreams, diags);
     let variables = variables::variables(raw, diags);
     let mut time = |key, word: &Option<Word>, zero, default| {

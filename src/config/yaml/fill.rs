@@ -31,6 +31,7 @@ impl Door<'_> {
             shutdown_timeout: f.word(self, "shutdown_timeout"),
             keepalive_timeout: f.word(self, "keepalive_timeout"),
             client_header_timeout: f.word(self, "client_header_timeout"),
+            panic: f.word(self, "panic"),
             upstreams: self.upstreams(&f),
             settings: self.settings(&mut f, statements),
             virtual_servers: self.virtual_servers(&f),

@@ -33,6 +33,7 @@ const TOP: &[&str] = &[
     "shutdown_timeout",
     "keepalive_timeout",
     "client_header_timeout",
+    "panic",
     "upstreams",
     "virtual_servers",
 ];
@@ -60,6 +61,9 @@ const UPSTREAM: &[&str] = &[
     "sticky",
     "queue",
     "slow_start",
+    "passive",
+    "panic",
+    "drain_timeout",
     "resolver",
     "refresh",
     "health_check",
@@ -80,6 +84,8 @@ const UPSTREAM_SERVER: &[&str] = &[
 const STICKY: &[&str] =
     &["cookie", "expires", "domain", "path", "httponly", "secure", "samesite", "route", "learn"];
 const LEARN: &[&str] = &["create", "lookup", "sessions", "timeout", "header"];
+const PASSIVE: &[&str] =
+    &["consecutive", "success_rate", "requests", "window", "eject", "eject_max"];
 const QUEUE: &[&str] = &["max", "timeout"];
 const HEALTH_CHECK: &[&str] =
     &["http", "tcp", "every", "timeout", "rise", "fall", "status", "body", "host", "port"];
@@ -125,7 +131,7 @@ const fn ours<const N: usize>(pairs: &[(&'static str, &'static str)]) -> [&'stat
 }
 
 /// Every map with known keys: where it is, and its keys.
-const MAPS: [(&str, &[&str]); 20] = [
+const MAPS: [(&str, &[&str]); 21] = [
     ("at the top level", TOP),
     ("in a virtual server", SERVER),
     ("at the top level, in a virtual server or in a route", SETTINGS),
@@ -143,6 +149,7 @@ const MAPS: [(&str, &[&str]); 20] = [
     ("in `sticky`", STICKY),
     ("in `learn`", LEARN),
     ("in `queue`", QUEUE),
+    ("in `passive`", PASSIVE),
     ("in `listen`", LISTEN),
     ("in `tls`", TLS_KEYS),
     ("in `upstream_tls`", UPSTREAM_TLS_KEYS),

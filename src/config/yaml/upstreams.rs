@@ -2,11 +2,13 @@
 
 use super::fields::{Door, Fields};
 use super::node::{Node, Shape};
-use super::{HEALTH_CHECK, KEEPALIVE, LEARN, METHOD, QUEUE, STICKY, UPSTREAM, UPSTREAM_SERVER};
+use super::{
+    HEALTH_CHECK, KEEPALIVE, LEARN, METHOD, PASSIVE, QUEUE, STICKY, UPSTREAM, UPSTREAM_SERVER,
+};
 use crate::config::diagnostics::quote;
 use crate::config::env::Kind;
 use crate::config::raw::{
-    HealthCheck, Learn, List, Method, Queue, Sticky, Upstream, UpstreamServer, Word,
+    HealthCheck, Learn, List, Method, Passive, Queue, Sticky, Upstream, UpstreamServer, Word,
 };
 
 impl Door<'_> {
@@ -27,6 +29,9 @@ impl Door<'_> {
                 sticky: door.sticky(&f),
                 queue: door.queue(&f),
                 slow_start: f.word(door, "slow_start"),
+                passive: door.passive(&f),
+                panic: f.word(door, "panic"),
+                drain_timeout: f.word(door, "drain_timeout"),
                 refresh: f.word(door, "refresh"),
                 health_check: door.health_check(&f),
                 keepalive_idle: idle,
@@ -98,6 +103,39 @@ impl Door<'_> {
             sessions: f.word(self, "sessions"),
             timeout: f.word(self, "timeout"),
             header: f.word(self, "header"),
+            place: self.place(key),
+            broken: f.broken,
+        })
+    }
+
+    /// `consecutive` or `success_rate`, with what belongs to it in a map.
+    fn passive(&mut self, fields: &Fields<'_>) -> Option<Passive> {
+        let (key, node) = fields.get(self, "passive")?;
+        if matches!(node.shape, Shape::Scalar) {
+            let word = self.word(key, node, Kind::Word)?;
+            let on = Word { value: "on".to_owned(), place: word.place.clone() };
+            let mut passive = Passive::at(self.place(key));
+            match word.value.as_str() {
+                "consecutive" => passive.consecutive = Some(on),
+                "success_rate" => passive.success_rate = Some(on),
+                unknown => {
+                    let message = format!("unknown judgement of failures {}", quote(unknown));
+                    self.diags
+                        .error(&word.place, message)
+                        .expected("expected consecutive, success_rate or a map with one of them");
+                    return None;
+                }
+            }
+            return Some(passive);
+        }
+        let mut f = self.map_below(key, node, PASSIVE)?;
+        Some(Passive {
+            consecutive: f.word(self, "consecutive"),
+            success_rate: f.word(self, "success_rate"),
+            requests: f.word(self, "requests"),
+            window: f.word(self, "window"),
+            eject: f.word(self, "eject"),
+            eject_max: f.word(self, "eject_max"),
             place: self.place(key),
             broken: f.broken,
         })

@@ -4,6 +4,7 @@
 //! the raw tree as typed.
 
 mod blocks;
+mod failure;
 mod log;
 mod process;
 mod proxy;
@@ -13,6 +14,7 @@ mod sticky;
 mod upstream;
 
 pub(super) use self::blocks::{events, http, internal, location, read_http, server, upstream};
+pub(super) use self::failure::passive;
 pub(super) use self::log::access_log;
 pub(super) use self::process::{error_log, pid, resolver, shared_time, shared_time_or_zero, user};
 pub(super) use self::proxy::{

@@ -19,5 +19,8 @@ pub(super) const ROWS: &[Row] = &[
     call("ewma", UPSTREAM, (0, 0), set::method).often(),
     call("sticky", UPSTREAM, (2, MANY), set::sticky),
     call("queue", UPSTREAM, (1, 2), set::queue),
+    call("passive", UPSTREAM, (1, 5), set::passive),
+    value("panic", HTTP | UPSTREAM, Kind::Share, |f| &mut f.panic),
+    value("drain_timeout", UPSTREAM, Kind::TimeOrZero, |f| &mut f.drain_timeout),
     none("zone", UPSTREAM, (1, 2), "threads share the state of an upstream"),
 ];

@@ -1,5 +1,6 @@
 //! Upstreams: which there are, and their server lines. What else they say has files of its own.
 
+mod failure;
 mod methods;
 mod probes;
 mod sticky;
@@ -19,12 +20,19 @@ use crate::config::raw::{self, List, Word};
 /// The upstreams found so far: those written, then those that targets of routes make.
 pub(super) struct Upstreams {
     list: Vec<Upstream>,
+    /// What holds for those that say nothing of it.
+    panic: Option<u8>,
     /// Whether some could not be read, so that a name that is missing may be one of them.
     broken: bool,
 }
 
 impl Upstreams {
-    pub(super) fn resolve(raw: Option<&List<raw::Upstream>>, diags: &mut Diagnostics) -> Self {
+    /// What is written; `panic` is for those that say nothing of it.
+    pub(super) fn resolve(
+        raw: Option<&List<raw::Upstream>>,
+        panic: Option<u8>,
+        diags: &mut Diagnostics,
+    ) -> Self {
         let mut list = Vec::new();
         let mut names: HashMap<&str, &Word> = HashMap::new();
         for raw in raw.iter().flat_map(|raw| &raw.items) {
@@ -45,11 +53,11 @@ impl Upstreams {
                 }
                 None => {
                     names.insert(name, &raw.name);
-                    list.push(upstream(raw, diags));
+                    list.push(upstream(raw, panic, diags));
                 }
             }
         }
-        Self { list, broken: raw.is_some_and(|raw| raw.broken) }
+        Self { list, panic, broken: raw.is_some_and(|raw| raw.broken) }
     }
 
     /// The position of the upstream with this name.
@@ -75,7 +83,8 @@ impl Upstreams {
             self.list.iter().position(|upstream| upstream.implicit && upstream.name == name);
         known.unwrap_or_else(|| {
             let server = UpstreamServer::at(host, port);
-            self.list.push(Upstream { implicit: true, ..Upstream::new(name, vec![server]) });
+            let plain = Upstream::new(name, vec![server]);
+            self.list.push(Upstream { implicit: true, panic: self.panic, ..plain });
             self.list.len() - 1
         })
     }
@@ -128,7 +137,7 @@ impl Upstream {
     }
 }
 
-fn upstream(raw: &raw::Upstream, diags: &mut Diagnostics) -> Upstream {
+fn upstream(raw: &raw::Upstream, panic: Option<u8>, diags: &mut Diagnostics) -> Upstream {
     /// More idle connections than ports on one address.
     const MOST_IDLE: u64 = 65_535;
     let plain = Upstream::new(raw.name.value.clone(), servers(raw, diags));
@@ -137,6 +146,11 @@ fn upstream(raw: &raw::Upstream, diags: &mut Diagnostics) -> Upstream {
         resolver: super::resolver(raw.resolver.as_ref(), diags),
         method: methods::method(raw, diags),
         sticky: raw.sticky.as_ref().and_then(|raw| sticky::sticky(raw, diags)),
+        passive: failure::passive(raw, diags).unwrap_or_default(),
+        panic: diags.share("panic", raw.panic.as_ref()).unwrap_or(panic),
+        drain_timeout: diags
+            .time("drain_timeout", raw.drain_timeout.as_ref(), Zero::Allowed)
+            .unwrap_or(plain.drain_timeout),
         queue: raw.queue.as_ref().and_then(|raw| queue(raw, diags)),
         refresh: diags
             .time("refresh", raw.refresh.as_ref(), Zero::Refused)
