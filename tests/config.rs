@@ -203,6 +203,7 @@ fn the_defaults_in_the_reference_are_the_defaults() {
         "listen: 80\nroutes: { /: a }\nupstreams: { a: { servers: a:1, health_check: tcp } }";
     let printed = config::outline(&parse(short).expect("the text has no mistake"));
     for line in [
+        "control: /run/robin/control.sock",
         "shutdown_timeout: 8s",
         "keepalive_timeout: 75s",
         "client_header_timeout: 1m",

@@ -23,6 +23,7 @@ pub(super) fn to_yaml(config: &Config) -> String {
     top.word("threads", config.threads.as_ref());
     top.word("user", config.user.as_ref());
     top.word("pid", config.pid.as_ref());
+    top.word("control", config.control.as_ref());
     if let Some((path, level)) = &config.error_log {
         let words = std::iter::once(path).chain(level).map(|word| written::word(&word.value));
         top.put("error_log", escape(&words.collect::<Vec<_>>().join(" ")));

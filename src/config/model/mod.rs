@@ -12,7 +12,7 @@ mod upstream;
 
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -42,6 +42,8 @@ pub struct Config {
     pub user: Option<String>,
     /// Where the process writes its id. Default: none written, nowhere; called as `nginx`, `/run/nginx.pid`.
     pub pid: Option<PathBuf>,
+    /// The socket by which the operator asks for peers and takes them out.
+    pub control: Control,
     /// How names are looked up.
     pub resolver: Resolver,
     /// Networks whose `X-Forwarded-*` headers are believed. Default: none.
@@ -78,6 +80,33 @@ pub struct Prefix(pub PathBuf);
 impl PartialEq for Prefix {
     fn eq(&self, _: &Self) -> bool {
         true
+    }
+}
+
+/// The operator's socket.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Control {
+    /// None written: at [`Self::USUAL`], where one can be made.
+    #[default]
+    Usual,
+    /// There is none.
+    Off,
+    /// At this path.
+    At(PathBuf),
+}
+
+impl Control {
+    /// Where it is unless something else is written.
+    pub const USUAL: &str = "/run/robin/control.sock";
+
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> Option<&Path> {
+        match self {
+            Self::Usual => Some(Path::new(Self::USUAL)),
+            Self::Off => None,
+            Self::At(path) => Some(path),
+        }
     }
 }
 

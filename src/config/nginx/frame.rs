@@ -91,6 +91,7 @@ pub(super) struct Frame {
     pub(super) threads: Option<Word>,
     pub(super) user: Option<Word>,
     pub(super) pid: Option<Word>,
+    pub(super) control: Option<Word>,
     pub(super) shutdown_timeout: Option<Word>,
 
     /// `server`.
@@ -138,6 +139,7 @@ impl Frame {
             threads: None,
             user: None,
             pid: None,
+            control: None,
             shutdown_timeout: None,
             listen: Vec::new(),
             names: None,

@@ -109,6 +109,7 @@ impl<'d> Reader<'d> {
             threads: main.threads,
             user: main.user,
             pid: main.pid,
+            control: main.control,
             resolver: resolver(&shared),
             trust: None,
             dashboard: Dashboard::default(),

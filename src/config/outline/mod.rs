@@ -34,6 +34,8 @@ pub fn outline(config: &Config) -> String {
     if let Some(pid) = &config.pid {
         put("pid", text(&pid.to_string_lossy()));
     }
+    let control = config.control.path().map_or_else(|| "off".into(), Path::to_string_lossy);
+    put("control", text(&control));
     put("resolver", resolver(&config.resolver));
     put("trust", list(config.trust.iter().map(|network| text(&network.to_string()))));
     put(

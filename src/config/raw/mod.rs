@@ -105,6 +105,8 @@ pub(crate) struct Config {
     pub user: Option<Word>,
     /// `pid`.
     pub pid: Option<Word>,
+    /// `control`.
+    pub control: Option<Word>,
     /// `resolver`.
     pub resolver: Option<Resolver>,
     /// `trust`.

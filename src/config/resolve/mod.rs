@@ -26,7 +26,7 @@ use self::leaf::Zero;
 use self::upstreams::Upstreams;
 use super::address;
 use super::diagnostics::{Diagnostics, quote};
-use super::model::{Config, Dashboard, ErrorLog, Prefix, Resolver};
+use super::model::{Config, Control, Dashboard, ErrorLog, Prefix, Resolver};
 use super::raw::{self, List, Word};
 
 /// The share of peers, in percent, that may be out at once: beyond the half, the fault is hardly theirs.
@@ -56,6 +56,7 @@ pub(super) fn resolve(raw: &raw::Config, diags: &mut Diagnostics) -> Config {
         ),
         threads: threads(raw.threads.as_ref(), diags),
         user: user(raw.user.as_ref(), diags),
+        control: control(raw.control.as_ref(), diags),
         resolver: resolver(raw.resolver.as_ref(), diags).unwrap_or_default(),
         trust: trust(raw.trust.as_ref(), diags),
         access_log: logs::process(&raw.settings, diags),
@@ -87,6 +88,28 @@ fn user(word: Option<&Word>, diags: &mut Diagnostics) -> Option<String> {
         return None;
     }
     Some(word.value.clone())
+}
+
+fn control(word: Option<&Word>, diags: &mut Diagnostics) -> Control {
+    /// What Linux has room for in the address of a socket.
+    const LONGEST: usize = 107;
+    let Some(word) = word else { return Control::default() };
+    let path = word.value.as_str();
+    if path == "off" {
+        return Control::Off;
+    }
+    if !path.contains('/') || path.ends_with('/') || path.contains('\0') {
+        diags
+            .error(&word.place, format!("`control` takes a path, found {}", quote(path)))
+            .in_nginx("\"robin_control\" directive invalid value")
+            .expected("expected the path of a socket such as `/run/robin/control.sock`, or `off`");
+    } else if path.len() > LONGEST {
+        diags
+            .error(&word.place, "`control` is too long for a socket")
+            .in_nginx("\"robin_control\" directive invalid value")
+            .expected(format!("expected at most {LONGEST} bytes"));
+    }
+    Control::At(PathBuf::from(path))
 }
 
 /// How names are looked up; none where nothing is said of it.

@@ -25,6 +25,7 @@ impl Door<'_> {
             threads: f.word(self, "threads"),
             user: f.word(self, "user"),
             pid: f.word(self, "pid"),
+            control: f.word(self, "control"),
             resolver: self.resolver(&f),
             trust: f.words(self, "trust"),
             dashboard: self.dashboard(&f),

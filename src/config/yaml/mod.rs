@@ -25,6 +25,7 @@ const TOP: &[&str] = &[
     "threads",
     "user",
     "pid",
+    "control",
     "resolver",
     "trust",
     "access_log",

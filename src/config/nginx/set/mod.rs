@@ -16,7 +16,9 @@ mod upstream;
 pub(super) use self::blocks::{events, http, internal, location, read_http, server, upstream};
 pub(super) use self::failure::passive;
 pub(super) use self::log::access_log;
-pub(super) use self::process::{error_log, pid, resolver, shared_time, shared_time_or_zero, user};
+pub(super) use self::process::{
+    error_log, pid, resolver, robin_control, shared_time, shared_time_or_zero, user,
+};
 pub(super) use self::proxy::{
     proxy_next_upstream, proxy_next_upstream_budget, proxy_pass, proxy_set_header,
 };

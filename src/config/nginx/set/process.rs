@@ -39,6 +39,17 @@ pub(in crate::config::nginx) fn pid(
     frame.pid = directive.args.first().map(|word| reader.rooted(word));
 }
 
+/// `robin_control PATH`, or `off`.
+pub(in crate::config::nginx) fn robin_control(
+    reader: &mut Reader<'_>,
+    directive: &Directive,
+    frame: &mut Frame,
+) {
+    let word = &directive.args[0];
+    let bare = word.value == "off" || word.value.is_empty();
+    frame.control = Some(if bare { word.clone() } else { reader.rooted(word) });
+}
+
 /// The process has one error log: the one of the main level, else the first further in.
 pub(in crate::config::nginx) fn error_log(
     reader: &mut Reader<'_>,

@@ -11,6 +11,7 @@ pub(super) const ROWS: &[Row] = &[
     only("daemon", MAIN, &["off"], "robin stays in the foreground: write `daemon off;` or leave it out"),
     none("master_process", MAIN, (1, 1), "robin is one process with threads"),
     call("pid", MAIN, (1, 1), set::pid),
+    call("robin_control", MAIN, (1, 1), set::robin_control),
     none("lock_file", MAIN, (1, 1), "robin has no lock file"),
     call("error_log", MAIN | HTTP_ALL, (1, 2), set::error_log).often(),
     none("env", MAIN, (1, 1), "no other program is run").often(),
