@@ -228,6 +228,9 @@ impl Running {
             |upstream, change| event::peer(upstream, &change),
             ending.clone(),
         ));
+        if kept.spec.servers.iter().any(|server| !server.slow_start.is_zero()) {
+            tasks.spawn(warm(Arc::clone(kept.balancer.upstream())));
+        }
         let refreshed = Arc::clone(&kept);
         tasks.spawn(async move { refreshed.refresh().await });
         Self { kept, _tasks: tasks }
@@ -302,6 +305,16 @@ impl Kept {
                 }
             }
             self.refreshed.send_replace(true);
+        }
+    }
+}
+
+/// Lets peers in their slow start grow; asleep while there are none.
+async fn warm(upstream: Arc<Upstream>) {
+    loop {
+        upstream.growing().await;
+        while let Some(next) = upstream.warm(Tick::now()) {
+            sleep(next).await;
         }
     }
 }

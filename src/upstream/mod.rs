@@ -22,6 +22,7 @@ mod state;
 #[cfg(test)]
 mod tests;
 mod tried;
+mod warm;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -46,6 +47,7 @@ pub use sessions::Sessions;
 use set::PeerSet;
 pub use state::{PeerState, Status, TierCount, UpstreamState};
 pub use tried::Tried;
+use warm::Weights;
 
 /// A named group of peers that requests go to.
 #[derive(Debug)]
@@ -63,6 +65,8 @@ pub struct Upstream {
     published: watch::Sender<()>,
     refresh: Notify,
     budget: Budget,
+    /// Says that a peer begins to grow to its weight.
+    growing: Notify,
 }
 
 impl Upstream {
@@ -79,7 +83,7 @@ impl Upstream {
     pub fn with(name: &str, policy: Policy) -> Self {
         Self {
             name: name.to_owned(),
-            set: ArcSwap::from_pointee(PeerSet::new(Box::default(), &policy)),
+            set: ArcSwap::from_pointee(PeerSet::new(Box::default(), &policy, Tick::default())),
             sessions: ArcSwapOption::new(policy.sessions().map(Arc::new)),
             policy,
             turn: AtomicUsize::new(0),
@@ -87,6 +91,7 @@ impl Upstream {
             published: watch::Sender::new(()),
             refresh: Notify::new(),
             budget: Budget::default(),
+            growing: Notify::new(),
         }
     }
 
@@ -130,7 +135,11 @@ impl Upstream {
                 if member.absent {
                     note(&member.address, Change::Absent);
                 }
-                peers.push(Peer::new(member, self.policy.probes, now));
+                let peer = Peer::new(member, self.policy.probes, now);
+                if old.peers.is_empty() {
+                    peer.warmth().begin_warm();
+                }
+                peers.push(peer);
                 continue;
             };
             if member.absent && !kept.member().absent {
@@ -152,7 +161,7 @@ impl Upstream {
             gone.set_presence(|_| Presence::Removed, now);
             note(gone.address(), Change::Left);
         }
-        self.set.store(Arc::new(PeerSet::new(peers.into(), &self.policy)));
+        self.swap(PeerSet::new(peers.into(), &self.policy, now));
         self.published.send_replace(());
         events
     }
@@ -216,7 +225,7 @@ impl Upstream {
     pub fn report(&self, peer: &Peer, outcome: Outcome, now: Tick) -> Option<Event> {
         // What a connect has shown, a connect takes back.
         if outcome == Outcome::ConnectFailure && peer.set_presence(Presence::lost, now) {
-            return self.turned(peer, Change::Absent);
+            return self.turned(peer, now, Change::Absent);
         }
         if outcome != Outcome::Success && self.set.load().lone {
             return None;
@@ -233,7 +242,7 @@ impl Upstream {
                 connect: outcome == Outcome::ConnectFailure,
             },
         };
-        self.turned(peer, change)
+        self.turned(peer, now, change)
     }
 
     /// Takes into account that a connect to the peer's address has succeeded: it ends an ejection
@@ -241,9 +250,9 @@ impl Upstream {
     pub fn connected(&self, peer: &Peer, now: Tick) -> Option<Event> {
         let readmitted = peer.transition(Standing::connected, now);
         if peer.set_presence(Presence::reached, now) {
-            self.turned(peer, Change::Reached)
+            self.turned(peer, now, Change::Reached)
         } else if readmitted {
-            self.turned(peer, Change::Readmitted)
+            self.turned(peer, now, Change::Readmitted)
         } else {
             None
         }
@@ -265,15 +274,15 @@ impl Upstream {
     ) -> Option<Event> {
         let error = result.as_ref().err().cloned().unwrap_or_default();
         match peer.probed(result, now)? {
-            Verdict::Passing { .. } => self.turned(peer, Change::Passing),
-            Verdict::Failing { .. } => self.turned(peer, Change::Failing { error }),
+            Verdict::Passing { .. } => self.turned(peer, now, Change::Passing),
+            Verdict::Failing { .. } => self.turned(peer, now, Change::Failing { error }),
             Verdict::Unknown { .. } => None,
         }
     }
 
     /// Takes the operator's word on a peer.
     pub fn tell(&self, peer: &Peer, hand: Hand, now: Tick) -> Option<Event> {
-        peer.set_hand(hand, now).then(|| self.turned(peer, Change::Told(hand)))?
+        peer.set_hand(hand, now).then(|| self.turned(peer, now, Change::Told(hand)))?
     }
 
     /// The sessions of `sticky learn`; none for other upstreams.
@@ -343,15 +352,43 @@ impl Upstream {
         self.budget.refund(now);
     }
 
+    /// Lets the peers that are in their slow start grow to what they weigh now. When to call it again; none
+    /// when each has its whole weight.
+    pub fn warm(&self, now: Tick) -> Option<Duration> {
+        let _writer = self.writer();
+        let set = self.set.load();
+        set.weights.next?;
+        let weights = Weights::at(&set.peers, now);
+        let next = weights.next;
+        if weights != set.weights {
+            self.set.store(Arc::new(set.turned(&self.policy, now)));
+        }
+        next
+    }
+
+    /// Resolves when a peer is in its slow start, at once if one began it since the last call.
+    ///
+    /// # Cancel safety
+    /// What began is kept when it is dropped.
+    pub async fn growing(&self) {
+        self.growing.notified().await;
+    }
+
     /// Makes the rotation anew after a peer's state turned; no event for one that has left.
-    fn turned(&self, peer: &Peer, change: Change) -> Option<Event> {
+    fn turned(&self, peer: &Peer, now: Tick, change: Change) -> Option<Event> {
         if peer.presence() == Presence::Removed {
             return None;
         }
         let _writer = self.writer();
-        let set = self.set.load().turned(&self.policy);
-        self.set.store(Arc::new(set));
+        self.swap(self.set.load().turned(&self.policy, now));
         Some(Event { peer: peer.address().clone(), change })
+    }
+
+    fn swap(&self, set: PeerSet) {
+        if set.weights.next.is_some() {
+            self.growing.notify_one();
+        }
+        self.set.store(Arc::new(set));
     }
 
     fn writer(&self) -> std::sync::MutexGuard<'_, ()> {

@@ -16,6 +16,7 @@ use tokio::sync::watch;
 use super::balance::ketama;
 use super::balance::least_time::Reading;
 use super::pace::Pace;
+use super::warm::Warmth;
 use super::{Hand, PeerAddress, PeerState, Status};
 pub use crate::config::model::{Measure, Method, Tier};
 use crate::health::{Outcome, PassiveRule, ProbeRule, Standing, Tick, Verdict};
@@ -150,6 +151,7 @@ pub(super) struct Live {
     hand: AtomicU8,
     hand_since: AtomicU64,
     pub(super) pace: Pace,
+    warmth: Warmth,
     /// How often its pooled connections were given up.
     generation: AtomicU32,
     /// With the moment it began.
@@ -172,6 +174,7 @@ impl Live {
             hand: AtomicU8::new(Hand::Off.pack()),
             hand_since: AtomicU64::new(now.as_millis()),
             pace: Pace::default(),
+            warmth: Warmth::default(),
             generation: AtomicU32::new(0),
             presence: watch::Sender::new((presence, now)),
             probe: Mutex::new(ProbeRecord { verdict, since: now, passed: false, last: None }),
@@ -268,6 +271,11 @@ impl Peer {
     #[must_use]
     pub fn average(&self, measure: Measure) -> Option<Duration> {
         self.live.pace.average(measure)
+    }
+
+    /// How far it has grown to its weight.
+    pub(super) fn warmth(&self) -> &Warmth {
+        &self.live.warmth
     }
 
     /// What `least_time` knows of it.

@@ -7,6 +7,7 @@ use super::balance::least_conn::Contender;
 use super::balance::{Plan, hash, ip_hash, least_conn, random, round_robin};
 use super::peer::Presence;
 use super::sid::Sids;
+use super::warm::Weights;
 use super::{Census, Hand, Key, Lease, NoPeer, Peer, Policy, Tier, Tried};
 use crate::health::{ProbeRule, Tick, Verdict};
 
@@ -47,6 +48,8 @@ pub(super) struct PeerSet {
     pub(super) peers: Box<[Peer]>,
     /// For each peer, whether it may take part at all.
     gates: Box<[Gate]>,
+    /// What each peer weighs at this moment.
+    pub(super) weights: Weights,
     /// What the method has worked out of all peers.
     plan: Arc<Plan>,
     /// Which peers sessions are bound to.
@@ -63,27 +66,38 @@ pub(super) struct PeerSet {
 }
 
 impl PeerSet {
-    pub(super) fn new(peers: Box<[Peer]>, policy: &Policy) -> Self {
+    pub(super) fn new(peers: Box<[Peer]>, policy: &Policy, now: Tick) -> Self {
         let plan = Arc::new(Plan::new(&policy.method, &peers));
         let sids = policy.sticky.as_ref().map(|_| Sids::new(&peers)).unwrap_or_default();
-        Self::with_plan(peers, policy, plan, Arc::new(sids))
+        Self::with_plan(peers, policy, (plan, Arc::new(sids)), now)
     }
 
     /// The same peers with a rotation made anew.
-    pub(super) fn turned(&self, policy: &Policy) -> Self {
-        let (plan, sids) = (Arc::clone(&self.plan), Arc::clone(&self.sids));
-        Self::with_plan(self.peers.clone(), policy, plan, sids)
+    pub(super) fn turned(&self, policy: &Policy, now: Tick) -> Self {
+        let lasting = (Arc::clone(&self.plan), Arc::clone(&self.sids));
+        Self::with_plan(self.peers.clone(), policy, lasting, now)
     }
 
-    fn with_plan(peers: Box<[Peer]>, policy: &Policy, plan: Arc<Plan>, sids: Arc<Sids>) -> Self {
+    fn with_plan(
+        peers: Box<[Peer]>,
+        policy: &Policy,
+        (plan, sids): (Arc<Plan>, Arc<Sids>),
+        now: Tick,
+    ) -> Self {
         let probes = policy.probes;
         let passed = probes.is_some()
             && peers.iter().any(|p| !p.member().down && !p.has_left() && p.probe().passed);
-        let gates = peers.iter().map(|p| Gate::of(p, probes, passed)).collect();
+        let gates: Box<[Gate]> = peers.iter().map(|p| Gate::of(p, probes, passed)).collect();
+        for (peer, gate) in peers.iter().zip(&gates) {
+            let rotating = *gate == Gate::Open && peer.standing().is_up();
+            peer.warmth().turn(rotating, *gate == Gate::Waiting, now);
+        }
+        let weights = Weights::at(&peers, now);
         let lone = peers.iter().filter(|p| !p.member().down).count() <= 1;
         let mut set = Self {
             peers,
             gates,
+            weights,
             plan,
             sids,
             turns: Default::default(),
@@ -95,8 +109,9 @@ impl PeerSet {
             let in_rotation = (0u32..).zip(&set.peers).zip(&set.gates).filter(|((_, p), gate)| {
                 **gate == Gate::Open && p.member().tier == tier && p.standing().is_up()
             });
-            let weights: Vec<(u32, u32)> =
-                in_rotation.map(|((index, p), _)| (index, p.member().weight.max(1))).collect();
+            let weights: Vec<(u32, u32)> = in_rotation
+                .map(|((index, _), _)| (index, set.weights.of[index as usize]))
+                .collect();
             if matches!(*set.plan, Plan::LeastConn | Plan::LeastTime { .. }) {
                 set.contenders[tier as usize] =
                     weights.iter().map(|&(index, _)| Contender::new(index)).collect();
@@ -187,7 +202,7 @@ impl PeerSet {
         let peer = |index: u32| self.peers.get(index as usize);
         let load = |index: u32| {
             let peer = peer(index).filter(|p| !p.full() && !tried.contains(p))?;
-            Some(self.plan.load(peer, peer.member().weight.max(1), now))
+            Some(self.plan.load(peer, *self.weights.of.get(index as usize)?, now))
         };
         let mut lease = match &*self.plan {
             Plan::LeastConn | Plan::LeastTime { .. } => {

@@ -82,7 +82,8 @@ impl Plan {
             Self::LeastTime { measure, .. } | Self::RandomTwoLeastTime(measure) => {
                 peer.reading(*measure, now).cost()
             }
-            Self::Ewma => peer.peak(now),
+            // Its lots fall by weight; beyond that, the faster of two is the faster.
+            Self::Ewma => return Load { cost: peer.peak(now), weight: 1 },
             _ => peer.in_flight().into(),
         };
         Load { cost, weight }
