@@ -14,6 +14,7 @@ mod hand;
 mod pace;
 mod peer;
 mod policy;
+mod queue;
 mod refusal;
 mod sessions;
 mod set;
@@ -42,6 +43,8 @@ pub use hand::Hand;
 use peer::Presence;
 pub use peer::{Lease, Measure, Member, Method, Peer, Tier};
 pub use policy::Policy;
+use queue::Line;
+pub use queue::{Refusal, Waited};
 pub use refusal::{Census, NoPeer};
 pub use sessions::Sessions;
 use set::PeerSet;
@@ -57,6 +60,8 @@ pub struct Upstream {
     set: ArcSwap<PeerSet>,
     /// Those of `sticky learn`; none for other upstreams.
     sessions: ArcSwapOption<Sessions>,
+    /// Those that wait for a peer; none where nobody may.
+    line: Option<Arc<Line>>,
     /// The position in the one sequence of this process.
     turn: AtomicUsize,
     /// Held by whoever makes a new set; a request never takes it.
@@ -85,6 +90,7 @@ impl Upstream {
             name: name.to_owned(),
             set: ArcSwap::from_pointee(PeerSet::new(Box::default(), &policy, Tick::default())),
             sessions: ArcSwapOption::new(policy.sessions().map(Arc::new)),
+            line: policy.queue.map(|rule| Arc::new(Line::new(rule))),
             policy,
             turn: AtomicUsize::new(0),
             writer: Mutex::new(()),
@@ -135,7 +141,7 @@ impl Upstream {
                 if member.absent {
                     note(&member.address, Change::Absent);
                 }
-                let peer = Peer::new(member, self.policy.probes, now);
+                let peer = self.new_peer(member, now);
                 if old.peers.is_empty() {
                     peer.warmth().begin_warm();
                 }
@@ -150,7 +156,7 @@ impl Upstream {
                 if !kept.set_presence(Presence::found, now) {
                     // Whatever answers there now is not what left.
                     kept.set_presence(|_| Presence::Removed, now);
-                    peers.push(Peer::new(member, self.policy.probes, now));
+                    peers.push(self.new_peer(member, now));
                     continue;
                 }
             }
@@ -163,6 +169,7 @@ impl Upstream {
         }
         self.swap(PeerSet::new(peers.into(), &self.policy, now));
         self.published.send_replace(());
+        self.wake();
         events
     }
 
@@ -381,6 +388,7 @@ impl Upstream {
         }
         let _writer = self.writer();
         self.swap(self.set.load().turned(&self.policy, now));
+        self.wake();
         Some(Event { peer: peer.address().clone(), change })
     }
 
@@ -389,6 +397,15 @@ impl Upstream {
             self.growing.notify_one();
         }
         self.set.store(Arc::new(set));
+    }
+
+    fn new_peer(&self, member: Member, now: Tick) -> Peer {
+        Peer::new(member, self.policy.probes, now).in_front_of(self.line.clone())
+    }
+
+    /// What is wrong with the peers for a request that has tried `tried`.
+    fn refusal(&self, tried: &Tried) -> NoPeer {
+        self.set.load().refusal(tried)
     }
 
     fn writer(&self) -> std::sync::MutexGuard<'_, ()> {

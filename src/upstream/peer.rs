@@ -16,6 +16,7 @@ use tokio::sync::watch;
 use super::balance::ketama;
 use super::balance::least_time::Reading;
 use super::pace::Pace;
+use super::queue::Line;
 use super::warm::Warmth;
 use super::{Hand, PeerAddress, PeerState, Status};
 pub use crate::config::model::{Measure, Method, Tier};
@@ -188,6 +189,8 @@ pub struct Peer {
     member: Member,
     /// How probes decide, where the upstream has any.
     probes: Option<ProbeRule>,
+    /// Those that wait for room; none where nobody may.
+    line: Option<Arc<Line>>,
     live: Arc<Live>,
 }
 
@@ -195,7 +198,12 @@ impl Peer {
     /// A peer that nothing is known of yet.
     pub(super) fn new(member: Member, probes: Option<ProbeRule>, now: Tick) -> Self {
         let live = Arc::new(Live::new(&member, now));
-        Self { member, probes, live }
+        Self { member, probes, line: None, live }
+    }
+
+    /// The same peer, whose leases wake those that wait in the line when they end.
+    pub(super) fn in_front_of(self, line: Option<Arc<Line>>) -> Self {
+        Self { line, ..self }
     }
 
     /// The same peer with other attributes.
@@ -535,5 +543,8 @@ impl Drop for Lease {
     fn drop(&mut self) {
         self.await_no_more();
         self.peer.live.in_flight.fetch_sub(1, Relaxed);
+        if let Some(line) = &self.peer.line {
+            line.wake();
+        }
     }
 }
