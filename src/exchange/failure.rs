@@ -12,7 +12,7 @@ use http::Method;
 use super::head::Malformed;
 use crate::config::model::{Retry, RetryBudget};
 use crate::health::Outcome;
-use crate::upstream::NoPeer;
+use crate::upstream::{NoPeer, Refusal, Waited};
 
 /// Why a request got no answer from a peer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -79,6 +79,30 @@ pub enum Failure {
         peers: String,
         /// Why discovery found no address, where that is known.
         discovery: Option<String>,
+    },
+    /// No peer has room, and as many requests wait for one as may.
+    #[error("upstream {upstream}: {why}, and {waiting} requests are queued already{}", after_colon(.peers))]
+    QueueFull {
+        /// Which upstream.
+        upstream: String,
+        /// How many wait.
+        waiting: u32,
+        /// What is wrong with its peers.
+        why: NoPeer,
+        /// The same of each of them.
+        peers: String,
+    },
+    /// The request has waited for a peer with room in vain.
+    #[error("upstream {upstream}: queued for {after:?}, {why}{}", after_colon(.peers))]
+    QueueTimeout {
+        /// Which upstream.
+        upstream: String,
+        /// For how long.
+        after: Duration,
+        /// What is wrong with its peers.
+        why: NoPeer,
+        /// The same of each of them.
+        peers: String,
     },
     /// No connection could be made; nothing was sent.
     #[error("{peer}: {error}")]
@@ -155,6 +179,23 @@ impl Failure {
         Self::NoFile { call, path: path.to_owned(), error, status }
     }
 
+    /// Why there is no peer. `peers` tells of each of them, `discovery` why it found no address, where
+    /// that is known.
+    #[must_use]
+    pub fn of_refusal(
+        upstream: String,
+        refusal: Refusal,
+        peers: String,
+        discovery: Option<String>,
+    ) -> Self {
+        let why = refusal.why;
+        match refusal.waited {
+            None => Self::NoPeer { upstream, why, peers, discovery },
+            Some(Waited::Full(waiting)) => Self::QueueFull { upstream, waiting, why, peers },
+            Some(Waited::InVain(after)) => Self::QueueTimeout { upstream, after, why, peers },
+        }
+    }
+
     /// The status that the client gets, or that is logged when it is gone (499).
     #[must_use]
     pub fn status(&self) -> u16 {
@@ -173,7 +214,10 @@ impl Failure {
             Self::ClientGone => 499,
             Self::Internal(_) | Self::Cycle(_) | Self::BadTarget(_) => 500,
             Self::Connect { timeout: true, .. } | Self::Broken { timeout: true, .. } => 504,
-            Self::NoPeer { .. } | Self::Connect { .. } | Self::Broken { .. } => 502,
+            // As nginx Plus.
+            Self::QueueFull { .. } => 503,
+            Self::NoPeer { .. } | Self::QueueTimeout { .. } => 502,
+            Self::Connect { .. } | Self::Broken { .. } => 502,
             Self::Status { status, .. } => *status,
         }
     }
@@ -326,6 +370,30 @@ mod tests {
         let census = Census { peers: 1, down: 1, ..Census::default() };
         let failure = none(NoPeer::Unavailable(census), "10.0.0.1:80 down by hand", None);
         assert_eq!(failure, "upstream api: 1 peer, 1 down: 10.0.0.1:80 down by hand");
+    }
+
+    #[test]
+    fn who_waits_in_vain_is_told_for_how_long() {
+        let census = Census { peers: 1, full: 1, ..Census::default() };
+        let why = NoPeer::Unavailable(census);
+        let of = |waited| {
+            Failure::of_refusal("api".into(), Refusal { why, waited }, "p full".into(), None)
+        };
+        for (waited, status, text) in [
+            (None, 502, "upstream api: 1 peer, 1 full: p full"),
+            (
+                Some(Waited::Full(5)),
+                503,
+                "upstream api: 1 peer, 1 full, and 5 requests are queued already: p full",
+            ),
+            (
+                Some(Waited::InVain(Duration::from_secs(60))),
+                502,
+                "upstream api: queued for 60s, 1 peer, 1 full: p full",
+            ),
+        ] {
+            assert_eq!((of(waited).status(), &*of(waited).to_string()), (status, text));
+        }
     }
 
     #[test]

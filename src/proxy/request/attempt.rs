@@ -8,6 +8,7 @@ use pingora::{Error, Result};
 use pingora_proxy::Session;
 use tokio::time::Instant;
 
+use super::queued::Unserved;
 use super::{Aimed, Detour, Exchange, connection, is_answered};
 use crate::config::model::RouteSettings;
 use crate::exchange::aim::{self, At};
@@ -29,7 +30,7 @@ impl Exchange {
     /// answer of our own, which waits in `pending` for [`Exchange::answer_failure`].
     pub(in crate::proxy) async fn begin_attempt(
         &mut self,
-        session: &Session,
+        session: &mut Session,
     ) -> Result<Box<HttpPeer>> {
         self.tell_body(session);
         loop {
@@ -39,7 +40,7 @@ impl Exchange {
             if self.aim.is_none() {
                 self.take_aim(session).await?;
             }
-            let picked = self.pick_peer(session);
+            let picked = self.pick_peer(session).await;
             let status = self.failure.as_ref().map(Failure::status);
             match (picked, status) {
                 (Err(_), Some(status)) if self.has_error_page(status) => {
@@ -125,36 +126,40 @@ impl Exchange {
         })
     }
 
-    fn pick_peer(&mut self, session: &Session) -> Result<Box<HttpPeer>> {
+    async fn pick_peer(&mut self, session: &mut Session) -> Result<Box<HttpPeer>> {
         self.lease = None;
         self.reused = false;
-        self.attempt_began = Instant::now();
-        let now = Tick::now();
-        let next = self.next.take();
         self.hash_key = self.hash_key.take().or_else(|| self.make_hash_key(session));
         self.find_session(session);
+        let now = Tick::now();
+        let picked = match (self.next.take(), self.served().map(Arc::clone)) {
+            (None, Some(served)) => self.pick_in_turn(session, &served, now).await,
+            (Some(next), _) => Ok(next),
+            (None, None) => return self.refuse(Failure::Internal("no upstream".into())),
+        };
+        self.attempt_began = Instant::now();
         let Some((settings, served)) = self.settings().zip(self.served()) else {
             return self.refuse(Failure::Internal("no upstream".into()));
         };
-        let picked =
-            next.map_or_else(|| served.upstream.pick(self.key(session), &self.tried, now), Ok);
         let lease = match picked {
             Ok(lease) => lease,
+            Err(Unserved::Gone) => return self.refuse(Failure::ClientGone),
             // The failure of the last peer tells more than that none is left.
-            Err(why) if self.failure.is_some() => {
-                if why.has_untried(self.attempts.len()) {
+            Err(Unserved::Refused(refusal)) if self.failure.is_some() => {
+                if refusal.why.has_untried(self.attempts.len()) {
                     self.kept.without_peer = Some(served.upstream.name().to_owned());
                 }
                 self.refund();
                 return Err(told(502));
             }
-            Err(why) => {
+            Err(Unserved::Refused(refusal)) => {
+                let now = Tick::now();
                 let peers = served.upstream.explain(&self.tried, now);
-                event::no_peer(&served.outage, served.upstream.name(), why, &peers, now);
+                event::no_peer(&served.outage, served.upstream.name(), refusal.why, &peers, now);
                 let upstream = served.upstream.name().to_owned();
                 let discovery = (served.reason)();
                 self.kept.without_peer = Some(upstream.clone());
-                let failure = Failure::NoPeer { upstream, why, peers, discovery };
+                let failure = Failure::of_refusal(upstream, refusal, peers, discovery);
                 return self.refuse(failure);
             }
         };

@@ -8,6 +8,7 @@ mod http2;
 mod kept;
 pub(super) mod log;
 mod own;
+mod queued;
 mod sticky;
 
 use std::net::SocketAddr;
