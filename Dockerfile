@@ -39,13 +39,13 @@ RUN apt-get update \
 
 # Everything lies where nginx's image has it: what derives from that one finds it here.
 COPY deploy/image/ /
-RUN mkdir -p /docker-entrypoint.d /etc/robin /var/cache/nginx /var/log/nginx \
+RUN mkdir -p /docker-entrypoint.d /etc/robin /run/robin /var/cache/nginx /var/log/nginx \
     && cp /etc/nginx/conf.d/default.conf /usr/share/nginx/default.conf \
     && ln -s /usr/local/bin/robin /usr/sbin/nginx \
     && ln -s /usr/local/bin/robin /usr/sbin/nginx-debug \
     && ln -s /dev/stdout /var/log/nginx/access.log \
     && ln -s /dev/stderr /var/log/nginx/error.log \
-    && chown nginx:nginx /var/cache/nginx /var/log/nginx
+    && chown nginx:nginx /run/robin /var/cache/nginx /var/log/nginx
 COPY --from=build /build/target/release/robin /usr/local/bin/robin
 
 # Starts as root to bind port 80, then becomes the user nginx; started as any other user it stays that.

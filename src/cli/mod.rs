@@ -8,6 +8,7 @@
 mod modules;
 mod options;
 mod orders;
+mod peers;
 mod start;
 
 use std::ffi::{OsStr, OsString};
@@ -20,8 +21,9 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::config::{self, LoadOptions};
 use crate::observe::logger;
-use crate::serve::{self, demo};
+use crate::serve::{self, Ask, demo};
 use options::Options;
+use peers::{Operator, Patience};
 use start::Setting;
 
 /// A load balancer and reverse proxy for Docker Compose stacks.
@@ -60,6 +62,39 @@ enum Command {
     },
     /// Ask the running robin whether every listener is bound: exit code 0 if so, for HEALTHCHECK.
     Health(ConfigFile),
+    /// Print how every upstream and peer stands.
+    Peers(Operator),
+    /// Give peers no new request, and wait until those in flight have ended: exit code 0; 1 when the time is over
+    /// before.
+    Drain {
+        /// A peer's address, upstream/address, an upstream, or the host of a server line.
+        what: String,
+        #[command(flatten)]
+        patience: Patience,
+        #[command(flatten)]
+        operator: Operator,
+    },
+    /// Take drain back.
+    Undrain {
+        /// As for drain.
+        what: String,
+        #[command(flatten)]
+        operator: Operator,
+    },
+    /// Give peers no request at all.
+    Down {
+        /// As for drain.
+        what: String,
+        #[command(flatten)]
+        operator: Operator,
+    },
+    /// Take drain and down back.
+    Up {
+        /// As for drain.
+        what: String,
+        #[command(flatten)]
+        operator: Operator,
+    },
     /// Run the whole stack in one process: API servers, a site, and robin before them.
     Demo {
         /// How many API servers.
@@ -90,6 +125,13 @@ pub fn run() -> ExitCode {
             };
             healthy.map_err(|error| format!("robin: not healthy: {error}"))
         }
+        Some(Command::Peers(operator)) => operator.ask(&Ask::Peers),
+        Some(Command::Drain { what, patience, operator }) => {
+            operator.ask(&Ask::Drain { what, timeout_ms: patience.millis() })
+        }
+        Some(Command::Undrain { what, operator }) => operator.ask(&Ask::Undrain { what }),
+        Some(Command::Down { what, operator }) => operator.ask(&Ask::Down { what }),
+        Some(Command::Up { what, operator }) => operator.ask(&Ask::Up { what }),
         Some(Command::Demo { replicas, port }) => {
             let _events = logger::start(&logger::Target::Stderr);
             demo::demo(replicas, port).map_err(|error| format!("robin: {error}"))

@@ -58,6 +58,10 @@ pub(super) struct Options {
     /// As -v, and print which of nginx's modules are here.
     #[arg(short = 'V', overrides_with = "modules")]
     pub(super) modules: bool,
+    /// The control socket, in place of the one that the configuration names, or
+    /// /run/robin/control.sock.
+    #[arg(long, value_name = "PATH", overrides_with = "socket")]
+    pub(super) socket: Option<PathBuf>,
     /// Leave out directives of an nginx configuration that are not supported, and warn.
     #[arg(long)]
     pub(super) lenient: bool,
@@ -82,6 +86,12 @@ impl Options {
             match argument.to_str() {
                 Some("--lenient") => {
                     options.lenient = true;
+                    continue;
+                }
+                Some("--socket") => {
+                    let path = arguments.next();
+                    let missing = || "option \"--socket\" requires path".to_owned();
+                    options.socket = Some(path.ok_or_else(missing)?.into());
                     continue;
                 }
                 Some("--verbose") => {

@@ -46,6 +46,8 @@ pub(super) struct Setting {
     options: LoadOptions,
     /// The error log until the configuration names one.
     error_log: Option<PathBuf>,
+    /// The control socket, whatever the configuration says.
+    socket: Option<PathBuf>,
 }
 
 impl Setting {
@@ -70,6 +72,7 @@ impl Setting {
                 lenient: flags.lenient,
             },
             error_log,
+            socket: flags.socket.clone(),
         }
     }
 
@@ -92,6 +95,7 @@ impl Setting {
         Process {
             path: self.config.clone(),
             pid: self.as_nginx.then(|| NGINX_PID.into()),
+            control: Some(self.socket.clone().unwrap_or_else(|| serve::SOCKET.into())),
             fast_stop: self.as_nginx,
             read: Some(self.read()),
         }

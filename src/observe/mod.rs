@@ -13,6 +13,7 @@ pub mod dashboard;
 pub mod event;
 pub mod host;
 pub mod logger;
+pub mod peers;
 mod queue;
 pub mod sink;
 pub(crate) mod stamp;

@@ -74,6 +74,9 @@ pub trait Implicit: std::fmt::Debug + Send + Sync {
         port: u16,
         resolver: Option<&Resolver>,
     ) -> Option<Arc<Served>>;
+
+    /// Those there are at the moment, by their names.
+    fn known(&self) -> Vec<Arc<Served>>;
 }
 
 /// A live upstream with what requests need beside it.

@@ -24,7 +24,7 @@ use crate::observe::dashboard::{self, Due};
 use crate::observe::event::{self, Line, OnChange};
 use crate::observe::view::UpstreamView;
 use crate::proxy::Served;
-use crate::upstream::{Member, PeerState, Policy, Status, Upstream};
+use crate::upstream::{Member, PeerState, Policy, Status, Upstream, Words};
 
 /// How often a name that has no address is looked up at least. With a long `refresh` nothing else
 /// would ask: there is no peer to which a connect could fail.
@@ -126,6 +126,7 @@ impl Background {
             kept.discovery.adopt(&known.kept.discovery);
             if known.kept.spec.name == spec.name {
                 kept.balancer.upstream().adopt_sessions(known.kept.balancer.upstream());
+                kept.inherit(known.kept.served.upstream.words());
             }
         }
         let members = kept.discovery.known();
@@ -269,6 +270,11 @@ impl Kept {
         });
         let refreshed = watch::Sender::new(false);
         Self { spec: spec.clone(), balancer, discovery, probe, served, refreshed }
+    }
+
+    /// Takes over what the operator has said of the peers of one that it takes the place of.
+    pub(super) fn inherit(&self, words: Words) {
+        self.balancer.upstream().inherit(words);
     }
 
     fn watched(&self) -> (Arc<Upstream>, Arc<Discovery>) {

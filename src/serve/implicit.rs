@@ -20,6 +20,7 @@ use super::resolvers::Resolvers;
 use crate::config::model::{self, Host, Upstream, UpstreamServer};
 use crate::health::Tick;
 use crate::proxy::{Implicit, Served};
+use crate::upstream::Words;
 
 /// How many hosts are known before those that nobody asks for are let go.
 const MANY: usize = 64;
@@ -51,6 +52,8 @@ pub(super) struct Registry {
     /// The runtime of the main thread, where discovery lives.
     main: Handle,
     ending: watch::Receiver<bool>,
+    /// What the operator has said of hosts that a configuration before had asked for.
+    words: HashMap<String, Words>,
 }
 
 impl fmt::Debug for Registry {
@@ -60,9 +63,18 @@ impl fmt::Debug for Registry {
 }
 
 impl Registry {
-    /// To be made on the main thread's runtime.
-    pub(super) fn new(resolvers: Resolvers, ending: watch::Receiver<bool>) -> Self {
-        Self { known: Mutex::default(), resolvers, main: Handle::current(), ending }
+    /// To be made on the main thread's runtime. The operator's words hold on after `before`.
+    pub(super) fn new(
+        resolvers: Resolvers,
+        ending: watch::Receiver<bool>,
+        before: &[Arc<Served>],
+    ) -> Self {
+        let words = before.iter().map(|served| {
+            let upstream = &served.upstream;
+            (upstream.name().to_owned(), upstream.words())
+        });
+        let words = words.filter(|(_, words)| !words.is_empty()).collect();
+        Self { known: Mutex::default(), resolvers, main: Handle::current(), ending, words }
     }
 
     fn known(&self) -> MutexGuard<'_, HashMap<Key, Known>> {
@@ -75,7 +87,8 @@ impl Registry {
         let now = Tick::now();
         let mut known = self.known();
         if known.len() >= MANY {
-            known.retain(|_, known| now < known.asked.after(IDLE));
+            let told = |known: &Known| !known.running.served().upstream.words().is_empty();
+            known.retain(|_, known| now < known.asked.after(IDLE) || told(known));
         }
         let full = known.len() >= MOST;
         if full && !known.contains_key(&key) {
@@ -85,7 +98,9 @@ impl Registry {
             let spec = key.spec();
             let resolver = self.resolvers.of(key.resolver.as_ref());
             let _main = self.main.enter();
-            let running = Running::start(Kept::new(&spec, resolver), &self.ending);
+            let kept = Kept::new(&spec, resolver);
+            kept.inherit(self.words.get(&spec.name).cloned().unwrap_or_default());
+            let running = Running::start(kept, &self.ending);
             Known { running, asked: now }
         });
         entry.asked = now;
@@ -106,6 +121,13 @@ impl Implicit for Registry {
         // Without an answer the request is told what is missing.
         let _ = timeout(FIRST_ANSWER, refreshed.wait_for(|refreshed| *refreshed)).await;
         Some(served)
+    }
+
+    fn known(&self) -> Vec<Arc<Served>> {
+        let mut known: Vec<Arc<Served>> =
+            self.known().values().map(|known| Arc::clone(known.running.served())).collect();
+        known.sort_by(|a, b| a.spec.name.cmp(&b.spec.name));
+        known
     }
 }
 

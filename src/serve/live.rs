@@ -15,6 +15,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 
 use super::background::Background;
+use super::control::Roster;
 use super::implicit::Registry;
 use super::listen::SocketFiles;
 use super::worker::{Listening, News, Worker};
@@ -126,6 +127,8 @@ impl Ready {
 pub(super) struct Live {
     process: Process,
     current: Current,
+    /// The same for the operator.
+    roster: Roster,
     background: Background,
     /// Every listener that there has been; its number is its place here.
     listeners: Vec<Door>,
@@ -151,7 +154,7 @@ impl Live {
         // Without the first addresses the first requests would be refused for no reason.
         let settled = timeout(FIRST_LOOKUPS, next.settled()).map(drop);
         let upstreams = background.served(&next);
-        let implicit = Registry::new(next.resolvers(), shutdown.subscribe());
+        let implicit = Registry::new(next.resolvers(), shutdown.subscribe(), &[]);
         background.advance(next);
         let (runtime, opening) = ready.runtime(upstreams, implicit);
         let current: Current = Arc::new(ArcSwap::from_pointee(runtime));
@@ -163,7 +166,8 @@ impl Live {
         let (senders, workers) = opening.sockets.iter().map(worker).unzip();
         let mut live = Self {
             process,
-            current: Arc::clone(&current),
+            roster: Roster::new(Arc::clone(&current)),
+            current,
             background,
             listeners: Vec::new(),
             files: Vec::new(),
@@ -177,6 +181,11 @@ impl Live {
     /// Prints the dashboard from now on.
     pub(super) fn show(&mut self) {
         self.background.show();
+    }
+
+    /// Whom the operator can mean.
+    pub(super) fn roster(&self) -> Roster {
+        self.roster.clone()
     }
 
     /// The addresses that are listened on.
@@ -247,9 +256,13 @@ impl Live {
         logger::redirect(&events).map_err(ServeError::ErrorLog)?;
         let upstreams = self.background.served(&next);
         let wanted: Vec<ListenAddress> = ready.wanted.clone();
-        let implicit = Registry::new(next.resolvers(), self.shutdown.subscribe());
+        let before = self.current.load_full();
+        let known = before.implicit.known();
+        let implicit = Registry::new(next.resolvers(), self.shutdown.subscribe(), &known);
         let (runtime, opening) = ready.runtime(upstreams, implicit);
         self.current.store(Arc::new(runtime));
+        self.roster.reloaded(&before);
+        drop(before);
         self.open(opening);
         for door in &self.listeners {
             if door.is_open() && !wanted.contains(&door.address) {

@@ -22,7 +22,7 @@ mod signals;
 mod worker;
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
@@ -33,12 +33,13 @@ use crate::config::model::Config;
 use crate::observe::event::Line;
 use crate::observe::logger::Target;
 use crate::proxy::TlsError;
-pub use control::health;
+use control::Socket;
+pub use control::{Answer, Ask, AskError, SOCKET, Told, ask, health};
 pub use listen::ListenError;
 use live::{Live, Ready};
 use pid_file::PidFile;
 pub use privileges::PrivilegeError;
-use signals::{End, Signals, Told};
+use signals::{End, Signals};
 use worker::Worker;
 
 /// How long the end waits for the access log to be written.
@@ -92,6 +93,8 @@ pub struct Process {
     pub path: PathBuf,
     /// Where the process's id is written unless the configuration says. Default: nowhere.
     pub pid: Option<PathBuf>,
+    /// Where the operator's socket is. Default: nowhere.
+    pub control: Option<PathBuf>,
     /// Whether SIGTERM and SIGINT end it at once, as they do nginx. Default: they drain.
     pub fast_stop: bool,
     /// What SIGHUP does. Default: nothing.
@@ -111,11 +114,13 @@ pub fn run(config: Config, process: Process, started: impl FnOnce()) -> Result<(
     let threads = config.threads.map_or_else(cores, usize::from);
     listen::raise_open_files();
     // Before the listeners: who sees one of them and asks for health is to wait, not be turned away.
-    let control = control::bind(&process.path);
+    let health = control::bind(&process.path);
     let pid = config.pid.clone().or_else(|| process.pid.clone());
     let user = config.user.clone();
     let ready = Ready::new(config, threads, None)?;
     let _pid_file = pid.and_then(|path| PidFile::write(&path));
+    let operator =
+        process.control.as_deref().and_then(|path| operators_socket(path, user.as_deref()));
     privileges::drop_privileges(user.as_deref())?;
 
     let (ended, access_logs) = main.block_on(async {
@@ -127,7 +132,10 @@ pub fn run(config: Config, process: Process, started: impl FnOnce()) -> Result<(
         };
         live.show();
         let workers = start_workers(workers)?;
-        match control {
+        if let Some(socket) = &operator {
+            tokio::spawn(control::serve(Arc::clone(socket), live.roster()));
+        }
+        match health {
             Ok(listeners) => {
                 listeners.into_iter().map(control::answer).map(tokio::spawn).for_each(drop);
             }
@@ -151,6 +159,19 @@ pub fn run(config: Config, process: Process, started: impl FnOnce()) -> Result<(
     }
     log::info!(target: "robin::serve", "ended");
     ended
+}
+
+/// The operator's socket; none where it cannot be had, which is told.
+fn operators_socket(path: &Path, user: Option<&str>) -> Option<Arc<Socket>> {
+    let bound = Socket::bind(path, privileges::heir(user));
+    if let Err(error) = &bound {
+        // Where nobody has named a place it is no more than what there was before.
+        let level = if path == Path::new(SOCKET) { log::Level::Info } else { log::Level::Warn };
+        let line = Line::new("no control socket, robin peers and its kin will not work");
+        let line = line.field("path", path.display()).field("error", error);
+        log::log!(target: "robin::serve", level, "{line}");
+    }
+    bound.ok().map(Arc::new)
 }
 
 fn cores() -> usize {
@@ -230,9 +251,9 @@ async fn until_ended(
     while signalled.is_none() {
         tokio::select! {
             told = signals.next() => match told {
-                Told::End(end) => signalled = Some(end),
-                Told::Reload => live.reload().await,
-                Told::Reopen => live.reopen(),
+                signals::Told::End(end) => signalled = Some(end),
+                signals::Told::Reload => live.reload().await,
+                signals::Told::Reopen => live.reopen(),
             },
             _ = workers.recv() => break,
         }

@@ -60,6 +60,16 @@ pub(super) fn drop_privileges(wanted: Option<&str>) -> Result<(), PrivilegeError
     Ok(())
 }
 
+/// User and group that [`drop_privileges`] will become; none where we stay who we are.
+pub(super) fn heir(wanted: Option<&str>) -> Option<(u32, u32)> {
+    let user = match wanted {
+        _ if !Uid::effective().is_root() => None,
+        None => OWN_USERS.iter().find_map(|name| lookup(name)),
+        Some(name) => lookup(name),
+    };
+    user.map(|user| (user.uid.as_raw(), user.gid.as_raw()))
+}
+
 /// A user by name or number.
 fn lookup(name: &str) -> Option<User> {
     let by_name = User::from_name(name).ok().flatten();

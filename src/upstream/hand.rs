@@ -1,5 +1,10 @@
 //! What the operator has said of a peer (`robin drain`, `robin down`): it stands above all else.
 
+use super::PeerAddress;
+
+/// What the operator has said of peers, by their addresses.
+pub type Words = Vec<(PeerAddress, Hand)>;
+
 /// The operator's word on a peer. It holds until it is taken back, through refreshes and reloads that keep the peer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Hand {

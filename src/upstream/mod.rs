@@ -39,7 +39,7 @@ pub use address::PeerAddress;
 pub use balance::Key;
 use budget::Budget;
 pub use event::{Change, Event};
-pub use hand::Hand;
+pub use hand::{Hand, Words};
 use peer::Presence;
 pub use peer::{Lease, Measure, Member, Method, Peer, Tier};
 pub use policy::Policy;
@@ -64,8 +64,9 @@ pub struct Upstream {
     line: Option<Arc<Line>>,
     /// The position in the one sequence of this process.
     turn: AtomicUsize,
-    /// Held by whoever makes a new set; a request never takes it.
-    writer: Mutex<()>,
+    /// Held by whoever makes a new set; a request never takes it. What the operator has said of peers of an
+    /// upstream that this one takes the place of waits here for them.
+    writer: Mutex<Words>,
     /// Says that the peers are others or have other attributes.
     published: watch::Sender<()>,
     refresh: Notify,
@@ -93,7 +94,7 @@ impl Upstream {
             line: policy.queue.map(|rule| Arc::new(Line::new(rule))),
             policy,
             turn: AtomicUsize::new(0),
-            writer: Mutex::new(()),
+            writer: Mutex::default(),
             published: watch::Sender::new(()),
             refresh: Notify::new(),
             budget: Budget::default(),
@@ -123,7 +124,7 @@ impl Upstream {
                 member.route.get_or_insert_with(|| sid::of_address(&member.address));
             }
         }
-        let _writer = self.writer();
+        let mut writer = self.writer();
         let old = self.set.load();
         if members.iter().eq(old.peers.iter().map(Peer::member)) {
             return Vec::new();
@@ -166,6 +167,14 @@ impl Upstream {
         for gone in old.peers.iter().filter(|p| leaving.contains_key(&owned(p.member()))) {
             gone.set_presence(|_| Presence::Removed, now);
             note(gone.address(), Change::Left);
+        }
+        if !peers.is_empty() {
+            for (address, hand) in writer.drain(..) {
+                let meant = peers.iter().filter(|p| *p.address() == address);
+                for peer in meant {
+                    peer.set_hand(hand, now);
+                }
+            }
         }
         self.swap(PeerSet::new(peers.into(), &self.policy, now));
         self.published.send_replace(());
@@ -306,6 +315,20 @@ impl Upstream {
         }
     }
 
+    /// What the operator has said of its peers, where he has said anything.
+    #[must_use]
+    pub fn words(&self) -> Words {
+        let peers = self.peers();
+        let told = peers.iter().map(|peer| (peer.address().clone(), peer.hand()));
+        told.filter(|(_, hand)| *hand != Hand::Off).collect()
+    }
+
+    /// Takes over what the operator has said of peers of an upstream that this one takes the place
+    /// of. It holds for those of the first publication that has any: what comes later is new.
+    pub fn inherit(&self, words: Words) {
+        *self.writer() = words;
+    }
+
     /// The peers, in order of their server lines.
     #[must_use]
     pub fn peers(&self) -> Box<[Peer]> {
@@ -408,7 +431,7 @@ impl Upstream {
         self.set.load().refusal(tried)
     }
 
-    fn writer(&self) -> std::sync::MutexGuard<'_, ()> {
+    fn writer(&self) -> std::sync::MutexGuard<'_, Words> {
         // Nothing under the lock can leave it half done: a poisoned one is as good as any.
         self.writer.lock().unwrap_or_else(PoisonError::into_inner)
     }

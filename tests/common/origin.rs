@@ -85,6 +85,8 @@ pub enum Behaviour {
     Raw(Vec<u8>),
     /// Reads the request and never answers.
     Hang,
+    /// Answers 200 once [`Origin::release`] was called.
+    Wait,
     /// Reads the request and closes.
     Close,
     /// Reads the request and resets the connection.
@@ -115,6 +117,7 @@ struct Script {
     received: usize,
     answered: usize,
     open: Vec<Weak<TcpStream>>,
+    released: bool,
     stopped: bool,
 }
 
@@ -185,6 +188,12 @@ impl Origin {
         for stream in lock(&self.shared.script).open.drain(..).filter_map(|s| s.upgrade()) {
             let _ = stream.shutdown(Shutdown::Both);
         }
+    }
+
+    /// Lets those that [`Behaviour::Wait`] be answered.
+    pub fn release(&self) {
+        lock(&self.shared.script).released = true;
+        self.shared.ends.notify_all();
     }
 
     /// The requests that were read to their end, in order.
@@ -339,6 +348,10 @@ impl Connection {
                     false
                 }
                 Some(Behaviour::Hang) => return self.hang(),
+                Some(Behaviour::Wait) => {
+                    self.wait()?;
+                    self.answer(&request, &Reply::new("ok\n"))?
+                }
                 Some(Behaviour::Reset) => {
                     SockRef::from(&*self.stream).set_linger(Some(Duration::ZERO))?;
                     return Ok(());
@@ -443,6 +456,15 @@ impl Connection {
     /// Keeps the connection until the client gives up or the origin ends.
     fn hang(&mut self) -> io::Result<()> {
         io::copy(&mut &*self.stream, &mut io::sink()).map(|_| ())
+    }
+
+    /// Waits for the command to answer; fails when the origin ends before.
+    fn wait(&self) -> io::Result<()> {
+        let script = lock(&self.shared.script);
+        match self.shared.ends.wait_while(script, |s| !s.released && !s.stopped) {
+            Ok(script) if !script.stopped => Ok(()),
+            _ => Err(io::ErrorKind::Interrupted.into()),
+        }
     }
 
     fn write(&self, bytes: &[u8]) -> io::Result<()> {

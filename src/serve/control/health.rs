@@ -38,7 +38,7 @@ fn address(config: Option<&Path>) -> io::Result<SocketAddr> {
 ///
 /// # Errors
 /// Where a process runs the same configuration already.
-pub(super) fn bind(config: &Path) -> io::Result<Vec<UnixListener>> {
+pub(in crate::serve) fn bind(config: &Path) -> io::Result<Vec<UnixListener>> {
     let mut listeners = vec![UnixListener::bind_addr(&address(Some(config))?)?];
     if std::process::id() == 1 {
         listeners.push(UnixListener::bind_addr(&address(None)?)?);
@@ -48,7 +48,7 @@ pub(super) fn bind(config: &Path) -> io::Result<Vec<UnixListener>> {
 }
 
 /// Answers each caller; ends with the process. Only a process whose listeners are bound gets here.
-pub(super) async fn answer(listener: UnixListener) {
+pub(in crate::serve) async fn answer(listener: UnixListener) {
     let Ok(listener) = tokio::net::UnixListener::from_std(listener) else { return };
     loop {
         match listener.accept().await {

@@ -1,0 +1,98 @@
+//! The operator's hand: `robin peers`, `drain`, `undrain`, `down` and `up`, asked through the control
+//! socket of the running robin.
+
+use std::io::{self, Write as _};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+
+use crate::config::words;
+use crate::observe::peers;
+use crate::serve::{self, Answer, Ask, Told};
+
+/// Which robin is asked, and how it is printed.
+#[derive(Args, Debug)]
+pub(super) struct Operator {
+    /// The control socket. Default: /run/robin/control.sock.
+    #[arg(long, value_name = "PATH")]
+    socket: Option<PathBuf>,
+    /// Print what robin answers as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// How long a drain is waited for.
+#[derive(Args, Debug)]
+pub(super) struct Patience {
+    /// How long to wait, such as 30s. Default: for ever.
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    timeout: Option<Duration>,
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    words::duration(text).map_err(|_| "expected a time such as 30s or 5m".to_owned())
+}
+
+impl Patience {
+    pub(super) fn millis(&self) -> Option<u64> {
+        let millis = |timeout: Duration| u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
+        self.timeout.map(millis)
+    }
+}
+
+impl Operator {
+    /// Asks the running robin and prints what it answers.
+    ///
+    /// # Errors
+    /// What keeps it from being done, for stderr.
+    pub(super) fn ask(&self, ask: &Ask) -> Result<(), String> {
+        let path = self.socket.clone().unwrap_or_else(|| serve::SOCKET.into());
+        let (mut failed, mut left) = (None, 0);
+        let asked = serve::ask(&path, ask, |answer| {
+            match &answer {
+                Answer::InFlight(count) if *count == left && !self.json => return,
+                Answer::InFlight(count) => left = *count,
+                Answer::Drained(false) => {
+                    let requests = if left == 1 { "request" } else { "requests" };
+                    let text = format!("{left} {requests} still in flight, still draining");
+                    failed = Some(text);
+                }
+                Answer::Error(error) => failed = Some(error.clone()),
+                _ => {}
+            }
+            let text = if self.json { json(&answer) } else { plain(ask, &answer) };
+            // That nobody reads it is no reason not to drain.
+            let mut out = io::stdout();
+            let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+        });
+        asked.map_err(|error| format!("robin: {error}"))?;
+        failed.map_or(Ok(()), |failed| Err(format!("robin: {failed}")))
+    }
+}
+
+fn json(answer: &Answer) -> String {
+    // Nothing in an answer is a map with keys of its own or a number that JSON has not.
+    serde_json::to_string(answer).unwrap_or_default() + "\n"
+}
+
+fn plain(ask: &Ask, answer: &Answer) -> String {
+    match answer {
+        Answer::Upstreams(upstreams) => peers::table(upstreams) + "\n",
+        Answer::Told(told) => told.iter().map(|told| line(ask, told)).collect(),
+        Answer::InFlight(count) => format!("waiting, {count} in flight\n"),
+        Answer::Drained(true) => "drained\n".to_owned(),
+        Answer::Drained(false) | Answer::Error(_) => String::new(),
+    }
+}
+
+/// What a peer was told; that it had been told so before is said, too.
+fn line(ask: &Ask, told: &Told) -> String {
+    let Told { upstream, peer, changed, reason, in_flight } = told;
+    let before = if *changed { "" } else { ", as before" };
+    let in_flight = match ask {
+        Ask::Drain { .. } | Ask::Down { .. } => format!(", {in_flight} in flight"),
+        _ => String::new(),
+    };
+    format!("{upstream}/{peer}: {reason}{before}{in_flight}\n")
+}
