@@ -79,6 +79,10 @@ fn peer_line(upstream: &str, event: &Event) -> (Level, Line) {
         }
         Change::Readmitted => (Level::Info, line("peer readmitted")),
         Change::Passing => (Level::Info, line("peer passes probes")),
+        Change::CutOff { connections } => {
+            (Level::Warn, line("peer cut off").field("connections", connections))
+        }
+        Change::Doubted => (Level::Info, line("peer waits for a probe")),
         Change::Told(Hand::Drain) => (Level::Info, line("peer drained by hand")),
         Change::Told(Hand::Down) => (Level::Warn, line("peer taken down by hand")),
         Change::Told(Hand::Off) => (Level::Info, line("peer let go by hand")),

@@ -9,6 +9,7 @@
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::os::fd::AsRawFd as _;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,6 +26,7 @@ use tokio::net::{TcpSocket, TcpStream, UnixStream};
 use tokio::time::sleep;
 
 use super::tls::Secure;
+use super::wire::Wire;
 use crate::config::model::{RouteSettings, Upstream as Spec};
 use crate::upstream::{Peer, PeerAddress, Upstream};
 
@@ -49,9 +51,11 @@ pub(super) enum Pooled {
 impl Pooled {
     /// The pool's key for an appearance of a peer.
     fn group_key(self, peer: &Peer) -> u64 {
+        // Peers are numbered from one on: there will not be 2^39 of them.
+        let key = peer.id() << 1 | u64::from(peer.generation() & 0x7f_ffff) << 40;
         match self {
-            Self::Any => peer.id() << 1,
-            Self::Fresh => peer.id() << 1 | 1,
+            Self::Any => key,
+            Self::Fresh => key | 1,
             // A key that nothing was ever kept under. It is kept under it afterwards, and unused.
             Self::None => fastrand::u64(..) | 1 << 63,
         }
@@ -94,7 +98,11 @@ pub(super) fn http_peer(
     }
     let options = &mut http.options;
     // With a connector of our own this is the only limit on a connect.
-    options.total_connection_timeout = Some(settings.timeouts.connect);
+    let connect = settings.timeouts.connect;
+    options.total_connection_timeout = Some(match settings.retry.try_timeout {
+        Duration::ZERO => connect,
+        limit => limit.min(connect),
+    });
     options.read_timeout = Some(settings.timeouts.read);
     options.write_timeout = Some(settings.timeouts.send);
     options.idle_timeout = Some(pooled.idle(spec));
@@ -150,7 +158,7 @@ impl Connect for Dialer {
                 }
             }
         };
-        connected.map_err(|error| {
+        let socket = connected.map_err(|error| {
             let error_type = match error.kind() {
                 _ if is_our_shortage(&error) => ErrorType::InternalError,
                 io::ErrorKind::ConnectionRefused => ErrorType::ConnectRefused,
@@ -161,7 +169,8 @@ impl Connect for Dialer {
                 _ => ErrorType::ConnectError,
             };
             Error::because(error_type, "connect", error)
-        })
+        })?;
+        socket.into_stream(&self.peer)
     }
 }
 
@@ -182,26 +191,50 @@ impl Dialer {
         Ok(io)
     }
 
-    async fn open(&self) -> io::Result<Stream> {
+    async fn open(&self) -> io::Result<Socket> {
         match self.peer.address() {
             PeerAddress::Tcp(address) => {
                 let io = self.connect_tcp(*address).await?;
                 match &self.secure {
-                    None => Ok(Stream::from(io)),
+                    None => Ok(Socket::Tcp(io)),
                     Some(secure) => {
                         io.set_nodelay(true)?;
-                        secure.connect(io).await.map(Stream::from)
+                        secure.connect(io).await.map(Socket::Unix)
                     }
                 }
             }
             PeerAddress::Unix(path) => {
                 let io = UnixStream::connect(path).await?;
                 match &self.secure {
-                    None => Ok(Stream::from(io)),
-                    Some(secure) => secure.connect(io).await.map(Stream::from),
+                    None => Ok(Socket::Unix(io)),
+                    Some(secure) => secure.connect(io).await.map(Socket::Unix),
                 }
             }
         }
+    }
+}
+
+/// What a connect comes to. With TLS it is one end of a pair (see [`super::tls`]).
+enum Socket {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
+impl Socket {
+    /// The connection as Pingora takes it.
+    fn into_stream(self, peer: &Peer) -> Result<Stream> {
+        let (mut stream, descriptor) = match self {
+            Self::Tcp(io) => {
+                let descriptor = io.as_raw_fd();
+                (Stream::from(io), descriptor)
+            }
+            Self::Unix(io) => {
+                let descriptor = io.as_raw_fd();
+                (Stream::from(io), descriptor)
+            }
+        };
+        Wire::attach(&mut stream, descriptor, peer)?;
+        Ok(stream)
     }
 }
 

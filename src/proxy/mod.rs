@@ -17,6 +17,7 @@ mod refused;
 mod request;
 mod spool;
 mod tls;
+mod wire;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -155,11 +156,11 @@ impl ProxyHttp for Robin {
         reused: bool,
         _: &HttpPeer,
         _: std::os::unix::io::RawFd,
-        _: Option<&Digest>,
+        digest: Option<&Digest>,
         ctx: &mut Exchange,
     ) -> Result<()> {
         ctx.tell_connected(reused);
-        Ok(())
+        ctx.use_connection(reused, digest)
     }
 
     async fn request_body_filter(

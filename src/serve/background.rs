@@ -234,6 +234,9 @@ impl Running {
         }
         let refreshed = Arc::clone(&kept);
         tasks.spawn(async move { refreshed.refresh().await });
+        if !kept.spec.drain_timeout.is_zero() {
+            tasks.spawn(cut_off(Arc::clone(kept.balancer.upstream())));
+        }
         Self { kept, _tasks: tasks }
     }
 
@@ -322,6 +325,23 @@ async fn warm(upstream: Arc<Upstream>) {
         while let Some(next) = upstream.warm(Tick::now()) {
             sleep(next).await;
         }
+    }
+}
+
+/// Cuts off what is in flight on peers that left too long ago, for ever.
+async fn cut_off(upstream: Arc<Upstream>) {
+    let mut publications = upstream.publications();
+    loop {
+        let now = Tick::now();
+        for change in upstream.cut_off(now) {
+            event::peer(upstream.name(), &change);
+        }
+        let wait = match upstream.next_cut() {
+            Some(next) => Duration::from_millis(next.as_millis().saturating_sub(now.as_millis())),
+            None => Duration::MAX,
+        };
+        // The upstream holds the sender. That time is up means the same as that a peer has left.
+        drop(timeout(wait, publications.changed()).await);
     }
 }
 

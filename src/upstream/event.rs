@@ -48,6 +48,13 @@ pub enum Change {
         /// What the last probe met.
         error: String,
     },
+    /// What was still in flight on it, `drain_timeout` after it had left, was cut off.
+    CutOff {
+        /// Connections that were in use.
+        connections: usize,
+    },
+    /// A reset or a refusal has shown that another may answer there: it is out until a probe passes.
+    Doubted,
     /// The operator has spoken.
     Told(Hand),
 }

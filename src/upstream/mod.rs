@@ -9,8 +9,10 @@
 mod address;
 mod balance;
 mod budget;
+mod connections;
 mod event;
 mod hand;
+mod leaving;
 mod pace;
 mod peer;
 mod policy;
@@ -38,8 +40,10 @@ use crate::health::{Outcome, ProbeRule, Standing, Tick, Verdict};
 pub use address::PeerAddress;
 pub use balance::Key;
 use budget::Budget;
+pub use connections::Connection;
 pub use event::{Change, Event};
 pub use hand::{Hand, Words};
+use leaving::Leaving;
 use peer::Presence;
 pub use peer::{Lease, Measure, Member, Method, Peer, Tier};
 pub use policy::Policy;
@@ -73,6 +77,7 @@ pub struct Upstream {
     budget: Budget,
     /// Says that a peer begins to grow to its weight.
     growing: Notify,
+    leaving: Leaving,
 }
 
 impl Upstream {
@@ -99,6 +104,7 @@ impl Upstream {
             refresh: Notify::new(),
             budget: Budget::default(),
             growing: Notify::new(),
+            leaving: Leaving::default(),
         }
     }
 
@@ -151,12 +157,13 @@ impl Upstream {
             };
             if member.absent && !kept.member().absent {
                 kept.set_presence(|_| Presence::Absent, now);
+                kept.cut_idle();
                 note(&member.address, Change::Absent);
             } else if kept.member().absent && !member.absent {
                 note(&member.address, Change::Found);
                 if !kept.set_presence(Presence::found, now) {
                     // Whatever answers there now is not what left.
-                    kept.set_presence(|_| Presence::Removed, now);
+                    self.remove(kept, now);
                     peers.push(self.new_peer(member, now));
                     continue;
                 }
@@ -165,7 +172,7 @@ impl Upstream {
         }
         // In the old order, so that the log reads the same each time.
         for gone in old.peers.iter().filter(|p| leaving.contains_key(&owned(p.member()))) {
-            gone.set_presence(|_| Presence::Removed, now);
+            self.remove(gone, now);
             note(gone.address(), Change::Left);
         }
         if !peers.is_empty() {
@@ -180,6 +187,25 @@ impl Upstream {
         self.published.send_replace(());
         self.wake();
         events
+    }
+
+    /// Lets a peer go: what is idle of its connections is ended at once, the others after
+    /// `drain_timeout`.
+    fn remove(&self, peer: &Peer, now: Tick) {
+        peer.set_presence(|_| Presence::Removed, now);
+        peer.cut_idle();
+        self.leaving.note(peer, self.policy.drain_timeout, now);
+    }
+
+    /// Cuts off what is still in flight on peers that left `drain_timeout` ago.
+    pub fn cut_off(&self, now: Tick) -> Vec<Event> {
+        self.leaving.cut_off(now)
+    }
+
+    /// When [`Upstream::cut_off`] has something to do next; none while no peer is waited for.
+    #[must_use]
+    pub fn next_cut(&self) -> Option<Tick> {
+        self.leaving.next()
     }
 
     /// The peer that the session is bound to, or that the method gives a request with this key, among

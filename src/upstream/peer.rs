@@ -15,10 +15,11 @@ use tokio::sync::watch;
 
 use super::balance::ketama;
 use super::balance::least_time::Reading;
+use super::connections::Connections;
 use super::pace::Pace;
 use super::queue::Line;
 use super::warm::Warmth;
-use super::{Hand, PeerAddress, PeerState, Status};
+use super::{Connection, Hand, PeerAddress, PeerState, Status};
 pub use crate::config::model::{Measure, Method, Tier};
 use crate::health::{Outcome, PassiveRule, ProbeRule, Standing, Tick, Verdict};
 
@@ -155,6 +156,7 @@ pub(super) struct Live {
     warmth: Warmth,
     /// How often its pooled connections were given up.
     generation: AtomicU32,
+    connections: Connections,
     /// With the moment it began.
     presence: watch::Sender<(Presence, Tick)>,
     probe: Mutex<ProbeRecord>,
@@ -177,6 +179,7 @@ impl Live {
             pace: Pace::default(),
             warmth: Warmth::default(),
             generation: AtomicU32::new(0),
+            connections: Connections::default(),
             presence: watch::Sender::new((presence, now)),
             probe: Mutex::new(ProbeRecord { verdict, since: now, passed: false, last: None }),
         }
@@ -311,6 +314,22 @@ impl Peer {
     /// Gives up all connections that are kept to the peer: whatever answers there may be another one.
     pub fn renew(&self) {
         self.live.generation.fetch_add(1, Relaxed);
+        self.cut_idle();
+    }
+
+    /// Takes note of a new connection to it.
+    pub fn connected(&self, connection: &Arc<dyn Connection>) {
+        self.live.connections.add(connection);
+    }
+
+    /// Ends its connections that no attempt uses.
+    pub(super) fn cut_idle(&self) {
+        self.live.connections.cut_idle();
+    }
+
+    /// Ends all of its connections; returns how many an attempt was using.
+    pub(super) fn cut_all(&self) -> usize {
+        self.live.connections.cut_all()
     }
 
     /// Whether as many attempts are in flight as `max_conns` allows.

@@ -1,5 +1,7 @@
 //! What was written of an upstream, as far as picking a peer and judging it heeds it.
 
+use std::time::Duration;
+
 use super::Sessions;
 use crate::config::model::{self, Method, Passive, Queue, Sticky};
 use crate::health::ProbeRule;
@@ -19,6 +21,8 @@ pub struct Policy {
     pub sticky: Option<Sticky>,
     /// Where requests wait while no peer can take them; none refuses them.
     pub queue: Option<Queue>,
+    /// How long what is in flight on a peer that has left may take; zero sets no limit.
+    pub drain_timeout: Duration,
 }
 
 impl Policy {
@@ -32,6 +36,7 @@ impl Policy {
             panic: spec.panic,
             sticky: spec.sticky.clone(),
             queue: spec.queue,
+            drain_timeout: spec.drain_timeout,
         }
     }
 

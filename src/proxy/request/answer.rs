@@ -46,6 +46,9 @@ impl Exchange {
             return Ok(());
         }
         self.tell_head(response);
+        if let Some(overdue) = self.meet_deadline() {
+            return self.refuse(overdue);
+        }
         let Some((settings, lease)) = self.settings().zip(self.lease.as_ref()) else {
             return Ok(());
         };

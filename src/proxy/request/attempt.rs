@@ -8,6 +8,7 @@ use pingora::{Error, Result};
 use pingora_proxy::Session;
 use tokio::time::Instant;
 
+use super::connected::Connected;
 use super::queued::Unserved;
 use super::{Aimed, Detour, Exchange, connection, is_answered};
 use crate::config::model::RouteSettings;
@@ -128,6 +129,7 @@ impl Exchange {
 
     async fn pick_peer(&mut self, session: &mut Session) -> Result<Box<HttpPeer>> {
         self.lease = None;
+        self.connected = Connected::default();
         self.reused = false;
         self.hash_key = self.hash_key.take().or_else(|| self.make_hash_key(session));
         self.find_session(session);
@@ -230,15 +232,23 @@ impl Exchange {
             error.set_retry(true);
             return error;
         }
+        if self.connected.was_ended() {
+            // Nothing was sent: another connection to the same peer may do.
+            self.distrust_pool = true;
+            self.lease = None;
+            error.set_retry(true);
+            return error;
+        }
         let address = self.lease.as_ref().map(|lease| lease.address().clone());
         let failure = match self.failure.take() {
             // A phase of ours has refused the request or the answer.
             Some(told) if matches!(error.etype(), pingora::ErrorType::HTTPStatus(_)) => told,
             _ => {
                 let peer = address.map(|a| a.to_string()).unwrap_or_default();
-                classify(&error, Attempted { peer, reused: self.reused })
+                self.explain(classify(&error, Attempted { peer, reused: self.reused }))
             }
         };
+        self.connected = Connected::default();
         self.report(failure.outcome());
         if let Some(served) = self.served()
             && matches!(failure, Failure::Connect { .. } | Failure::Broken { .. })

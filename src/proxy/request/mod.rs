@@ -4,6 +4,7 @@ mod again;
 mod answer;
 mod attempt;
 mod body;
+mod connected;
 mod http2;
 mod kept;
 pub(super) mod log;
@@ -20,6 +21,7 @@ use pingora::http::RequestHeader;
 use pingora_proxy::Session;
 use tokio::time::Instant;
 
+use self::connected::Connected;
 use self::kept::Kept;
 use super::counters::InFlight;
 use super::disk::FileSystem;
@@ -100,6 +102,8 @@ pub struct Exchange {
     /// A peer picked for the next attempt already.
     next: Option<Lease>,
     attempt_began: Instant,
+    /// The connection of the present attempt.
+    connected: Connected,
     attempts: Vec<Attempt>,
     /// Whether the present attempt's connection had served a request before.
     pub(in crate::proxy) reused: bool,
@@ -143,6 +147,7 @@ impl Exchange {
             lease: None,
             next: None,
             attempt_began: now,
+            connected: Connected::default(),
             attempts: Vec::new(),
             reused: false,
             upgrades: false,

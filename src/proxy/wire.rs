@@ -1,0 +1,132 @@
+//! A connection to a peer that can be ended from outside while Pingora holds it.
+//!
+//! Pingora reads from a connection until its timeouts, and keeps it in a pool that nobody else can
+//! look into. Both end at once when the system says that the connection has ended, and anyone who
+//! knows its descriptor can make the system say so (shutdown(2)). A [`Wire`] knows it while Pingora
+//! has it open, and travels with it, also through the pool, as what Pingora's digest of a
+//! connection lets us add. It costs a request a few atomic operations, and no wrapper reads or
+//! writes a byte: a stream of our own would not be a socket to Pingora's pool, which asks the
+//! system about its sockets.
+
+use std::os::fd::RawFd;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use nix::sys::socket::{Shutdown, shutdown};
+use pingora::Result;
+use pingora::http::ResponseHeader;
+use pingora::protocols::l4::stream::Stream;
+use pingora::protocols::raw_connect::ProxyDigest;
+use pingora::protocols::{Digest, GetProxyDigest as _};
+use pingora::upstreams::peer::{Tracer, Tracing};
+
+use crate::upstream::{Connection, Peer};
+
+/// One connection to a peer.
+#[derive(Debug)]
+pub(super) struct Wire {
+    /// None once Pingora closes it; the number may then be another's.
+    descriptor: Mutex<Option<RawFd>>,
+    peer: Peer,
+    /// What [`Peer::generation`] was when it was made.
+    generation: u32,
+    /// Attempts that use it: one, or for a moment two where the first has not said that it ended.
+    users: AtomicU32,
+    cut: AtomicBool,
+}
+
+impl Wire {
+    /// Makes `stream`, a connection to `peer` with this descriptor, known to its peer, and itself to
+    /// whoever gets it. The attempt that has made it is its first user.
+    pub(super) fn attach(stream: &mut Stream, descriptor: RawFd, peer: &Peer) -> Result<()> {
+        let wire = Arc::new(Self {
+            descriptor: Mutex::new(Some(descriptor)),
+            peer: peer.clone(),
+            generation: peer.generation(),
+            users: AtomicU32::new(1),
+            cut: AtomicBool::new(false),
+        });
+        let known: Arc<dyn Connection> = wire.clone();
+        peer.connected(&known);
+        stream.tracer = Some(Tracer(Box::new(Watched(Arc::clone(&wire)))));
+        // There is no proxy between us and the peer; nothing else that we may add travels along.
+        let nothing = Box::new(ResponseHeader::build(200, Some(0))?);
+        stream.set_proxy_digest(ProxyDigest::new(nothing, Some(Box::new(wire))));
+        Ok(())
+    }
+
+    /// The wire of a connection that [`Wire::attach`] was called for.
+    pub(super) fn of(digest: &Digest) -> Option<&Arc<Self>> {
+        digest.proxy_digest.as_ref()?.user_data.as_ref()?.downcast_ref()
+    }
+
+    /// Whether it was ended from outside.
+    pub(super) fn is_cut(&self) -> bool {
+        self.cut.load(Relaxed)
+    }
+
+    fn descriptor(&self) -> MutexGuard<'_, Option<RawFd>> {
+        // A number is all there is: a poisoned one is as good as any.
+        self.descriptor.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Connection for Wire {
+    fn is_idle(&self) -> bool {
+        self.users.load(Relaxed) == 0
+    }
+
+    fn cut(&self) {
+        self.cut.store(true, Relaxed);
+        if let Some(descriptor) = *self.descriptor() {
+            // It may have ended by itself, which is all that is wanted.
+            let _ = shutdown(descriptor, Shutdown::Both);
+        }
+    }
+}
+
+/// An attempt's use of a connection; it ends when dropped.
+#[derive(Debug)]
+pub(super) struct Use(Arc<Wire>);
+
+impl Use {
+    /// Begins to use a connection; `reused` where another attempt has made it.
+    pub(super) fn begin(wire: &Arc<Wire>, reused: bool) -> Self {
+        if reused {
+            wire.users.fetch_add(1, Relaxed);
+        }
+        Self(Arc::clone(wire))
+    }
+
+    pub(super) fn wire(&self) -> &Arc<Wire> {
+        &self.0
+    }
+}
+
+impl Drop for Use {
+    fn drop(&mut self) {
+        let wire = &self.0;
+        let last = wire.users.fetch_sub(1, Relaxed) == 1;
+        // Pingora has put it into its pool by now, where nobody will look for it again.
+        if last && (wire.peer.has_left() || wire.peer.generation() != wire.generation) {
+            wire.cut();
+        }
+    }
+}
+
+/// Tells a [`Wire`] when Pingora is about to close its connection.
+#[derive(Debug)]
+struct Watched(Arc<Wire>);
+
+impl Tracing for Watched {
+    fn on_connected(&self) {}
+
+    /// Pingora calls it before it closes the descriptor.
+    fn on_disconnected(&self) {
+        *self.0.descriptor() = None;
+    }
+
+    fn boxed_clone(&self) -> Box<dyn Tracing> {
+        Box::new(Self(Arc::clone(&self.0)))
+    }
+}
