@@ -9,7 +9,6 @@
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::os::fd::AsRawFd as _;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,8 +24,10 @@ use socket2::SockRef;
 use tokio::net::{TcpSocket, TcpStream, UnixStream};
 use tokio::time::sleep;
 
+use super::socket::Socket;
 use super::tls::Secure;
 use super::wire::Wire;
+use crate::config::model::passing::Passing;
 use crate::config::model::{RouteSettings, Upstream as Spec};
 use crate::upstream::{Peer, PeerAddress, Upstream};
 
@@ -113,20 +114,14 @@ pub(super) fn http_peer(
     };
     // As in nginx, a strange token in `Connection` is no reason to refuse.
     options.http_upstream_request_policy.reject_malformed_connection_nominations = false;
-    options.custom_l4 = Some(Arc::new(Dialer {
-        upstream: Arc::clone(upstream),
-        peer: peer.clone(),
-        secure,
-        bind: passing.bind,
-        socket_keepalive: passing.socket_keepalive,
-    }));
+    options.custom_l4 = Some(Arc::new(Dialer::new(upstream, peer, secure, passing)));
     http
 }
 
 /// Connects to one peer, unless it leaves DNS meanwhile: the address of a container that was
 /// removed answers nothing for seconds.
-#[derive(Debug)]
-struct Dialer {
+#[derive(Clone, Debug)]
+pub(super) struct Dialer {
     upstream: Arc<Upstream>,
     peer: Peer,
     /// How TLS is spoken, if it is.
@@ -170,11 +165,40 @@ impl Connect for Dialer {
             };
             Error::because(error_type, "connect", error)
         })?;
-        socket.into_stream(&self.peer)
+        let descriptor = socket.descriptor();
+        let mut stream = socket.into_stream();
+        Wire::attach(&mut stream, descriptor, &self.peer)?;
+        Ok(stream)
     }
 }
 
 impl Dialer {
+    /// What connects to `peer` as a route says.
+    pub(super) fn new(
+        upstream: &Arc<Upstream>,
+        peer: &Peer,
+        secure: Option<Secure>,
+        passing: &Passing,
+    ) -> Self {
+        Self {
+            upstream: Arc::clone(upstream),
+            peer: peer.clone(),
+            secure,
+            bind: passing.bind,
+            socket_keepalive: passing.socket_keepalive,
+        }
+    }
+
+    /// The same to another peer.
+    pub(super) fn to(self, peer: &Peer) -> Self {
+        Self { peer: peer.clone(), ..self }
+    }
+
+    /// The upstream of its peer.
+    pub(super) fn upstream(&self) -> &Upstream {
+        &self.upstream
+    }
+
     async fn connect_tcp(&self, address: SocketAddr) -> io::Result<TcpStream> {
         let io = match self.bind {
             None => TcpStream::connect(address).await?,
@@ -191,7 +215,8 @@ impl Dialer {
         Ok(io)
     }
 
-    async fn open(&self) -> io::Result<Socket> {
+    /// A new connection.
+    pub(super) async fn open(&self) -> io::Result<Socket> {
         match self.peer.address() {
             PeerAddress::Tcp(address) => {
                 let io = self.connect_tcp(*address).await?;
@@ -211,30 +236,6 @@ impl Dialer {
                 }
             }
         }
-    }
-}
-
-/// What a connect comes to. With TLS it is one end of a pair (see [`super::tls`]).
-enum Socket {
-    Tcp(TcpStream),
-    Unix(UnixStream),
-}
-
-impl Socket {
-    /// The connection as Pingora takes it.
-    fn into_stream(self, peer: &Peer) -> Result<Stream> {
-        let (mut stream, descriptor) = match self {
-            Self::Tcp(io) => {
-                let descriptor = io.as_raw_fd();
-                (Stream::from(io), descriptor)
-            }
-            Self::Unix(io) => {
-                let descriptor = io.as_raw_fd();
-                (Stream::from(io), descriptor)
-            }
-        };
-        Wire::attach(&mut stream, descriptor, peer)?;
-        Ok(stream)
     }
 }
 

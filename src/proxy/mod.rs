@@ -13,8 +13,10 @@ mod files;
 mod gzip;
 mod head;
 mod io;
+mod race;
 mod refused;
 mod request;
+mod socket;
 mod spool;
 mod tls;
 mod wire;
@@ -147,6 +149,7 @@ impl ProxyHttp for Robin {
     ) -> Result<()> {
         ctx.write_head(session, request)?;
         ctx.tell_sent_head(request);
+        ctx.begin_race(session, request);
         Ok(())
     }
 

@@ -24,6 +24,7 @@ mod sid;
 mod state;
 #[cfg(test)]
 mod tests;
+mod times;
 mod tried;
 mod warm;
 
@@ -53,6 +54,7 @@ pub use refusal::{Census, NoPeer};
 pub use sessions::Sessions;
 use set::PeerSet;
 pub use state::{PeerState, Status, TierCount, UpstreamState};
+use times::Times;
 pub use tried::Tried;
 use warm::Weights;
 
@@ -78,6 +80,7 @@ pub struct Upstream {
     /// Says that a peer begins to grow to its weight.
     growing: Notify,
     leaving: Leaving,
+    times: Times,
 }
 
 impl Upstream {
@@ -105,6 +108,7 @@ impl Upstream {
             budget: Budget::default(),
             growing: Notify::new(),
             leaving: Leaving::default(),
+            times: Times::default(),
         }
     }
 
@@ -391,6 +395,18 @@ impl Upstream {
     /// What was asked for is kept when it is dropped.
     pub async fn refresh_asked(&self) {
         self.refresh.notified().await;
+    }
+
+    /// The head of an answer took so long, or the attempt was given up after so long.
+    pub fn learn(&self, took: Duration) {
+        self.times.learn(took);
+    }
+
+    /// The time within which `percent` of the latest heads of answers came; none before there were
+    /// twenty.
+    #[must_use]
+    pub fn percentile(&self, percent: u8) -> Option<Duration> {
+        self.times.percentile(percent)
     }
 
     /// Counts a request, of which retries may cost a share.

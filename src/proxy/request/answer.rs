@@ -46,6 +46,9 @@ impl Exchange {
             return Ok(());
         }
         self.tell_head(response);
+        if !self.end_race() {
+            return Err(told(502));
+        }
         if let Some(overdue) = self.meet_deadline() {
             return self.refuse(overdue);
         }
@@ -75,6 +78,7 @@ impl Exchange {
             self.report(Some(Outcome::Failure));
         } else {
             lease.answered(self.attempt_began.elapsed(), Tick::now());
+            self.learn_time();
             self.report(Some(Outcome::Success));
         }
         self.failure = None;

@@ -140,6 +140,11 @@ impl Exchange {
             (None, None) => return self.refuse(Failure::Internal("no upstream".into())),
         };
         self.attempt_began = Instant::now();
+        let ahead = self.ahead.take();
+        if let Some((_, began)) = &ahead {
+            self.attempt_began = *began;
+            self.connected = Connected::ahead();
+        }
         let Some((settings, served)) = self.settings().zip(self.served()) else {
             return self.refuse(Failure::Internal("no upstream".into()));
         };
@@ -167,7 +172,7 @@ impl Exchange {
         };
         event::peer_found(&served.outage, served.upstream.name(), now);
         let repeatable = session.req_header().method.is_idempotent();
-        let pooled = match (self.distrust_pool, repeatable) {
+        let pooled = match (self.distrust_pool || ahead.is_some(), repeatable) {
             (true, _) => Pooled::None,
             (false, true) => Pooled::Any,
             (false, false) => Pooled::Fresh,
@@ -178,7 +183,10 @@ impl Exchange {
         };
         let upgrades = self.upgrades(session);
         let (upstream, spec) = (&served.upstream, &served.spec);
-        let peer = dial::http_peer(upstream, spec, &lease, settings, secure, pooled, upgrades);
+        let mut peer = dial::http_peer(upstream, spec, &lease, settings, secure, pooled, upgrades);
+        if let Some((ahead, _)) = ahead {
+            peer.options.custom_l4 = Some(ahead.connector(&lease));
+        }
         self.upgrades = upgrades;
         self.spent = false;
         self.lease = Some(lease);
@@ -187,7 +195,7 @@ impl Exchange {
     }
 
     /// How TLS is spoken to the peer, if it is.
-    fn secure(
+    pub(super) fn secure(
         &self,
         session: &Session,
         settings: &RouteSettings,
@@ -232,6 +240,11 @@ impl Exchange {
             error.set_retry(true);
             return error;
         }
+        if self.overtake(&error) {
+            error.set_retry(true);
+            return error;
+        }
+        self.leave_race("given up");
         if self.connected.was_ended() {
             // Nothing was sent: another connection to the same peer may do.
             self.distrust_pool = true;
@@ -317,7 +330,7 @@ impl Exchange {
         self.push_attempt(None, Some(status), Some(error));
     }
 
-    fn push_attempt(
+    pub(super) fn push_attempt(
         &mut self,
         status: Option<u16>,
         failed: Option<u16>,

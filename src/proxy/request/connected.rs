@@ -28,9 +28,20 @@ pub(super) struct Connected {
     deadline: Option<Deadline>,
     /// Whether it was ended before anything was sent.
     ended: bool,
+    /// Whether an answer has begun to come already.
+    ahead: bool,
 }
 
 impl Connected {
+    /// That of an attempt which has begun already.
+    pub(super) fn ahead() -> Self {
+        Self { ahead: true, ..Self::default() }
+    }
+
+    pub(super) fn wire(&self) -> Option<&Arc<Wire>> {
+        self.used.as_ref().map(Use::wire)
+    }
+
     /// Whether it had been given up before anything was sent.
     pub(super) fn was_ended(&mut self) -> bool {
         std::mem::take(&mut self.ended)
@@ -52,7 +63,7 @@ impl Exchange {
         }
         self.connected.used = Some(Use::begin(wire, reused));
         let limit = self.settings().map(|s| s.retry.try_timeout).unwrap_or_default();
-        if !limit.is_zero() {
+        if !limit.is_zero() && !self.connected.ahead {
             let deadline = Deadline::begin(Arc::clone(wire), self.attempt_began, limit);
             self.connected.deadline = Some(deadline);
         }

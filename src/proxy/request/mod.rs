@@ -5,6 +5,7 @@ mod answer;
 mod attempt;
 mod body;
 mod connected;
+mod hedge;
 mod http2;
 mod kept;
 pub(super) mod log;
@@ -27,6 +28,7 @@ use super::counters::InFlight;
 use super::disk::FileSystem;
 use super::downstream::{Connection, Downstream};
 use super::gzip::Packer;
+use super::race::{Ahead, Race};
 use super::{Runtime, Served, told};
 use crate::config::model::{Action, Proxy, Route, RouteSettings};
 use crate::exchange::access;
@@ -104,6 +106,10 @@ pub struct Exchange {
     attempt_began: Instant,
     /// The connection of the present attempt.
     connected: Connected,
+    /// A second attempt beside the present one.
+    race: Option<Race>,
+    /// The connection of the next attempt, which has begun already, and when it has.
+    ahead: Option<(Ahead, Instant)>,
     attempts: Vec<Attempt>,
     /// Whether the present attempt's connection had served a request before.
     pub(in crate::proxy) reused: bool,
@@ -148,6 +154,8 @@ impl Exchange {
             next: None,
             attempt_began: now,
             connected: Connected::default(),
+            race: None,
+            ahead: None,
             attempts: Vec::new(),
             reused: false,
             upgrades: false,
