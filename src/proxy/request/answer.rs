@@ -75,7 +75,8 @@ impl Exchange {
                 }
                 self.refund();
             }
-            self.report(Some(Outcome::Failure));
+            // A 404 says nothing against the peer, asked for as a reason or not.
+            self.report(Some(failure.outcome().unwrap_or(Outcome::Success)));
         } else {
             lease.answered(self.attempt_began.elapsed(), Tick::now());
             self.learn_time();
