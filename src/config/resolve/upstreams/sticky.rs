@@ -62,11 +62,6 @@ fn refuse_options_of_cookie(raw: &raw::Sticky, diags: &mut Diagnostics) {
     }
 }
 
-/// Whether it may stand in a `Set-Cookie` header: RFC 6265, section 4.1.1, `path-value`.
-fn fits_cookie(text: &str) -> bool {
-    !text.chars().any(|c| c.is_control() || c == ';')
-}
-
 fn cookie(name: &Word, raw: &raw::Sticky, diags: &mut Diagnostics) -> Option<StickyCookie> {
     // A token: RFC 6265, section 4.1.1.
     let in_token = |c: char| c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c);
@@ -92,10 +87,11 @@ fn cookie(name: &Word, raw: &raw::Sticky, diags: &mut Diagnostics) -> Option<Sti
     fits.then_some(cookie)
 }
 
-/// A text that may stand behind the name of an attribute.
+/// A text that may stand behind the name of an attribute. As nginx, it may bring others with it, as in
+/// `path="/; partitioned"`; it may not end the header.
 fn attribute<'w>(key: &str, word: Option<&'w Word>, diags: &mut Diagnostics) -> Option<&'w Word> {
     let word = word?;
-    let fits = !word.value.is_empty() && fits_cookie(&word.value);
+    let fits = !word.value.is_empty() && !word.value.chars().any(char::is_control);
     if !fits {
         diags
             .error(&word.place, format!("`{key}` cannot be {}", quote(&word.value)))
@@ -103,7 +99,7 @@ fn attribute<'w>(key: &str, word: Option<&'w Word>, diags: &mut Diagnostics) -> 
                 "" => format!("\"sticky\" directive no value for \"{key}\""),
                 _ => format!("\"sticky\" directive invalid \"{key}\" parameter value"),
             })
-            .expected("expected a text without `;`");
+            .expected("expected a text of one line");
     }
     fits.then_some(word)
 }
