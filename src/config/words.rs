@@ -51,8 +51,10 @@ pub(crate) fn duration(text: &str) -> Result<Duration, BadWord> {
     }
     while !rest.is_empty() {
         let (digits, after) = split_digits(rest).ok_or(NOT)?;
-        let unit_end = after.find(|c: char| c.is_ascii_digit()).unwrap_or(after.len());
+        let unit_end = after.find(|c: char| c.is_ascii_digit() || c == ' ').unwrap_or(after.len());
         let (unit, after) = after.split_at(unit_end);
+        // As in nginx, blanks may follow a unit: "1h 30m".
+        let after = after.trim_start_matches(' ');
         let unit = if unit.is_empty() && after.is_empty() { "s" } else { unit };
         let factor = TIMES.iter().find(|(name, _)| *name == unit).ok_or(NOT)?.1;
         if factor >= shorter_than {
@@ -182,6 +184,7 @@ mod tests {
             ("1s500ms", 1500),
             ("7", 7000),
             ("1m30", 90_000),
+            ("1h 3m", 3_780_000),
             ("0", 0),
         ] {
             assert_eq!(millis(text), Ok(expected), "{text}");
