@@ -116,6 +116,8 @@ struct Script {
     connections: usize,
     received: usize,
     answered: usize,
+    /// Requests whose answer has not begun, and the most there were.
+    at_once: (usize, usize),
     open: Vec<Weak<TcpStream>>,
     released: bool,
     stopped: bool,
@@ -224,6 +226,11 @@ impl Origin {
     /// How many requests were answered to their end.
     pub fn answered(&self) -> usize {
         lock(&self.shared.script).answered
+    }
+
+    /// How many requests waited for the first byte of their answer at one time at most.
+    pub fn most_at_once(&self) -> usize {
+        lock(&self.shared.script).at_once.1
     }
 
     fn listen(&mut self) {
@@ -390,9 +397,19 @@ impl Connection {
         body.map(|()| Some(message))
     }
 
+    fn begin(&self, more: isize) {
+        let (now, most) = &mut lock(&self.shared.script).at_once;
+        *now = now.saturating_add_signed(more);
+        *most = (*most).max(*now);
+    }
+
     /// Answers; true when the connection stays open.
     fn answer(&mut self, request: &Message, reply: &Reply) -> io::Result<bool> {
-        self.pause(reply.delay)?;
+        self.begin(1);
+        let paused = self.pause(reply.delay);
+        // Whoever sees the first byte may send the next request.
+        self.begin(-1);
+        paused?;
         let old = request.line().ends_with("HTTP/1.0");
         let chunked = reply.chunked && !old;
         let asked = request.has_token("connection", "close")
