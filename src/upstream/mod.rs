@@ -7,6 +7,7 @@
 //! comes back is a new peer.
 
 mod address;
+mod attempts;
 mod balance;
 mod budget;
 mod connections;

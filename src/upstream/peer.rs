@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
+use super::attempts::Attempts;
 use super::balance::ketama;
 use super::balance::least_time::Reading;
 use super::connections::Connections;
@@ -146,8 +147,7 @@ pub(super) struct Live {
     id: u64,
     standing: AtomicU64,
     standing_since: AtomicU64,
-    in_flight: AtomicU32,
-    requests: AtomicU64,
+    attempts: Attempts,
     /// Attempts that have failed.
     failures: AtomicU64,
     hand: AtomicU8,
@@ -171,8 +171,7 @@ impl Live {
             id: NEXT_ID.fetch_add(1, Relaxed),
             standing: AtomicU64::new(Standing::default().pack()),
             standing_since: AtomicU64::new(now.as_millis()),
-            in_flight: AtomicU32::new(0),
-            requests: AtomicU64::new(0),
+            attempts: Attempts::default(),
             failures: AtomicU64::new(0),
             hand: AtomicU8::new(Hand::Off.pack()),
             hand_since: AtomicU64::new(now.as_millis()),
@@ -188,7 +187,11 @@ impl Live {
 
 /// One resolved address with live state. Cheap to clone: clones share the state.
 #[derive(Clone, Debug)]
-pub struct Peer {
+pub struct Peer(Arc<Known>);
+
+/// One allocation, so that a lease costs one count more and one less.
+#[derive(Debug)]
+struct Known {
     member: Member,
     /// How probes decide, where the upstream has any.
     probes: Option<ProbeRule>,
@@ -201,42 +204,46 @@ impl Peer {
     /// A peer that nothing is known of yet.
     pub(super) fn new(member: Member, probes: Option<ProbeRule>, now: Tick) -> Self {
         let live = Arc::new(Live::new(&member, now));
-        Self { member, probes, line: None, live }
+        Self(Arc::new(Known { member, probes, line: None, live }))
     }
 
     /// The same peer, whose leases wake those that wait in the line when they end.
-    pub(super) fn in_front_of(self, line: Option<Arc<Line>>) -> Self {
-        Self { line, ..self }
+    pub(super) fn in_front_of(&self, line: Option<Arc<Line>>) -> Self {
+        let Known { member, probes, live, .. } = &*self.0;
+        let (member, live) = (member.clone(), Arc::clone(live));
+        Self(Arc::new(Known { member, probes: *probes, line, live }))
     }
 
     /// The same peer with other attributes.
     pub(super) fn with_member(&self, member: Member) -> Self {
-        Self { member, ..self.clone() }
+        let Known { probes, line, live, .. } = &*self.0;
+        let (line, live) = (line.clone(), Arc::clone(live));
+        Self(Arc::new(Known { member, probes: *probes, line, live }))
     }
 
     /// A number that no other peer of this process has had; one that left and came back has a new
     /// one. It tells connection pools apart.
     #[must_use]
     pub fn id(&self) -> u64 {
-        self.live.id
+        self.0.live.id
     }
 
     /// The address, which is its identity.
     #[must_use]
     pub fn address(&self) -> &PeerAddress {
-        &self.member.address
+        &self.0.member.address
     }
 
     /// What configuration and discovery say of it.
     #[must_use]
     pub fn member(&self) -> &Member {
-        &self.member
+        &self.0.member
     }
 
     /// What traffic has shown of it.
     #[must_use]
     pub fn standing(&self) -> Standing {
-        Standing::unpack(self.live.standing.load(Relaxed))
+        Standing::unpack(self.0.live.standing.load(Relaxed))
     }
 
     /// What probes have shown of it.
@@ -248,32 +255,32 @@ impl Peer {
     /// Attempts begun and not ended.
     #[must_use]
     pub fn in_flight(&self) -> u32 {
-        self.live.in_flight.load(Relaxed)
+        self.0.live.attempts.in_flight()
     }
 
     /// Attempts begun since the peer appeared.
     #[must_use]
     pub fn requests(&self) -> u64 {
-        self.live.requests.load(Relaxed)
+        self.0.live.attempts.begun()
     }
 
     /// Attempts that have failed since the peer appeared: those that say something about it.
     #[must_use]
     pub fn failures(&self) -> u64 {
-        self.live.failures.load(Relaxed)
+        self.0.live.failures.load(Relaxed)
     }
 
     /// What the operator has said of it.
     #[must_use]
     pub fn hand(&self) -> Hand {
-        Hand::unpack(self.live.hand.load(Relaxed))
+        Hand::unpack(self.0.live.hand.load(Relaxed))
     }
 
     /// Takes the operator's word; true when it is another than before.
     pub(super) fn set_hand(&self, hand: Hand, now: Tick) -> bool {
-        let changed = self.live.hand.swap(hand.pack(), Relaxed) != hand.pack();
+        let changed = self.0.live.hand.swap(hand.pack(), Relaxed) != hand.pack();
         if changed {
-            self.live.hand_since.store(now.as_millis(), Relaxed);
+            self.0.live.hand_since.store(now.as_millis(), Relaxed);
         }
         changed
     }
@@ -281,61 +288,61 @@ impl Peer {
     /// The average time until an answer's head or end was here; none before the first answer.
     #[must_use]
     pub fn average(&self, measure: Measure) -> Option<Duration> {
-        self.live.pace.average(measure)
+        self.0.live.pace.average(measure)
     }
 
     /// How far it has grown to its weight.
     pub(super) fn warmth(&self) -> &Warmth {
-        &self.live.warmth
+        &self.0.live.warmth
     }
 
     /// What `least_time` knows of it.
     pub(super) fn reading(&self, measure: Measure, now: Tick) -> Reading {
-        let (fail_timeout, in_flight) = (self.member.passive.fail_timeout, self.in_flight());
-        Reading { fail_timeout, in_flight, ..self.live.pace.reading(measure, now) }
+        let (fail_timeout, in_flight) = (self.0.member.passive.fail_timeout, self.in_flight());
+        Reading { fail_timeout, in_flight, ..self.0.live.pace.reading(measure, now) }
     }
 
     /// What `ewma` expects one more request to wait.
     pub(super) fn peak(&self, now: Tick) -> u64 {
-        self.live.pace.peak(self.in_flight(), now)
+        self.0.live.pace.peak(self.in_flight(), now)
     }
 
     /// Takes the age of what is in flight into account.
     pub(super) fn grow_old(&self, now: Tick) {
-        self.live.pace.grow_old(now);
+        self.0.live.pace.grow_old(now);
     }
 
     /// Which connections to the peer may be used: another number, other connections.
     #[must_use]
     pub fn generation(&self) -> u32 {
-        self.live.generation.load(Relaxed)
+        self.0.live.generation.load(Relaxed)
     }
 
     /// Gives up all connections that are kept to the peer: whatever answers there may be another one.
     pub fn renew(&self) {
-        self.live.generation.fetch_add(1, Relaxed);
+        self.0.live.generation.fetch_add(1, Relaxed);
         self.cut_idle();
     }
 
     /// Takes note of a new connection to it.
     pub fn connected(&self, connection: &Arc<dyn Connection>) {
-        self.live.connections.add(connection);
+        self.0.live.connections.add(connection);
     }
 
     /// Ends its connections that no attempt uses.
     pub(super) fn cut_idle(&self) {
-        self.live.connections.cut_idle();
+        self.0.live.connections.cut_idle();
     }
 
     /// Ends all of its connections; returns how many an attempt was using.
     pub(super) fn cut_all(&self) -> usize {
-        self.live.connections.cut_all()
+        self.0.live.connections.cut_all()
     }
 
     /// Whether as many attempts are in flight as `max_conns` allows.
     #[must_use]
     pub fn full(&self) -> bool {
-        self.member.max_conns != 0 && self.in_flight() >= self.member.max_conns
+        self.0.member.max_conns != 0 && self.in_flight() >= self.0.member.max_conns
     }
 
     /// Whether it has left DNS and no connect has succeeded since.
@@ -350,7 +357,7 @@ impl Peer {
     /// # Cancel safety
     /// Nothing is lost when it is dropped.
     pub async fn left(&self) {
-        let mut presence = self.live.presence.subscribe();
+        let mut presence = self.0.live.presence.subscribe();
         // It fails only when the sender is gone, and `self` holds it.
         let _ = presence.wait_for(|(presence, _)| presence.has_left()).await;
     }
@@ -358,21 +365,21 @@ impl Peer {
     /// How it stands, for the dashboard.
     #[must_use]
     pub fn state(&self, now: Tick) -> PeerState {
-        let (presence, present_since) = *self.live.presence.borrow();
+        let (presence, present_since) = *self.0.live.presence.borrow();
         let standing = self.standing();
-        let standing_since = Tick::from_millis(self.live.standing_since.load(Relaxed));
+        let standing_since = Tick::from_millis(self.0.live.standing_since.load(Relaxed));
         let probe = self.probe();
         let hand = self.hand();
-        let hand_since = Tick::from_millis(self.live.hand_since.load(Relaxed));
+        let hand_since = Tick::from_millis(self.0.live.hand_since.load(Relaxed));
         let (status, since) = match (presence, probe.verdict, standing) {
-            _ if self.member.down => (Status::Down, present_since),
+            _ if self.0.member.down => (Status::Down, present_since),
             _ if hand == Hand::Down => (Status::Down, hand_since),
             (Presence::Absent | Presence::Removed, ..) => (Status::Absent, present_since),
             (_, Verdict::Failing { .. }, _) => (Status::Failing, probe.since),
-            (_, Verdict::Unknown { .. }, _) if self.probes.is_some() => {
+            (_, Verdict::Unknown { .. }, _) if self.0.probes.is_some() => {
                 (Status::Waiting, probe.since)
             }
-            _ if self.member.drain => (Status::Draining, present_since),
+            _ if self.0.member.drain => (Status::Draining, present_since),
             _ if hand == Hand::Drain => (Status::Draining, hand_since),
             (.., Standing::Ejected { until, cause }) => {
                 (Status::Ejected { until, cause }, standing_since)
@@ -383,7 +390,7 @@ impl Peer {
         };
         PeerState {
             address: self.address().clone(),
-            member: self.member.clone(),
+            member: self.0.member.clone(),
             status,
             since,
             last_probe: probe.last.clone(),
@@ -397,7 +404,7 @@ impl Peer {
 
     pub(super) fn probe(&self) -> MutexGuard<'_, ProbeRecord> {
         // Nothing under the lock can leave it half done: a poisoned one is as good as any.
-        self.live.probe.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.live.probe.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Writes a probe's result down; the new verdict if it is another kind than before.
@@ -406,7 +413,7 @@ impl Peer {
         let mut record = self.probe();
         record.last = Some((now, result));
         let before = record.verdict;
-        record.verdict = before.after(passed, self.probes?);
+        record.verdict = before.after(passed, self.0.probes?);
         record.passed |= record.verdict.is_passing();
         if std::mem::discriminant(&before) == std::mem::discriminant(&record.verdict) {
             return None;
@@ -416,12 +423,12 @@ impl Peer {
     }
 
     pub(super) fn presence(&self) -> Presence {
-        self.live.presence.borrow().0
+        self.0.live.presence.borrow().0
     }
 
     /// Moves the presence on to `next` of it; true when it changed.
     pub(super) fn set_presence(&self, next: impl FnOnce(Presence) -> Presence, now: Tick) -> bool {
-        self.live.presence.send_if_modified(|(presence, since)| {
+        self.0.live.presence.send_if_modified(|(presence, since)| {
             let after = next(*presence);
             let changed = after != *presence;
             if changed {
@@ -439,12 +446,12 @@ impl Peer {
             // Nearly every report changes nothing, and then must not dirty the cache line.
             (after != word).then_some(after)
         };
-        match self.live.standing.fetch_update(Relaxed, Relaxed, change) {
+        match self.0.live.standing.fetch_update(Relaxed, Relaxed, change) {
             Ok(before) => {
                 let before = Standing::unpack(before);
                 let moved = before.is_up() != next(before).is_up();
                 if moved {
-                    self.live.standing_since.store(now.as_millis(), Relaxed);
+                    self.0.live.standing_since.store(now.as_millis(), Relaxed);
                 }
                 moved
             }
@@ -455,35 +462,31 @@ impl Peer {
     /// Applies an attempt's outcome; true when the rotation has to be made anew.
     pub(super) fn report(&self, outcome: Outcome, now: Tick) -> bool {
         if outcome != Outcome::Success {
-            self.live.failures.fetch_add(1, Relaxed);
-            self.live.pace.check(now);
+            self.0.live.failures.fetch_add(1, Relaxed);
+            self.0.live.pace.check(now);
         }
-        self.transition(|standing| standing.after(outcome, self.member.passive, now), now)
+        self.transition(|standing| standing.after(outcome, self.0.member.passive, now), now)
     }
 
     /// Takes the one attempt of a peer whose ejection is over; of many callers one gets it.
     pub(super) fn admit(&self, now: Tick) -> bool {
         let next =
-            |word| Standing::unpack(word).admit(self.member.passive, now).map(Standing::pack);
-        self.live.standing.fetch_update(Relaxed, Relaxed, next).is_ok()
+            |word| Standing::unpack(word).admit(self.0.member.passive, now).map(Standing::pack);
+        self.0.live.standing.fetch_update(Relaxed, Relaxed, next).is_ok()
     }
 
     /// Begins an attempt before the ejection is over.
     pub(super) fn lease_early(&self, now: Tick) -> Option<Lease> {
         let lease = self.lease()?;
-        self.transition(|standing| standing.admit_early(self.member.passive, now), now);
+        self.transition(|standing| standing.admit_early(self.0.member.passive, now), now);
         Some(lease)
     }
 
     /// Begins an attempt, unless `max_conns` are in flight already.
     pub(super) fn lease(&self) -> Option<Lease> {
-        let limit = match self.member.max_conns {
-            0 => u32::MAX,
-            limit => limit,
-        };
-        let more = |n: u32| (n < limit).then(|| n + 1);
-        self.live.in_flight.fetch_update(Relaxed, Relaxed, more).ok()?;
-        self.live.requests.fetch_add(1, Relaxed);
+        if !self.0.live.attempts.begin(self.0.member.max_conns) {
+            return None;
+        }
         Some(Lease { peer: self.clone(), succeeded: AtomicBool::new(false), awaited: None })
     }
 }
@@ -511,7 +514,7 @@ impl Lease {
     /// The head of an answer that counts as a success is here, so long after the attempt began.
     pub fn answered(&self, took: Duration, now: Tick) {
         self.succeeded.store(true, Relaxed);
-        self.peer.live.pace.answered(took, now);
+        self.peer.0.live.pace.answered(took, now);
         if let Some(Awaited { measure: Measure::Header, .. }) = self.awaited {
             self.await_no_more();
         }
@@ -521,23 +524,23 @@ impl Lease {
     /// did.
     pub fn finished(&self, took: Duration) {
         if self.succeeded.load(Relaxed) {
-            self.peer.live.pace.finished(took);
+            self.peer.0.live.pace.finished(took);
         }
     }
 
     /// The attempt has failed so long after it began.
     pub fn failed(&self, took: Duration, now: Tick) {
-        self.peer.live.pace.failed(took, now);
+        self.peer.0.live.pace.failed(took, now);
     }
 
     /// `least_time` has chosen the peer.
     pub(super) fn chosen(&self, now: Tick) {
-        self.peer.live.pace.chosen(self.peer.member.passive.fail_timeout, now);
+        self.peer.0.live.pace.chosen(self.peer.0.member.passive.fail_timeout, now);
     }
 
     /// Lets the age of this attempt count until its answer is here.
     pub(super) fn awaits(&mut self, measure: Measure, now: Tick) {
-        self.peer.live.pace.awaits(now);
+        self.peer.0.live.pace.awaits(now);
         self.awaited = Some(Awaited { measure, since: now, over: AtomicBool::new(false) });
     }
 
@@ -545,7 +548,7 @@ impl Lease {
         if let Some(awaited) = &self.awaited
             && !awaited.over.swap(true, Relaxed)
         {
-            self.peer.live.pace.awaits_no_more(awaited.since);
+            self.peer.0.live.pace.awaits_no_more(awaited.since);
         }
     }
 }
@@ -561,8 +564,8 @@ impl Deref for Lease {
 impl Drop for Lease {
     fn drop(&mut self) {
         self.await_no_more();
-        self.peer.live.in_flight.fetch_sub(1, Relaxed);
-        if let Some(line) = &self.peer.line {
+        self.peer.0.live.attempts.end();
+        if let Some(line) = &self.peer.0.line {
             line.wake();
         }
     }

@@ -1,11 +1,11 @@
 //! What one request has tried, so that it does not try the same peer twice.
 
-use super::{Member, Peer, PeerAddress};
+use super::Peer;
 
-/// The addresses that one request has tried.
+/// The peers that one request has tried. One that has left and come back is another.
 #[derive(Clone, Debug, Default)]
 pub struct Tried {
-    keys: [Option<(PeerAddress, u16)>; Tried::MAX],
+    ids: [u64; Tried::MAX],
     len: usize,
 }
 
@@ -15,8 +15,7 @@ impl Tried {
 
     /// Remembers the peer; beyond 16 the oldest is forgotten.
     pub fn add(&mut self, peer: &Peer) {
-        let Member { address, copy, .. } = peer.member();
-        self.keys[self.len % Self::MAX] = Some((address.clone(), *copy));
+        self.ids[self.len % Self::MAX] = peer.id();
         self.len += 1;
     }
 
@@ -29,7 +28,6 @@ impl Tried {
     /// Whether the peer was tried.
     #[must_use]
     pub fn contains(&self, peer: &Peer) -> bool {
-        let mut tried = self.keys[..self.len.min(Self::MAX)].iter().flatten();
-        tried.any(|(address, copy)| (address, *copy) == peer.member().key())
+        self.len > 0 && self.ids[..self.len.min(Self::MAX)].contains(&peer.id())
     }
 }
