@@ -331,6 +331,18 @@ async fn srv_records_give_ports_weights_and_backups() {
 }
 
 #[tokio::test]
+async fn a_service_under_another_name_is_found_there() {
+    let dns = DnsServer::start();
+    dns.set("_http._tcp.back-end", Answer::Alias("_http._tcp.real.example."));
+    dns.set("_http._tcp.real.example", Answer::Srv(vec![(1, 1, 9001, "one.example.")]));
+    dns.set("one.example", Answer::Alias("two.example."));
+    dns.set("two.example", Answer::a(&["172.18.0.4"]));
+    let service = line(Host::Service("_http._tcp.back-end".into()));
+    let discovery = discovery(resolver(&[&dns]), vec![service]);
+    assert_eq!(refresh(&discovery).await.0, ["172.18.0.4:9001"]);
+}
+
+#[tokio::test]
 async fn a_dead_server_of_two_delays_only_the_first_lookups() {
     let (dead, live) = (DnsServer::start(), DnsServer::start());
     dead.set("back-end", Answer::Silence);

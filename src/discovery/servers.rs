@@ -183,6 +183,8 @@ fn client(
     options.timeout = limit * 2;
     // UDP questions are sent again after 333 ms by the layer below; this would start over.
     options.attempts = 0;
+    // With them hickory goes on from an SRV record that it found behind a CNAME and finds nothing.
+    options.preserve_intermediates = false;
     // Docker's TTL of 600 s says nothing about replicas.
     options.cache_size = 0;
     options.use_hosts_file = ResolveHosts::Never;

@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, Weak};
 use std::thread::JoinHandle;
 
 use hickory_proto::op::{Edns, Message, OpCode, ResponseCode};
-use hickory_proto::rr::rdata::SRV;
+use hickory_proto::rr::rdata::{CNAME, SRV};
 use hickory_proto::rr::{Name, RData, Record, RecordType};
 
 use super::lock;
@@ -30,6 +30,8 @@ pub enum Answer {
     Both(Vec<Ipv4Addr>, Vec<Ipv6Addr>),
     /// SRV records: priority, weight, port, target.
     Srv(Vec<(u16, u16, u16, &'static str)>),
+    /// Another name has them, whatever is asked for (CNAME); whoever wants them asks for that.
+    Alias(&'static str),
     /// There is no such name; also what is said of every name that was never set.
     NxDomain,
     /// The name exists and has no records.
@@ -213,6 +215,10 @@ fn answer(question: &[u8], state: &Mutex<State>, tcp: bool) -> Option<Vec<u8>> {
                 RData::SRV(SRV::new(priority, weight, port, target))
             };
             records.iter().map(srv).collect()
+        }
+        (Answer::Alias(target), _) => {
+            let target = Name::from_str(target).expect("a target is a name");
+            vec![RData::CNAME(CNAME(target))]
         }
         _ => Vec::new(),
     };
