@@ -5,8 +5,10 @@
 
 pub mod active;
 mod clock;
+pub mod growing;
 pub mod passive;
 
 pub use active::{ProbeRule, Verdict};
 pub use clock::{Short, Tick};
+pub use growing::{Backoff, RateRule, Tally};
 pub use passive::{Cause, Outcome, PassiveRule, Standing};

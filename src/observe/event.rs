@@ -72,10 +72,14 @@ fn peer_line(upstream: &str, event: &Event) -> (Level, Line) {
         Change::Absent => (Level::Info, line("peer absent from dns")),
         Change::Reached => (Level::Info, line("absent peer reached by probe")),
         Change::Found => (Level::Info, line("peer in dns again")),
-        Change::Ejected { fails, lasts, connect } => {
+        Change::Ejected { fails, of, lasts, connect } => {
             let cause = if *connect { "connect" } else { "answer" };
-            let line = line("peer ejected").field("fails", fails).duration("for", *lasts);
-            (Level::Warn, line.field("cause", cause))
+            let mut line = line("peer ejected").field("fails", fails);
+            if let Some(of) = of.filter(|of| *of > 0) {
+                let rate = u64::from(of - fails) * 100 / u64::from(of);
+                line = line.field("of", of).field("rate", format_args!("{rate}%"));
+            }
+            (Level::Warn, line.duration("for", *lasts).field("cause", cause))
         }
         Change::Readmitted => (Level::Info, line("peer readmitted")),
         Change::Passing => (Level::Info, line("peer passes probes")),
@@ -260,7 +264,8 @@ mod tests {
 
     #[test]
     fn changes_of_a_peer_are_one_line_each() {
-        let ejected = Change::Ejected { fails: 3, lasts: Duration::from_secs(10), connect: true };
+        let lasts = Duration::from_secs(10);
+        let ejected = Change::Ejected { fails: 3, of: None, lasts, connect: true };
         assert_eq!(
             printed(ejected),
             "WARN peer ejected upstream=flask peer=172.18.0.4:8000 fails=3 for=10s cause=connect"
@@ -272,6 +277,17 @@ mod tests {
         assert_eq!(
             printed(Change::Failing { error: "status 503\n".into() }),
             r#"WARN peer fails probes upstream=flask peer=172.18.0.4:8000 error="status 503\x0A""#
+        );
+    }
+
+    #[test]
+    fn an_ejection_for_a_rate_says_which_it_was() {
+        let lasts = Duration::from_secs(5);
+        let ejected = Change::Ejected { fails: 12, of: Some(30), lasts, connect: false };
+        assert_eq!(
+            printed(ejected),
+            "WARN peer ejected upstream=flask peer=172.18.0.4:8000 fails=12 of=30 rate=60% for=5s \
+             cause=answer"
         );
     }
 

@@ -33,7 +33,9 @@ pub enum Change {
     /// Traffic took it out of rotation.
     Ejected {
         /// Failures that were counted.
-        fails: u16,
+        fails: u32,
+        /// Outcomes that they are of; none where they came in a row or `max_fails` counts them.
+        of: Option<u32>,
         /// For how long.
         lasts: Duration,
         /// Whether the last failure was a failed connect.

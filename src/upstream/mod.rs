@@ -11,6 +11,7 @@ mod attempts;
 mod balance;
 mod budget;
 mod connections;
+mod ejections;
 mod event;
 mod hand;
 mod leaving;
@@ -43,6 +44,7 @@ pub use address::PeerAddress;
 pub use balance::Key;
 use budget::Budget;
 pub use connections::Connection;
+pub use ejections::Blame;
 pub use event::{Change, Event};
 pub use hand::{Hand, Words};
 use leaving::Leaving;
@@ -252,8 +254,7 @@ impl Upstream {
     pub fn explain(&self, tried: &Tried, now: Tick) -> String {
         const NAMED: usize = 10;
         let set = self.set.load();
-        let reason = |peer: &Peer| {
-            let state = peer.state(now);
+        let reason = |state: &PeerState, peer: &Peer| {
             let up = matches!(state.status, Status::Up | Status::Full);
             let reason = match up && tried.contains(peer) {
                 true => "tried".to_owned(),
@@ -261,7 +262,8 @@ impl Upstream {
             };
             format!("{} {reason}", peer.address())
         };
-        let mut reasons: Vec<String> = set.peers.iter().take(NAMED).map(reason).collect();
+        let named = set.peers.iter().take(NAMED);
+        let mut reasons: Vec<String> = named.map(|peer| reason(&peer.state(now), peer)).collect();
         if set.peers.len() > NAMED {
             reasons.push(format!("and {} more", set.peers.len() - NAMED));
         }
@@ -270,6 +272,9 @@ impl Upstream {
 
     /// Takes an attempt's outcome into account. A lone peer is never ejected, as in nginx.
     pub fn report(&self, peer: &Peer, outcome: Outcome, now: Tick) -> Option<Event> {
+        if outcome != Outcome::Success {
+            peer.count_failure(now);
+        }
         // What a connect has shown, a connect takes back.
         if outcome == Outcome::ConnectFailure && peer.set_presence(Presence::lost, now) {
             return self.turned(peer, now, Change::Absent);
@@ -277,18 +282,7 @@ impl Upstream {
         if outcome != Outcome::Success && self.set.load().lone {
             return None;
         }
-        if !peer.report(outcome, now) {
-            return None;
-        }
-        let rule = peer.member().passive;
-        let change = match outcome {
-            Outcome::Success => Change::Readmitted,
-            Outcome::ConnectFailure | Outcome::Failure => Change::Ejected {
-                fails: rule.max_fails,
-                lasts: rule.fail_timeout,
-                connect: outcome == Outcome::ConnectFailure,
-            },
-        };
+        let change = peer.judge(outcome, now)?;
         self.turned(peer, now, change)
     }
 
@@ -466,7 +460,7 @@ impl Upstream {
     }
 
     fn new_peer(&self, member: Member, now: Tick) -> Peer {
-        Peer::new(member, self.policy.probes, now).in_front_of(self.line.clone())
+        Peer::new(member, &self.policy, now).in_front_of(self.line.clone())
     }
 
     /// What is wrong with the peers for a request that has tried `tried`.

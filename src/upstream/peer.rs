@@ -17,12 +17,14 @@ use super::attempts::Attempts;
 use super::balance::ketama;
 use super::balance::least_time::Reading;
 use super::connections::Connections;
+use super::ejections::Ejections;
 use super::pace::Pace;
 use super::queue::Line;
 use super::warm::Warmth;
-use super::{Connection, Hand, PeerAddress, PeerState, Status};
+use super::{Connection, Hand, PeerAddress, PeerState, Policy, Status};
+use crate::config::model::Passive;
 pub use crate::config::model::{Measure, Method, Tier};
-use crate::health::{Outcome, PassiveRule, ProbeRule, Standing, Tick, Verdict};
+use crate::health::{PassiveRule, ProbeRule, Standing, Tick, Verdict};
 
 /// What discovery and configuration say of a peer: all that is not its identity.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -152,6 +154,7 @@ pub(super) struct Live {
     failures: AtomicU64,
     hand: AtomicU8,
     hand_since: AtomicU64,
+    ejections: Ejections,
     pub(super) pace: Pace,
     warmth: Warmth,
     /// How often its pooled connections were given up.
@@ -175,6 +178,7 @@ impl Live {
             failures: AtomicU64::new(0),
             hand: AtomicU8::new(Hand::Off.pack()),
             hand_since: AtomicU64::new(now.as_millis()),
+            ejections: Ejections::default(),
             pace: Pace::default(),
             warmth: Warmth::default(),
             generation: AtomicU32::new(0),
@@ -197,28 +201,31 @@ struct Known {
     probes: Option<ProbeRule>,
     /// Those that wait for room; none where nobody may.
     line: Option<Arc<Line>>,
+    /// How failures of traffic are judged.
+    passive: Passive,
     live: Arc<Live>,
 }
 
 impl Peer {
     /// A peer that nothing is known of yet.
-    pub(super) fn new(member: Member, probes: Option<ProbeRule>, now: Tick) -> Self {
+    pub(super) fn new(member: Member, policy: &Policy, now: Tick) -> Self {
         let live = Arc::new(Live::new(&member, now));
-        Self(Arc::new(Known { member, probes, line: None, live }))
+        let (probes, passive) = (policy.probes, policy.passive);
+        Self(Arc::new(Known { member, probes, passive, line: None, live }))
     }
 
     /// The same peer, whose leases wake those that wait in the line when they end.
     pub(super) fn in_front_of(&self, line: Option<Arc<Line>>) -> Self {
-        let Known { member, probes, live, .. } = &*self.0;
+        let Known { member, probes, passive, live, .. } = &*self.0;
         let (member, live) = (member.clone(), Arc::clone(live));
-        Self(Arc::new(Known { member, probes: *probes, line, live }))
+        Self(Arc::new(Known { member, probes: *probes, passive: *passive, line, live }))
     }
 
     /// The same peer with other attributes.
     pub(super) fn with_member(&self, member: Member) -> Self {
-        let Known { probes, line, live, .. } = &*self.0;
+        let Known { probes, passive, line, live, .. } = &*self.0;
         let (line, live) = (line.clone(), Arc::clone(live));
-        Self(Arc::new(Known { member, probes: *probes, line, live }))
+        Self(Arc::new(Known { member, probes: *probes, passive: *passive, line, live }))
     }
 
     /// A number that no other peer of this process has had; one that left and came back has a new
@@ -244,6 +251,16 @@ impl Peer {
     #[must_use]
     pub fn standing(&self) -> Standing {
         Standing::unpack(self.0.live.standing.load(Relaxed))
+    }
+
+    /// How failures of traffic are judged.
+    pub(super) fn passive(&self) -> Passive {
+        self.0.passive
+    }
+
+    /// What is remembered of its ejections.
+    pub(super) fn ejections(&self) -> &Ejections {
+        &self.0.live.ejections
     }
 
     /// What probes have shown of it.
@@ -399,6 +416,10 @@ impl Peer {
             in_flight: self.in_flight(),
             average: self.average(Measure::Header),
             hand,
+            blame: match self.0.passive {
+                Passive::MaxFails => None,
+                _ => Some(self.0.live.ejections.blame()),
+            },
         }
     }
 
@@ -441,44 +462,45 @@ impl Peer {
     /// Replaces the standing by `next` of it; true when that moved the peer into or out of the
     /// rotation.
     pub(super) fn transition(&self, next: impl Fn(Standing) -> Standing, now: Tick) -> bool {
+        self.replace(next, now).is_some_and(|(before, after)| before.is_up() != after.is_up())
+    }
+
+    /// Replaces the standing by `next` of it; what it was and is now, where that differs.
+    pub(super) fn replace(
+        &self,
+        next: impl Fn(Standing) -> Standing,
+        now: Tick,
+    ) -> Option<(Standing, Standing)> {
         let change = |word| {
             let after = next(Standing::unpack(word)).pack();
             // Nearly every report changes nothing, and then must not dirty the cache line.
             (after != word).then_some(after)
         };
-        match self.0.live.standing.fetch_update(Relaxed, Relaxed, change) {
-            Ok(before) => {
-                let before = Standing::unpack(before);
-                let moved = before.is_up() != next(before).is_up();
-                if moved {
-                    self.0.live.standing_since.store(now.as_millis(), Relaxed);
-                }
-                moved
-            }
-            Err(_) => false,
+        let before = self.0.live.standing.fetch_update(Relaxed, Relaxed, change).ok()?;
+        let before = Standing::unpack(before);
+        let after = next(before);
+        if before.is_up() != after.is_up() {
+            self.0.live.standing_since.store(now.as_millis(), Relaxed);
         }
+        Some((before, after))
     }
 
-    /// Applies an attempt's outcome; true when the rotation has to be made anew.
-    pub(super) fn report(&self, outcome: Outcome, now: Tick) -> bool {
-        if outcome != Outcome::Success {
-            self.0.live.failures.fetch_add(1, Relaxed);
-            self.0.live.pace.check(now);
-        }
-        self.transition(|standing| standing.after(outcome, self.0.member.passive, now), now)
+    /// Counts an attempt that failed.
+    pub(super) fn count_failure(&self, now: Tick) {
+        self.0.live.failures.fetch_add(1, Relaxed);
+        self.0.live.pace.check(now);
     }
 
     /// Takes the one attempt of a peer whose ejection is over; of many callers one gets it.
     pub(super) fn admit(&self, now: Tick) -> bool {
-        let next =
-            |word| Standing::unpack(word).admit(self.0.member.passive, now).map(Standing::pack);
+        let next = |word| Standing::unpack(word).admit(self.rule(), now).map(Standing::pack);
         self.0.live.standing.fetch_update(Relaxed, Relaxed, next).is_ok()
     }
 
     /// Begins an attempt before the ejection is over.
     pub(super) fn lease_early(&self, now: Tick) -> Option<Lease> {
         let lease = self.lease()?;
-        self.transition(|standing| standing.admit_early(self.0.member.passive, now), now);
+        self.transition(|standing| standing.admit_early(self.rule(), now), now);
         Some(lease)
     }
 

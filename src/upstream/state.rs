@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use super::{Hand, Member, PeerAddress};
+use super::{Blame, Hand, Member, PeerAddress};
 use crate::health::{Cause, Short, Tick};
 
 /// How a peer stands: the one thing that says most about why it gets traffic or none.
@@ -59,6 +59,8 @@ pub struct PeerState {
     pub average: Option<Duration>,
     /// What the operator has said of it.
     pub hand: Hand,
+    /// What ejected it last, where ejections grow.
+    pub blame: Option<Blame>,
 }
 
 /// A probe's error may hold a text from the configuration: what is shown of it, in characters.
@@ -95,9 +97,14 @@ impl PeerState {
                     Cause::Connect => "connect",
                     Cause::Answer => "answer",
                 };
+                let blame = match self.blame {
+                    None => String::new(),
+                    Some(Blame { fails, of: None }) => format!(", {fails} in a row"),
+                    Some(Blame { fails, of: Some(of) }) => format!(", {fails} of {of} failed"),
+                };
                 match until.since(now) {
-                    Duration::ZERO => format!("ejected for {cause}, trial due"),
-                    left => format!("ejected for {cause}, {} left", Short(left)),
+                    Duration::ZERO => format!("ejected for {cause}{blame}, trial due"),
+                    left => format!("ejected for {cause}{blame}, {} left", Short(left)),
                 }
             }
             Status::Probation => "on probation".into(),
@@ -152,6 +159,7 @@ mod tests {
             in_flight: 8,
             average: None,
             hand: Hand::Off,
+            blame: None,
         }
     }
 
@@ -186,6 +194,16 @@ mod tests {
         assert_eq!(told(Status::Down, Hand::Down), "down by hand");
         assert_eq!(told(Status::Failing, Hand::Drain), "failing probes, draining by hand");
         assert_eq!(told(Status::Down, Hand::Drain), "down");
+    }
+
+    #[test]
+    fn what_took_it_out_is_named_where_ejections_grow() {
+        let status = Status::Ejected { until: at(17), cause: Cause::Answer };
+        let words = |fails, of| {
+            PeerState { blame: Some(Blame { fails, of }), ..peer(status) }.reason(at(10))
+        };
+        assert_eq!(words(5, None), "ejected for answer, 5 in a row, 7s left");
+        assert_eq!(words(12, Some(30)), "ejected for answer, 12 of 30 failed, 7s left");
     }
 
     #[test]

@@ -247,7 +247,7 @@ fn one_primary_with_a_backup_is_not_lone() {
     let u = upstream(&[member(1), Member { tier: Tier::Backup, ..member(2) }]);
     let event = u.report(&u.peers()[0], Outcome::ConnectFailure, at(0)).expect("it is ejected");
     let lasts = Duration::from_secs(10);
-    assert_eq!(event.change, Change::Ejected { fails: 1, lasts, connect: true });
+    assert_eq!(event.change, Change::Ejected { fails: 1, of: None, lasts, connect: true });
     assert_eq!(ports(&u, 2, at(0)), [2, 2]);
 }
 

@@ -134,6 +134,7 @@ mod tests {
 
     use super::*;
     use crate::health::Tick;
+    use crate::upstream::Policy;
     use crate::upstream::balance::hash::tests::peers_of;
 
     /// Peers 1 to 3 as the server lines of the nginx that was asked name them.
@@ -142,7 +143,8 @@ mod tests {
     }
 
     fn ring(members: &[Member]) -> Ring {
-        let peer = |member: &Member| Peer::new(member.clone(), None, Tick::from_millis(0));
+        let peer =
+            |member: &Member| Peer::new(member.clone(), &Policy::default(), Tick::from_millis(0));
         let peers: Vec<Peer> = members.iter().map(peer).collect();
         Ring::new(&(1..).zip(&peers).collect::<Vec<_>>())
     }
