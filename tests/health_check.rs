@@ -25,7 +25,7 @@ fn before(addresses: &[SocketAddr], check: &str) -> (SocketAddr, Robin) {
     let servers: Vec<String> = addresses.iter().map(ToString::to_string).collect();
     let yaml = format!(
         "listen: {listen}\nerror_details: on\nupstreams:\n  back-end:\n    servers: [{}]\n    \
-         health_check: {check}\nroutes: {{ /: back-end }}\n",
+         health_check: {check}\n    panic: off\nroutes: {{ /: back-end }}\n",
         servers.join(", ")
     );
     let robin = Robin::start(listen, &yaml);

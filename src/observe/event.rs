@@ -16,7 +16,7 @@ use log::Level;
 use super::queue::Notice;
 use super::text::{Short, Value};
 use crate::health::Tick;
-use crate::upstream::{Census, Change, Event, Hand, NoPeer, Tier};
+use crate::upstream::{Census, Change, Event, Hand, NoPeer, Panic, PanicTurn, Tier};
 
 /// An event line in the making.
 #[derive(Clone, Debug)]
@@ -62,6 +62,24 @@ pub fn no_file(error: &dyn fmt::Display) {
 pub fn peer(upstream: &str, event: &Event) {
     let (level, line) = peer_line(upstream, event);
     log::log!(target: "robin::upstream", level, "{line}");
+    for turn in &event.panics {
+        let (level, line) = panic_line(upstream, *turn);
+        log::log!(target: "robin::upstream", level, "{line}");
+    }
+}
+
+fn panic_line(upstream: &str, turn: PanicTurn) -> (Level, Line) {
+    let line = |phrase| {
+        let line = Line::new(phrase).field("upstream", upstream);
+        if turn.tier == Tier::Backup { line.field("tier", word(turn.tier)) } else { line }
+    };
+    match turn.panic {
+        Some(Panic { out, of }) => {
+            let line = line("panic: too many peers out, using all");
+            (Level::Warn, line.field("out", out).field("of", of))
+        }
+        None => (Level::Info, line("panic is over, using only those that are not out")),
+    }
 }
 
 fn peer_line(upstream: &str, event: &Event) -> (Level, Line) {
@@ -81,6 +99,8 @@ fn peer_line(upstream: &str, event: &Event) -> (Level, Line) {
             }
             (Level::Warn, line.duration("for", *lasts).field("cause", cause))
         }
+        Change::Connects(true) => (Level::Debug, line("peer takes connects again")),
+        Change::Connects(false) => (Level::Debug, line("peer takes no connect")),
         Change::Readmitted => (Level::Info, line("peer readmitted")),
         Change::Passing => (Level::Info, line("peer passes probes")),
         Change::CutOff { connections } => {
@@ -257,7 +277,7 @@ mod tests {
     use super::*;
 
     fn printed(change: Change) -> String {
-        let event = Event { peer: SocketAddr::from(([172, 18, 0, 4], 8000)).into(), change };
+        let event = Event::new(SocketAddr::from(([172, 18, 0, 4], 8000)).into(), change);
         let (level, line) = peer_line("flask", &event);
         format!("{level} {line}")
     }
@@ -288,6 +308,22 @@ mod tests {
             printed(ejected),
             "WARN peer ejected upstream=flask peer=172.18.0.4:8000 fails=12 of=30 rate=60% for=5s \
              cause=answer"
+        );
+    }
+
+    #[test]
+    fn panic_is_told_when_it_begins_and_ends() {
+        let told = |tier, panic| {
+            let (level, line) = panic_line("flask", PanicTurn { tier, panic });
+            format!("{level} {line}")
+        };
+        assert_eq!(
+            told(Tier::Primary, Some(Panic { out: 4, of: 5 })),
+            "WARN panic: too many peers out, using all upstream=flask out=4 of=5"
+        );
+        assert_eq!(
+            told(Tier::Backup, None),
+            "INFO panic is over, using only those that are not out upstream=flask tier=backup"
         );
     }
 

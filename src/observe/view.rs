@@ -19,6 +19,8 @@ pub struct UpstreamView {
     /// What discovery has to complain about: why there are no addresses, or why those known may
     /// be old. Default: none.
     pub trouble: Option<String>,
+    /// Whether so many peers are out that all are used.
+    pub panic: bool,
     /// Its peers, in order of their server lines.
     pub peers: Vec<PeerView>,
 }
@@ -153,7 +155,8 @@ impl UpstreamView {
     #[must_use]
     pub fn of(state: &UpstreamState, trouble: Option<String>, now: Tick) -> Self {
         let peers = state.peers.iter().map(|peer| PeerView::of(peer, now)).collect();
-        Self { name: state.name.clone(), peers, trouble }
+        let panic = state.panics.iter().any(Option::is_some);
+        Self { name: state.name.clone(), trouble, panic, peers }
     }
 
     /// Whether its peers come from several hosts, so that a reader has to be told which is whose.

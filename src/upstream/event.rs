@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Hand, PeerAddress, Tier};
+use super::{Hand, PanicTurn, PeerAddress, Tier};
 
 /// One change of a peer's state.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -11,6 +11,24 @@ pub struct Event {
     pub peer: PeerAddress,
     /// What happened to it.
     pub change: Change,
+    /// What it made of panic mode.
+    pub panics: Vec<PanicTurn>,
+}
+
+impl Event {
+    /// A change that makes nothing of panic mode.
+    #[must_use]
+    pub fn new(peer: PeerAddress, change: Change) -> Self {
+        Self { peer, change, panics: Vec::new() }
+    }
+
+    /// The second of two, with what the first made of panic mode.
+    pub(super) fn after(first: Option<Self>, second: Option<Self>) -> Option<Self> {
+        let mut second = second?;
+        let panics = first.map(|first| first.panics).unwrap_or_default();
+        second.panics.splice(..0, panics);
+        Some(second)
+    }
 }
 
 /// What happened to a peer.
@@ -57,6 +75,8 @@ pub enum Change {
     },
     /// A reset or a refusal has shown that another may answer there: it is out until a probe passes.
     Doubted,
+    /// A peer that is out can be connected to again, or not any more.
+    Connects(bool),
     /// The operator has spoken.
     Told(Hand),
 }

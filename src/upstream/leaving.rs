@@ -32,7 +32,7 @@ impl Leaving {
             0 => None,
             connections => {
                 let change = Change::CutOff { connections };
-                Some(Event { peer: peer.address().clone(), change })
+                Some(Event::new(peer.address().clone(), change))
             }
         };
         over.into_iter().filter_map(event).collect()

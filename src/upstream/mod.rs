@@ -16,6 +16,7 @@ mod event;
 mod hand;
 mod leaving;
 mod pace;
+mod panic;
 mod peer;
 mod policy;
 mod queue;
@@ -48,6 +49,8 @@ pub use ejections::Blame;
 pub use event::{Change, Event};
 pub use hand::{Hand, Words};
 use leaving::Leaving;
+use panic::Panics;
+pub use panic::{Panic, PanicTurn};
 use peer::Presence;
 pub use peer::{Lease, Measure, Member, Method, Peer, Tier};
 pub use policy::Policy;
@@ -73,9 +76,8 @@ pub struct Upstream {
     line: Option<Arc<Line>>,
     /// The position in the one sequence of this process.
     turn: AtomicUsize,
-    /// Held by whoever makes a new set; a request never takes it. What the operator has said of peers of an
-    /// upstream that this one takes the place of waits here for them.
-    writer: Mutex<Words>,
+    /// Held by whoever makes a new set; a request never takes it.
+    writer: Mutex<Writer>,
     /// Says that the peers are others or have other attributes.
     published: watch::Sender<()>,
     refresh: Notify,
@@ -84,6 +86,15 @@ pub struct Upstream {
     growing: Notify,
     leaving: Leaving,
     times: Times,
+}
+
+/// What only those need who make a new set.
+#[derive(Debug, Default)]
+struct Writer {
+    /// What the operator has said of peers of an upstream that this one takes the place of, until they are here.
+    words: Words,
+    /// What was told of panic mode.
+    panics: Panics,
 }
 
 impl Upstream {
@@ -146,8 +157,7 @@ impl Upstream {
         let mut leaving: HashMap<(PeerAddress, u16), &Peer> =
             old.peers.iter().map(|p| (owned(p.member()), p)).collect();
         let mut events = Vec::new();
-        let mut note =
-            |peer: &PeerAddress, change| events.push(Event { peer: peer.clone(), change });
+        let mut note = |peer: &PeerAddress, change| events.push(Event::new(peer.clone(), change));
         let mut peers = Vec::with_capacity(members.len());
         for member in members {
             let Some(kept) = leaving.remove(&owned(&member)) else {
@@ -183,14 +193,18 @@ impl Upstream {
             note(gone.address(), Change::Left);
         }
         if !peers.is_empty() {
-            for (address, hand) in writer.drain(..) {
+            for (address, hand) in writer.words.drain(..) {
                 let meant = peers.iter().filter(|p| *p.address() == address);
                 for peer in meant {
                     peer.set_hand(hand, now);
                 }
             }
         }
-        self.swap(PeerSet::new(peers.into(), &self.policy, now));
+        let set = PeerSet::new(peers.into(), &self.policy, now);
+        if let Some(last) = events.last_mut() {
+            last.panics = panic::turns(&mut writer.panics, set.panics);
+        }
+        self.swap(set);
         self.published.send_replace(());
         self.wake();
         events
@@ -279,30 +293,35 @@ impl Upstream {
         if outcome == Outcome::ConnectFailure && peer.set_presence(Presence::lost, now) {
             return self.turned(peer, now, Change::Absent);
         }
+        let connects = self.connects(peer, outcome != Outcome::ConnectFailure, now);
         if outcome != Outcome::Success && self.set.load().lone {
-            return None;
+            return connects;
         }
-        let change = peer.judge(outcome, now)?;
-        self.turned(peer, now, change)
+        match peer.judge(outcome, now) {
+            Some(change) => Event::after(connects, self.turned(peer, now, change)),
+            None => connects,
+        }
     }
 
     /// Takes into account that a connect to the peer's address has succeeded: it ends an ejection
     /// for failed connects, and a peer that DNS has no address for is in rotation again.
     pub fn connected(&self, peer: &Peer, now: Tick) -> Option<Event> {
         let readmitted = peer.transition(Standing::connected, now);
+        let connects = self.connects(peer, true, now);
         if peer.set_presence(Presence::reached, now) {
-            self.turned(peer, now, Change::Reached)
+            Event::after(connects, self.turned(peer, now, Change::Reached))
         } else if readmitted {
-            self.turned(peer, now, Change::Readmitted)
+            Event::after(connects, self.turned(peer, now, Change::Readmitted))
         } else {
-            None
+            connects
         }
     }
 
     /// Takes into account that a background connect to the peer's address has failed. It takes
     /// nobody out; it decides what brings a peer back that is.
-    pub fn unreachable(&self, peer: &Peer, now: Tick) {
+    pub fn unreachable(&self, peer: &Peer, now: Tick) -> Option<Event> {
         peer.transition(Standing::unreachable, now);
+        self.connects(peer, false, now)
     }
 
     /// Takes a probe's result into account: how long it took, or what it met. What the probe's
@@ -351,7 +370,7 @@ impl Upstream {
     /// Takes over what the operator has said of peers of an upstream that this one takes the place
     /// of. It holds for those of the first publication that has any: what comes later is new.
     pub fn inherit(&self, words: Words) {
-        *self.writer() = words;
+        self.writer().words = words;
     }
 
     /// The peers, in order of their server lines.
@@ -374,7 +393,8 @@ impl Upstream {
             name: self.name.clone(),
             primaries: set.count(Tier::Primary),
             backups: set.count(Tier::Backup),
-            peers: set.peers.iter().map(|p| p.state(now)).collect(),
+            panics: set.panics,
+            peers: set.states(now),
         }
     }
 
@@ -446,10 +466,12 @@ impl Upstream {
         if peer.presence() == Presence::Removed {
             return None;
         }
-        let _writer = self.writer();
-        self.swap(self.set.load().turned(&self.policy, now));
+        let mut writer = self.writer();
+        let set = self.set.load().turned(&self.policy, now);
+        let panics = panic::turns(&mut writer.panics, set.panics);
+        self.swap(set);
         self.wake();
-        Some(Event { peer: peer.address().clone(), change })
+        Some(Event { panics, ..Event::new(peer.address().clone(), change) })
     }
 
     fn swap(&self, set: PeerSet) {
@@ -468,7 +490,7 @@ impl Upstream {
         self.set.load().refusal(tried)
     }
 
-    fn writer(&self) -> std::sync::MutexGuard<'_, Words> {
+    fn writer(&self) -> std::sync::MutexGuard<'_, Writer> {
         // Nothing under the lock can leave it half done: a poisoned one is as good as any.
         self.writer.lock().unwrap_or_else(PoisonError::into_inner)
     }

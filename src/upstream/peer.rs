@@ -155,6 +155,8 @@ pub(super) struct Live {
     hand: AtomicU8,
     hand_since: AtomicU64,
     ejections: Ejections,
+    /// Whether the last connect failed.
+    refuses: AtomicBool,
     pub(super) pace: Pace,
     warmth: Warmth,
     /// How often its pooled connections were given up.
@@ -179,6 +181,7 @@ impl Live {
             hand: AtomicU8::new(Hand::Off.pack()),
             hand_since: AtomicU64::new(now.as_millis()),
             ejections: Ejections::default(),
+            refuses: AtomicBool::new(false),
             pace: Pace::default(),
             warmth: Warmth::default(),
             generation: AtomicU32::new(0),
@@ -261,6 +264,17 @@ impl Peer {
     /// What is remembered of its ejections.
     pub(super) fn ejections(&self) -> &Ejections {
         &self.0.live.ejections
+    }
+
+    /// Whether the last connect to it failed.
+    pub(super) fn refuses(&self) -> bool {
+        self.0.live.refuses.load(Relaxed)
+    }
+
+    /// Takes note of whether the last connect failed; true when that is new.
+    pub(super) fn set_refuses(&self, refuses: bool) -> bool {
+        // Nearly every report changes nothing, and then must not dirty the cache line.
+        self.refuses() != refuses && self.0.live.refuses.swap(refuses, Relaxed) != refuses
     }
 
     /// What probes have shown of it.
@@ -420,6 +434,7 @@ impl Peer {
                 Passive::MaxFails => None,
                 _ => Some(self.0.live.ejections.blame()),
             },
+            pressed: false,
         }
     }
 

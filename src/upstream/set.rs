@@ -5,21 +5,24 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use super::balance::least_conn::Contender;
 use super::balance::{Plan, hash, ip_hash, least_conn, random, round_robin};
+use super::panic::{self, Panics};
 use super::peer::Presence;
 use super::sid::Sids;
 use super::warm::Weights;
-use super::{Census, Hand, Key, Lease, NoPeer, Peer, Policy, Tier, Tried};
+use super::{Census, Hand, Key, Lease, NoPeer, Peer, PeerState, Policy, Tier, Tried};
 use crate::health::{ProbeRule, Tick, Verdict};
 
 /// Whether anything but traffic keeps a peer out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Gate {
+pub(super) enum Gate {
     Open,
     Down,
     Draining,
     Absent,
     Failing,
     Waiting,
+    /// Out for failures, but used because too many are ([`panic`](super::panic)).
+    Pressed,
 }
 
 impl Gate {
@@ -63,6 +66,8 @@ pub(super) struct PeerSet {
     due: [AtomicU64; 2],
     /// Whether at most one peer is not down, as nginx's `single`: there is no other to turn to.
     pub(super) lone: bool,
+    /// Whether the tiers are in panic mode.
+    pub(super) panics: Panics,
 }
 
 impl PeerSet {
@@ -87,12 +92,13 @@ impl PeerSet {
         let probes = policy.probes;
         let passed = probes.is_some()
             && peers.iter().any(|p| !p.member().down && !p.has_left() && p.probe().passed);
-        let gates: Box<[Gate]> = peers.iter().map(|p| Gate::of(p, probes, passed)).collect();
+        let mut gates: Box<[Gate]> = peers.iter().map(|p| Gate::of(p, probes, passed)).collect();
         for (peer, gate) in peers.iter().zip(&gates) {
             let rotating = *gate == Gate::Open && peer.standing().is_up();
             peer.warmth().turn(rotating, *gate == Gate::Waiting, now);
         }
         let weights = Weights::at(&peers, now);
+        let panics = panic::press(&peers, &mut gates, policy.panic);
         let lone = peers.iter().filter(|p| !p.member().down).count() <= 1;
         let mut set = Self {
             peers,
@@ -104,11 +110,13 @@ impl PeerSet {
             contenders: Default::default(),
             due: Default::default(),
             lone,
+            panics,
         };
         for tier in [Tier::Primary, Tier::Backup] {
-            let in_rotation = (0u32..).zip(&set.peers).zip(&set.gates).filter(|((_, p), gate)| {
-                **gate == Gate::Open && p.member().tier == tier && p.standing().is_up()
-            });
+            let in_rotation = (0u32..)
+                .zip(&set.peers)
+                .zip(&set.gates)
+                .filter(|((_, p), gate)| p.member().tier == tier && is_used(p, **gate));
             let weights: Vec<(u32, u32)> = in_rotation
                 .map(|((index, _), _)| (index, set.weights.of[index as usize]))
                 .collect();
@@ -125,7 +133,8 @@ impl PeerSet {
     /// Peers of a tier that nothing but traffic may keep out.
     fn open(&self, tier: Tier) -> impl Iterator<Item = &Peer> {
         let pairs = self.peers.iter().zip(&self.gates);
-        pairs.filter(move |(p, g)| **g == Gate::Open && p.member().tier == tier).map(|(p, _)| p)
+        let open = |gate: &Gate| matches!(gate, Gate::Open | Gate::Pressed);
+        pairs.filter(move |(p, g)| open(g) && p.member().tier == tier).map(|(p, _)| p)
     }
 
     fn next_due(&self, tier: Tier) -> u64 {
@@ -148,16 +157,17 @@ impl PeerSet {
     /// The peer of `tier` that the session is bound to, if it may serve at all: one that drains may,
     /// and it may be tried again as in [`PeerSet::by_key`].
     pub(super) fn by_sid(&self, tier: Tier, sid: &str, tried: &Tried, now: Tick) -> Option<Lease> {
-        self.bound(tier, sid).find_map(|peer| serve(peer, tried, now))
+        self.bound(tier, sid).find_map(|(peer, gate)| serve(peer, gate, tried, now))
     }
 
     /// The peers of `tier` that the session is bound to and that nothing but traffic may keep out.
-    fn bound(&self, tier: Tier, sid: &str) -> impl Iterator<Item = &Peer> {
+    fn bound(&self, tier: Tier, sid: &str) -> impl Iterator<Item = (&Peer, Gate)> {
         let bound = if sid.is_empty() { &[] } else { self.sids.peers(tier, sid) };
         bound.iter().filter_map(|index| {
             let index = *index as usize;
-            let gate = self.gates.get(index)?;
-            matches!(gate, Gate::Open | Gate::Draining).then(|| self.peers.get(index))?
+            let gate = *self.gates.get(index)?;
+            let may = matches!(gate, Gate::Open | Gate::Draining | Gate::Pressed);
+            may.then(|| Some((self.peers.get(index)?, gate)))?
         })
     }
 
@@ -170,7 +180,7 @@ impl PeerSet {
         tried: &Tried,
         now: Tick,
     ) -> Option<Lease> {
-        self.first_of_key(tier, key, |peer| serve(peer, tried, now))
+        self.first_of_key(tier, key, |peer, gate| serve(peer, gate, tried, now))
     }
 
     /// What the first peer gives that the key offers and `take` takes, if nothing but traffic may
@@ -179,11 +189,13 @@ impl PeerSet {
         &self,
         tier: Tier,
         key: Key<'_>,
-        take: impl Fn(&Peer) -> Option<Lease>,
+        take: impl Fn(&Peer, Gate) -> Option<Lease>,
     ) -> Option<Lease> {
         let take = |index: u32| {
             let index = index as usize;
-            (*self.gates.get(index)? == Gate::Open).then(|| take(self.peers.get(index)?))?
+            let gate = *self.gates.get(index)?;
+            let may = matches!(gate, Gate::Open | Gate::Pressed);
+            may.then(|| take(self.peers.get(index)?, gate))?
         };
         let tier = tier as usize;
         match &*self.plan {
@@ -256,8 +268,9 @@ impl PeerSet {
         now: Tick,
     ) -> Option<Lease> {
         let untried = |p: &Peer| (!tried.contains(p)).then(|| p.lease_early(now))?;
-        let bound = self.bound(tier, key.sid).find_map(untried);
-        if let Some(lease) = bound.or_else(|| self.first_of_key(tier, key, untried)) {
+        let bound = self.bound(tier, key.sid).find_map(|(peer, _)| untried(peer));
+        let of_key = || self.first_of_key(tier, key, |peer, _| untried(peer));
+        if let Some(lease) = bound.or_else(of_key) {
             return Some(lease);
         }
         let count = self.open(tier).count();
@@ -269,9 +282,20 @@ impl PeerSet {
     /// Peers of `tier` that a request could get, and all of them.
     pub(super) fn count(&self, tier: Tier) -> super::TierCount {
         super::TierCount {
-            available: self.open(tier).filter(|p| p.standing().is_up() && !p.full()).count(),
+            available: (self.peers.iter().zip(&self.gates))
+                .filter(|(p, gate)| p.member().tier == tier && is_used(p, **gate) && !p.full())
+                .count(),
             total: self.peers.iter().filter(|p| p.member().tier == tier).count(),
         }
+    }
+
+    /// How each peer stands.
+    pub(super) fn states(&self, now: Tick) -> Vec<PeerState> {
+        let state = |(peer, gate): (&Peer, &Gate)| PeerState {
+            pressed: *gate == Gate::Pressed,
+            ..peer.state(now)
+        };
+        self.peers.iter().zip(&self.gates).map(state).collect()
     }
 
     /// Why there is no peer for a request that has tried `tried`.
@@ -293,7 +317,8 @@ impl PeerSet {
                 // Before `tried`: that they are ejected says why this request could not have them.
                 Gate::Open if !peer.standing().is_up() => &mut census.ejected,
                 Gate::Open if tried.contains(peer) => &mut census.tried,
-                Gate::Open => &mut census.full,
+                Gate::Pressed if tried.contains(peer) => &mut census.tried,
+                Gate::Open | Gate::Pressed => &mut census.full,
             };
             *count += 1;
         }
@@ -301,8 +326,15 @@ impl PeerSet {
     }
 }
 
-/// An attempt at the peer, if it is up, or if its ejection is over and nobody tries it yet.
-fn serve(peer: &Peer, tried: &Tried, now: Tick) -> Option<Lease> {
-    let may = !tried.contains(peer) && (peer.standing().is_up() || !peer.full() && peer.admit(now));
+/// Whether a peer with this gate takes part in the rotation.
+fn is_used(peer: &Peer, gate: Gate) -> bool {
+    gate == Gate::Pressed || gate == Gate::Open && peer.standing().is_up()
+}
+
+/// An attempt at the peer, if it is up or used all the same, or if its ejection is over and nobody tries it yet.
+fn serve(peer: &Peer, gate: Gate, tried: &Tried, now: Tick) -> Option<Lease> {
+    let may = !tried.contains(peer)
+        // The trial first: it is what ends an ejection.
+        && (peer.standing().is_up() || !peer.full() && peer.admit(now) || gate == Gate::Pressed);
     may.then(|| peer.lease())?
 }

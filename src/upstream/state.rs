@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use super::{Blame, Hand, Member, PeerAddress};
+use super::{Blame, Hand, Member, Panic, PeerAddress};
 use crate::health::{Cause, Short, Tick};
 
 /// How a peer stands: the one thing that says most about why it gets traffic or none.
@@ -61,6 +61,8 @@ pub struct PeerState {
     pub hand: Hand,
     /// What ejected it last, where ejections grow.
     pub blame: Option<Blame>,
+    /// Whether it is used although it is out, because too many are.
+    pub pressed: bool,
 }
 
 /// A probe's error may hold a text from the configuration: what is shown of it, in characters.
@@ -77,6 +79,9 @@ impl PeerState {
         }
         if self.hand == Hand::Drain && !matches!(self.status, Status::Draining | Status::Down) {
             words += ", draining by hand";
+        }
+        if self.pressed {
+            words += ", used in panic";
         }
         words
     }
@@ -135,6 +140,8 @@ pub struct UpstreamState {
     pub primaries: TierCount,
     /// How many backups could serve.
     pub backups: TierCount,
+    /// Whether the primaries, and the backups, are in panic mode.
+    pub panics: [Option<Panic>; 2],
     /// Its peers, in order of their server lines.
     pub peers: Vec<PeerState>,
 }
@@ -160,6 +167,7 @@ mod tests {
             average: None,
             hand: Hand::Off,
             blame: None,
+            pressed: false,
         }
     }
 
@@ -204,6 +212,8 @@ mod tests {
         };
         assert_eq!(words(5, None), "ejected for answer, 5 in a row, 7s left");
         assert_eq!(words(12, Some(30)), "ejected for answer, 12 of 30 failed, 7s left");
+        let pressed = PeerState { pressed: true, ..peer(Status::Failing) };
+        assert_eq!(pressed.reason(at(10)), "failing probes, used in panic");
     }
 
     #[test]

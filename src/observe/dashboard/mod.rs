@@ -93,9 +93,10 @@ fn brief(upstream: &UpstreamView) -> String {
         (0, total) => format!("{name} NONE of {total} up"),
         (up, total) => format!("{name} {up}/{total} up"),
     };
+    let panic = if upstream.panic { ", panic" } else { "" };
     match upstream.count(Tier::Backup) {
-        (_, 0) => primaries,
-        (up, total) => format!("{primaries}, backups {up}/{total}"),
+        (_, 0) => format!("{primaries}{panic}"),
+        (up, total) => format!("{primaries}, backups {up}/{total}{panic}"),
     }
 }
 
@@ -111,6 +112,9 @@ pub(super) fn heading(upstream: &UpstreamView) -> String {
     let (up, total) = upstream.count(Tier::Backup);
     if total > 0 {
         heading += &format!(", {up}/{total} backups up");
+    }
+    if upstream.panic {
+        heading += ", panic: too many are out, all are used";
     }
     if let Some(trouble) = trouble {
         heading += &format!(" ({trouble})");

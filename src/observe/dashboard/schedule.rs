@@ -94,7 +94,7 @@ impl Schedule {
 fn shape(upstreams: &[UpstreamView]) -> u64 {
     let mut hasher = DefaultHasher::new();
     for upstream in upstreams {
-        (&upstream.name, &upstream.trouble, upstream.peers.len()).hash(&mut hasher);
+        (&upstream.name, &upstream.trouble, upstream.panic, upstream.peers.len()).hash(&mut hasher);
         for peer in &upstream.peers {
             // That a peer is full changes with each request.
             let state = if peer.state == State::Full { State::Up } else { peer.state };

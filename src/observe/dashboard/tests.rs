@@ -32,7 +32,7 @@ fn in_words(address: &str, state: State, words: &str) -> PeerView {
 }
 
 fn upstream(name: &str, peers: Vec<PeerView>) -> UpstreamView {
-    UpstreamView { name: name.into(), peers, trouble: None }
+    UpstreamView { name: name.into(), peers, ..UpstreamView::default() }
 }
 
 fn passed(millis: u64) -> Option<ProbeView> {
@@ -143,6 +143,16 @@ fn an_upstream_that_cannot_serve_stands_out() {
     let text = block(&[flask]);
     assert!(text.starts_with("health dashboard: flask NONE of 1 up\n"), "{text}");
     let heading = "\n  flask: 0/1 peers up (the name server answered SERVFAIL)\n";
+    assert!(text.contains(heading), "{text}");
+}
+
+#[test]
+fn panic_is_seen_at_a_glance() {
+    let mut flask = upstream("flask", vec![peer("10.0.0.1:80", State::Failing)]);
+    flask.panic = true;
+    let text = block(&[flask]);
+    assert!(text.starts_with("health dashboard: flask NONE of 1 up, panic\n"), "{text}");
+    let heading = "\n  flask: 0/1 peers up, panic: too many are out, all are used\n";
     assert!(text.contains(heading), "{text}");
 }
 

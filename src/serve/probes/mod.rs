@@ -268,12 +268,16 @@ impl Watch {
             let connected = result.as_ref().map_or_else(ProbeError::has_connected, |_| true);
             let passed = result.is_ok();
             let now = Tick::now();
+            if probe.connects_to(peer.address()) {
+                // Before the verdict, which may depend on it.
+                self.note(self.upstream.connects(peer, connected, now));
+            }
             self.note(self.upstream.probed(peer, result.map_err(|e| e.to_string()), now));
             if probe.connects_to(peer.address()) {
                 match connected {
                     true if passed => self.note(self.upstream.connected(peer, now)),
                     true => {}
-                    false => self.upstream.unreachable(peer, now),
+                    false => self.note(self.upstream.unreachable(peer, now)),
                 }
             }
             let every = probe.check.every;
@@ -291,7 +295,7 @@ impl Watch {
             }
             match connect(peer.address(), RETRY).await {
                 Ok(_) => self.note(self.upstream.connected(peer, Tick::now())),
-                Err(_) => self.upstream.unreachable(peer, Tick::now()),
+                Err(_) => self.note(self.upstream.unreachable(peer, Tick::now())),
             }
         }
     }
