@@ -245,6 +245,31 @@ fn the_socket_is_its_owners_alone_and_goes_with_the_process() {
 }
 
 #[test]
+fn the_configuration_says_where_the_socket_is() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let (one, two) = (folder.path().join("a/one.sock"), folder.path().join("a/two.sock"));
+    let start = |socket: &str| {
+        let listen = free_address();
+        let yaml =
+            format!("control: {socket}\nlisten: {listen}\nroutes: {{ /: \"127.0.0.1:1\" }}\n");
+        Robin::start(listen, &yaml)
+    };
+    let peers = |robin: &Robin| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_robin"));
+        command.arg("peers").arg("-c").arg(robin.config_file());
+        command.output().expect("robin runs")
+    };
+    let robins = [&one, &two].map(|socket| start(&socket.display().to_string()));
+    for robin in &robins {
+        eventually("it answers", PATIENCE, || peers(robin).status.success());
+    }
+    assert!(one.exists() && two.exists());
+    let without = start("off");
+    let error = String::from_utf8_lossy(&peers(&without).stderr).into_owned();
+    assert!(error.contains("`control: off`"), "{error}");
+}
+
+#[test]
 fn a_second_robin_leaves_the_first_its_socket_and_serves_without() {
     let stack = stack(1);
     let listen = free_address();

@@ -2,19 +2,24 @@
 //! socket of the running robin.
 
 use std::io::{self, Write as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
 
-use crate::config::words;
+use super::start;
+use crate::config::model::Control;
+use crate::config::{self, LoadOptions, words};
 use crate::observe::peers;
 use crate::serve::{self, Answer, Ask, Told};
 
 /// Which robin is asked, and how it is printed.
 #[derive(Args, Debug)]
 pub(super) struct Operator {
-    /// The control socket. Default: /run/robin/control.sock.
+    /// The configuration, which says where the control socket is. Default: the one that `robin` alone would serve.
+    #[arg(short = 'c', value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// The control socket, whatever the configuration says.
     #[arg(long, value_name = "PATH")]
     socket: Option<PathBuf>,
     /// Print what robin answers as JSON.
@@ -42,12 +47,26 @@ impl Patience {
 }
 
 impl Operator {
+    /// Where the socket is.
+    fn path(&self) -> Result<PathBuf, String> {
+        if let Some(path) = &self.socket {
+            return Ok(path.clone());
+        }
+        let control = match &self.config {
+            Some(file) => control(file)?,
+            // Whoever runs with another one has not to have this one in order.
+            None => control(&start::own_config()).unwrap_or_default(),
+        };
+        let off = || "the configuration says `control: off`".to_owned();
+        control.path().map(PathBuf::from).ok_or_else(off)
+    }
+
     /// Asks the running robin and prints what it answers.
     ///
     /// # Errors
     /// What keeps it from being done, for stderr.
     pub(super) fn ask(&self, ask: &Ask) -> Result<(), String> {
-        let path = self.socket.clone().unwrap_or_else(|| serve::SOCKET.into());
+        let path = self.path().map_err(|error| format!("robin: {error}"))?;
         let (mut failed, mut left) = (None, 0);
         let asked = serve::ask(&path, ask, |answer| {
             match &answer {
@@ -69,6 +88,12 @@ impl Operator {
         asked.map_err(|error| format!("robin: {error}"))?;
         failed.map_or(Ok(()), |failed| Err(format!("robin: {failed}")))
     }
+}
+
+/// What the configuration says of the control socket.
+fn control(file: &Path) -> Result<Control, String> {
+    let loaded = config::load(file, &LoadOptions::default());
+    loaded.map(|loaded| loaded.config.control).map_err(|problems| problems.to_string())
 }
 
 fn json(answer: &Answer) -> String {

@@ -95,7 +95,7 @@ impl Setting {
         Process {
             path: self.config.clone(),
             pid: self.as_nginx.then(|| NGINX_PID.into()),
-            control: Some(self.socket.clone().unwrap_or_else(|| serve::SOCKET.into())),
+            control: self.socket.clone(),
             fast_stop: self.as_nginx,
             read: Some(self.read()),
         }

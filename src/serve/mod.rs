@@ -22,19 +22,19 @@ mod signals;
 mod worker;
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
 
-use crate::config::model::Config;
+use crate::config::model::{Config, Control};
 use crate::observe::event::Line;
 use crate::observe::logger::Target;
 use crate::proxy::TlsError;
 use control::Socket;
-pub use control::{Answer, Ask, AskError, SOCKET, Told, ask, health};
+pub use control::{Answer, Ask, AskError, Told, ask, health};
 pub use listen::ListenError;
 use live::{Live, Ready};
 use pid_file::PidFile;
@@ -93,7 +93,7 @@ pub struct Process {
     pub path: PathBuf,
     /// Where the process's id is written unless the configuration says. Default: nowhere.
     pub pid: Option<PathBuf>,
-    /// Where the operator's socket is. Default: nowhere.
+    /// Where the operator's socket is, whatever the configuration says. Default: where that says.
     pub control: Option<PathBuf>,
     /// Whether SIGTERM and SIGINT end it at once, as they do nginx. Default: they drain.
     pub fast_stop: bool,
@@ -117,10 +117,14 @@ pub fn run(config: Config, process: Process, started: impl FnOnce()) -> Result<(
     let health = control::bind(&process.path);
     let pid = config.pid.clone().or_else(|| process.pid.clone());
     let user = config.user.clone();
+    let written = config.control.clone();
     let ready = Ready::new(config, threads, None)?;
     let _pid_file = pid.and_then(|path| PidFile::write(&path));
-    let operator =
-        process.control.as_deref().and_then(|path| operators_socket(path, user.as_deref()));
+    let operator = match &process.control {
+        Some(path) => Control::At(path.clone()),
+        None => written,
+    };
+    let operator = operators_socket(&operator, user.as_deref());
     privileges::drop_privileges(user.as_deref())?;
 
     let (ended, access_logs) = main.block_on(async {
@@ -162,11 +166,15 @@ pub fn run(config: Config, process: Process, started: impl FnOnce()) -> Result<(
 }
 
 /// The operator's socket; none where it cannot be had, which is told.
-fn operators_socket(path: &Path, user: Option<&str>) -> Option<Arc<Socket>> {
+fn operators_socket(control: &Control, user: Option<&str>) -> Option<Arc<Socket>> {
+    let path = control.path()?;
     let bound = Socket::bind(path, privileges::heir(user));
     if let Err(error) = &bound {
         // Where nobody has named a place it is no more than what there was before.
-        let level = if path == Path::new(SOCKET) { log::Level::Info } else { log::Level::Warn };
+        let level = match control {
+            Control::Usual => log::Level::Info,
+            _ => log::Level::Warn,
+        };
         let line = Line::new("no control socket, robin peers and its kin will not work");
         let line = line.field("path", path.display()).field("error", error);
         log::log!(target: "robin::serve", level, "{line}");

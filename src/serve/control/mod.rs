@@ -18,6 +18,3 @@ pub(super) use operator::serve;
 pub use protocol::{Answer, Ask, Told};
 pub(super) use roster::Roster;
 pub(super) use socket::Socket;
-
-/// Where the operator's socket is unless somebody says: in a folder that the image has.
-pub const SOCKET: &str = "/run/robin/control.sock";
