@@ -10,7 +10,7 @@ use common::client::{Client, Request, exchange};
 use common::http::Message;
 use common::net::replicas;
 use common::origin::{Behaviour, Origin, Reply};
-use common::robin::Robin;
+use common::robin::{Output, Robin};
 
 /// Origins behind one upstream, whose peers are never ejected, so that turns stay predictable.
 struct Stack {
@@ -288,4 +288,97 @@ fn without_any_peer_that_answers_the_page_comes_at_once() {
     let limit = Duration::from_secs(5);
     let mut client = Client::connect(stack.robin.address()).expect("it listens").with_limit(limit);
     assert_eq!(client.exchange(&Request::get("/")).expect("an answer").status(), 502);
+}
+
+/// The status of each of `count` requests.
+fn statuses(stack: &Stack, count: usize) -> Vec<u16> {
+    let mut client = Client::connect(stack.robin.address()).expect("it listens");
+    (0..count).map(|_| client.exchange(&Request::get("/")).expect("an answer").status()).collect()
+}
+
+#[test]
+fn retries_cost_no_more_than_their_budget() {
+    let sick = || Behaviour::Answer(Reply::status(500));
+    let rule = "retry: { statuses: [500], budget: { percent: 20%, floor: 1 } }";
+    let stack = stack([sick(), sick(), sick()], rule);
+    let begun = tokio::time::Instant::now();
+    assert_eq!(statuses(&stack, 200), [500; 200]);
+    let seconds = begun.elapsed().as_secs() as usize + 2;
+    let extra = stack.counts().iter().sum::<usize>() - 200;
+    assert!(extra >= 20, "{extra} retries of 200 requests");
+    assert!(extra <= 40 + seconds, "{extra} retries of 200 requests");
+    stack.robin.wait_for_line(Output::Stderr, &["retry budget spent", "upstream=api"]);
+}
+
+#[test]
+fn without_a_budget_every_peer_is_tried() {
+    let sick = || Behaviour::Answer(Reply::status(500));
+    let stack = stack([sick(), sick(), sick()], "retry: { statuses: [500], budget: off }");
+    assert_eq!(statuses(&stack, 50), [500; 50]);
+    assert_eq!(stack.counts(), [50, 50, 50]);
+}
+
+#[test]
+fn failed_connects_are_not_limited_by_the_budget() {
+    let rule = "retry: { budget: { percent: 0%, floor: 0 } }";
+    let stack = stack([Behaviour::Refuse, Behaviour::ok(), Behaviour::Refuse], rule);
+    assert_eq!(statuses(&stack, 60), [200; 60]);
+    assert_eq!(stack.counts(), [0, 60, 0]);
+}
+
+#[test]
+fn an_attempt_has_a_time_of_its_own() {
+    let stack = stack([Behaviour::Hang, Behaviour::ok()], "retry: { try_timeout: 200ms }");
+    for _ in 0..4 {
+        assert_eq!(stack.ask(&Request::get("/")).status(), 200);
+    }
+    assert_eq!(stack.counts()[1], 4);
+    let line = &stack.robin.access_lines(4)[0];
+    assert!(line.contains("no answer within 200ms"), "{line}");
+    let gone = || stack.origins[0].open_connections() == 0;
+    common::eventually("the connections that were given up are closed", PATIENCE, gone);
+}
+
+#[test]
+fn the_time_of_an_attempt_is_a_504_where_no_other_peer_is_left() {
+    let stack = stack([Behaviour::Hang], "retry: { try_timeout: 200ms }");
+    assert_eq!(stack.ask(&Request::get("/")).status(), 504);
+    assert_eq!(stack.ask(&Request::post("/", "a=b")).status(), 504);
+}
+
+#[test]
+fn a_body_may_take_longer_than_an_attempt() {
+    let slow = Reply { pace: Duration::from_millis(150), ..Reply::new([b'x'; 4000]) };
+    let stack = stack([Behaviour::Answer(slow)], "retry: { try_timeout: 200ms }");
+    let mut client = Client::connect(stack.robin.address()).expect("it listens");
+    for _ in 0..2 {
+        let answer = client.exchange(&Request::get("/")).expect("an answer");
+        assert_eq!((answer.status(), answer.body.len()), (200, 4000));
+    }
+    assert_eq!(stack.origins[0].connections(), 1, "the connection is kept");
+}
+
+#[test]
+fn a_connect_counts_as_time_of_its_attempt() {
+    let addresses = replicas(2);
+    let listener = common::origin::Blackhole::start(addresses[0]);
+    let origin = Origin::start(addresses[1], Behaviour::ok());
+    let robin = Robin::with(&format!(
+        "{}\nretry: {{ try_timeout: 200ms }}\nroutes: {{ /: api }}",
+        upstream(&addresses)
+    ));
+    let response = exchange(robin.address(), &Request::post("/", "a=b")).expect("an answer");
+    assert_eq!((response.status(), origin.count()), (200, 1));
+    assert!(robin.access_lines(1)[0].contains("connect timed out"));
+    drop(listener);
+}
+
+#[test]
+fn a_body_is_replayed_after_a_listed_status() {
+    let sick = || Behaviour::Answer(Reply::status(503));
+    let rule = "retry: { statuses: [503], non_idempotent: on }";
+    let stack = stack([sick(), sick(), Behaviour::ok()], rule);
+    let body = vec![b'x'; 200_000];
+    assert_eq!(stack.ask(&Request::post("/", body.clone())).status(), 200);
+    assert!(stack.origins.iter().all(|origin| origin.requests()[0].body == body));
 }
