@@ -1,5 +1,7 @@
 //! Pingora's errors in our own terms.
 
+use std::io;
+
 use pingora::{Error, ErrorSource, ErrorType};
 
 use crate::exchange::failure::Failure;
@@ -40,6 +42,15 @@ pub(super) fn exchange(error: &Error, attempted: Attempted) -> Failure {
         },
         _ => Failure::Internal(words(error)),
     }
+}
+
+/// Whether an error of the upstream's side shows that another may answer at the peer's address than
+/// before: nobody listens there, or knows a connection that we have.
+pub(super) fn shows_another(error: &Error) -> bool {
+    let kind = error.root_cause().downcast_ref::<io::Error>().map(io::Error::kind);
+    *error.etype() == ErrorType::ConnectRefused
+        || (*error.esource() == ErrorSource::Upstream
+            && kind == Some(io::ErrorKind::ConnectionReset))
 }
 
 /// An error of the client's side.

@@ -11,6 +11,7 @@ mod attempts;
 mod balance;
 mod budget;
 mod connections;
+mod doubt;
 mod ejections;
 mod event;
 mod hand;

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering::Re
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use super::attempts::Attempts;
 use super::balance::ketama;
@@ -165,6 +165,7 @@ pub(super) struct Live {
     /// With the moment it began.
     presence: watch::Sender<(Presence, Tick)>,
     probe: Mutex<ProbeRecord>,
+    probe_asked: Notify,
 }
 
 impl Live {
@@ -188,6 +189,7 @@ impl Live {
             connections: Connections::default(),
             presence: watch::Sender::new((presence, now)),
             probe: Mutex::new(ProbeRecord { verdict, since: now, passed: false, last: None }),
+            probe_asked: Notify::new(),
         }
     }
 }
@@ -456,6 +458,26 @@ impl Peer {
         }
         record.since = now;
         Some(record.verdict)
+    }
+
+    /// Forgets that probes pass, and asks for one at once. False where they do not pass, or have done
+    /// so for less than a second: who is reset by every other request is not probed for each.
+    pub(super) fn ask_probe(&self, now: Tick) -> bool {
+        let mut record = self.probe();
+        if !record.verdict.is_passing() || now < record.since.after(Duration::from_secs(1)) {
+            return false;
+        }
+        (record.verdict, record.since) = (Verdict::default(), now);
+        self.0.live.probe_asked.notify_one();
+        true
+    }
+
+    /// Resolves when a probe is asked for, at once if one was since the last call.
+    ///
+    /// # Cancel safety
+    /// What was asked for is kept when it is dropped.
+    pub async fn probe_asked(&self) {
+        self.0.live.probe_asked.notified().await;
     }
 
     pub(super) fn presence(&self) -> Presence {

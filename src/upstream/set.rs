@@ -137,6 +137,12 @@ impl PeerSet {
         pairs.filter(move |(p, g)| open(g) && p.member().tier == tier).map(|(p, _)| p)
     }
 
+    /// Whether a request could get another peer than this one.
+    pub(super) fn has_other(&self, peer: &Peer) -> bool {
+        let mut open = self.open(Tier::Primary).chain(self.open(Tier::Backup));
+        open.any(|other| other.id() != peer.id() && other.standing().is_up())
+    }
+
     fn next_due(&self, tier: Tier) -> u64 {
         let until = self.open(tier).filter_map(|p| p.standing().until());
         until.map(Tick::as_millis).min().unwrap_or(u64::MAX)

@@ -18,7 +18,7 @@ use crate::exchange::flow::{ErrorNext, Next, Start};
 use crate::health::{Outcome, Tick};
 use crate::observe::access::Attempt;
 use crate::observe::event;
-use crate::proxy::classify::Attempted;
+use crate::proxy::classify::{self, Attempted};
 use crate::proxy::dial::{self, Pooled};
 use crate::proxy::tls::Secure;
 use crate::proxy::told;
@@ -268,6 +268,9 @@ impl Exchange {
         {
             served.upstream.ask_refresh();
         }
+        if classify::shows_another(&error) {
+            self.doubt();
+        }
         // A pooled connection that had ended tells nothing of its peer, which may be tried again.
         self.distrust_pool =
             matches!(failure, Failure::Broken { timeout: false, reused: true, .. });
@@ -316,6 +319,15 @@ impl Exchange {
             lease.failed(self.attempt_began.elapsed(), now);
         }
         if let Some(change) = served.upstream.report(lease, outcome, now) {
+            event::peer(served.upstream.name(), &change);
+        }
+    }
+
+    /// Tells the upstream that another may answer at the present peer's address.
+    fn doubt(&self) {
+        if let Some((served, lease)) = self.served().zip(self.lease.as_ref())
+            && let Some(change) = served.upstream.doubt(lease, Tick::now())
+        {
             event::peer(served.upstream.name(), &change);
         }
     }

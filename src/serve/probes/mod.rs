@@ -283,7 +283,10 @@ impl Watch {
             let every = probe.check.every;
             let passing = peer.verdict().is_passing();
             let interval = if passing { every } else { every.min(RETRY) };
-            sleep_until(begin + jittered(interval)).await;
+            tokio::select! {
+                () = sleep_until(begin + jittered(interval)) => {}
+                () = peer.probe_asked() => {}
+            }
         }
     }
 
