@@ -157,6 +157,33 @@ fn no_connection_is_kept_where_that_is_switched_off() {
     }
 }
 
+/// How many connections ten requests of a client take.
+fn connections_of_ten(keepalive: &str) -> usize {
+    let origin = Origin::start(free_address(), Behaviour::ok());
+    let robin = Robin::with(&format!(
+        "upstreams: {{ api: {{ servers: [\"{}\"], keepalive: {{ {keepalive} }} }} }}\n\
+         routes: {{ /: api }}",
+        origin.address()
+    ));
+    let mut client = Client::connect(robin.address()).expect("it listens");
+    for number in 0..10 {
+        let request = if number % 3 == 0 { Request::new("HEAD", "/") } else { Request::get("/") };
+        client.send(request.bytes()).expect("sent");
+        let answer = client.response_to(if number % 3 == 0 { "HEAD" } else { "GET" });
+        assert_eq!(answer.expect("an answer").status(), 200);
+    }
+    origin.connections()
+}
+
+#[test]
+fn a_connection_to_a_peer_ends_with_its_last_request_or_its_time() {
+    assert_eq!(connections_of_ten("idle: 60s"), 1);
+    assert_eq!(connections_of_ten("idle: 60s, requests: 3"), 4);
+    assert_eq!(connections_of_ten("idle: 60s, requests: 1"), 10);
+    assert_eq!(connections_of_ten("idle: 60s, time: 0"), 10);
+    assert_eq!(connections_of_ten("idle: 60s, time: 1h"), 1);
+}
+
 #[test]
 fn a_peer_that_says_close_is_not_asked_again_on_that_connection() {
     let reply = Reply { close: true, ..Reply::new("ok\n") };

@@ -9,8 +9,9 @@
 //! system about its sockets.
 
 use std::os::fd::RawFd;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use nix::sys::socket::{Shutdown, shutdown};
 use pingora::Result;
@@ -19,6 +20,7 @@ use pingora::protocols::l4::stream::Stream;
 use pingora::protocols::raw_connect::ProxyDigest;
 use pingora::protocols::{Digest, GetProxyDigest as _};
 use pingora::upstreams::peer::{Tracer, Tracing};
+use tokio::time::Instant;
 
 use crate::upstream::{Connection, Peer};
 
@@ -30,6 +32,9 @@ pub(super) struct Wire {
     peer: Peer,
     /// What [`Peer::generation`] was when it was made.
     generation: u32,
+    made: Instant,
+    /// Attempts that have used it.
+    uses: AtomicU64,
     /// Attempts that use it: one, or for a moment two where the first has not said that it ended.
     users: AtomicU32,
     cut: AtomicBool,
@@ -43,6 +48,8 @@ impl Wire {
             descriptor: Mutex::new(Some(descriptor)),
             peer: peer.clone(),
             generation: peer.generation(),
+            made: Instant::now(),
+            uses: AtomicU64::new(0),
             users: AtomicU32::new(1),
             cut: AtomicBool::new(false),
         });
@@ -63,6 +70,11 @@ impl Wire {
     /// Whether it was ended from outside.
     pub(super) fn is_cut(&self) -> bool {
         self.cut.load(Relaxed)
+    }
+
+    /// How many attempts have used it, and for how long it has been open.
+    pub(super) fn age(&self) -> (u64, Duration) {
+        (self.uses.load(Relaxed), self.made.elapsed())
     }
 
     fn descriptor(&self) -> MutexGuard<'_, Option<RawFd>> {
@@ -95,6 +107,7 @@ impl Use {
         if reused {
             wire.users.fetch_add(1, Relaxed);
         }
+        wire.uses.fetch_add(1, Relaxed);
         Self(Arc::clone(wire))
     }
 

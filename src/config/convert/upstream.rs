@@ -43,6 +43,8 @@ pub(super) fn upstream(upstream: &Upstream) -> Value {
     let mut keepalive = Entries::default();
     keepalive.word("idle", upstream.keepalive_idle.as_ref());
     keepalive.word("max", upstream.keepalive.as_ref());
+    keepalive.word("requests", upstream.keepalive_requests.as_ref());
+    keepalive.word("time", upstream.keepalive_time.as_ref());
     if !keepalive.0.is_empty() {
         entries.map("keepalive", keepalive);
     }

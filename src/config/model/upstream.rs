@@ -1,7 +1,7 @@
 //! Groups of peers: their server lines, how one is chosen, how they are probed.
 
 use std::net::IpAddr;
-use std::num::{NonZeroU16, NonZeroU32};
+use std::num::{NonZeroU16, NonZeroU32, NonZeroU64};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,6 +30,11 @@ pub struct Upstream {
     pub keepalive_idle: Duration,
     /// How many idle connections are kept. Default 128; 0 keeps none.
     pub keepalive: usize,
+    /// How many requests a connection to a peer takes before it is closed. Default: no limit (nginx: 1000).
+    pub keepalive_requests: Option<NonZeroU64>,
+    /// How long a connection to a peer is open before it is closed with the end of its request. Default: no limit
+    /// (nginx: 1 h).
+    pub keepalive_time: Option<Duration>,
     /// What keeps a session at one peer. Default: nothing.
     pub sticky: Option<Sticky>,
     /// Where requests wait while every peer is at `max_conns`. Default: nowhere, they are refused.

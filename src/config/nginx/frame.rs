@@ -124,6 +124,8 @@ pub(super) struct Frame {
     pub(super) drain_timeout: Option<Word>,
     pub(super) keepalive: Option<Word>,
     pub(super) keepalive_idle: Option<Word>,
+    pub(super) keepalive_requests: Option<Word>,
+    pub(super) keepalive_time: Option<Word>,
 }
 
 impl Frame {
@@ -159,6 +161,8 @@ impl Frame {
             drain_timeout: None,
             keepalive: None,
             keepalive_idle: None,
+            keepalive_requests: None,
+            keepalive_time: None,
         }
     }
 
@@ -201,6 +205,8 @@ impl Frame {
             health_check: None,
             keepalive_idle: self.keepalive_idle,
             keepalive: self.keepalive,
+            keepalive_requests: self.keepalive_requests,
+            keepalive_time: self.keepalive_time,
             broken: self.broken,
         }
     }

@@ -52,14 +52,22 @@ pub(super) fn upstream(upstream: &Upstream) -> Value {
     if let Some(check) = &upstream.health_check {
         put("health_check", health_check(check));
     }
-    put(
-        "keepalive",
-        map([
-            ("idle", print_duration(upstream.keepalive_idle).into()),
-            ("max", upstream.keepalive.into()),
-        ]),
-    );
+    put("keepalive", keepalive(upstream));
     Value::Mapping(entries)
+}
+
+fn keepalive(upstream: &Upstream) -> Value {
+    let mut entries = Mapping::new();
+    let mut put = |key: &str, value: Value| entries.insert(key.into(), value);
+    put("idle", print_duration(upstream.keepalive_idle).into());
+    put("max", upstream.keepalive.into());
+    if let Some(requests) = upstream.keepalive_requests {
+        put("requests", requests.get().into());
+    }
+    if let Some(time) = upstream.keepalive_time {
+        put("time", print_duration(time).into());
+    }
+    entries.into()
 }
 
 fn sticky(sticky: &Sticky) -> Value {

@@ -33,6 +33,10 @@ pub(crate) struct Upstream {
     pub keepalive_idle: Option<Word>,
     /// `keepalive.max`.
     pub keepalive: Option<Word>,
+    /// `keepalive.requests`.
+    pub keepalive_requests: Option<Word>,
+    /// `keepalive.time`.
+    pub keepalive_time: Option<Word>,
     /// Whether part of it could not be read and was reported.
     pub broken: bool,
 }

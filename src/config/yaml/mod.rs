@@ -90,7 +90,7 @@ const PASSIVE: &[&str] =
 const QUEUE: &[&str] = &["max", "timeout"];
 const HEALTH_CHECK: &[&str] =
     &["http", "tcp", "every", "timeout", "rise", "fall", "status", "body", "host", "port"];
-const KEEPALIVE: &[&str] = &["idle", "max"];
+const KEEPALIVE: &[&str] = &["idle", "max", "requests", "time"];
 const METHOD: &[&str] = &["hash", "consistent", "least_time", "inflight"];
 const LISTEN: &[&str] = &["address", "tls", "http2"];
 /// Keys of `tls`, and nginx's words for them.

@@ -18,9 +18,8 @@ impl Door<'_> {
             let mut f = door
                 .map_below(key, node, UPSTREAM)
                 .unwrap_or_else(|| Fields::none(name.place.clone()));
-            let keepalive = door.submap(&f, "keepalive", KEEPALIVE);
-            let (idle, max) =
-                keepalive.map_or((None, None), |mut k| (k.word(door, "idle"), k.word(door, "max")));
+            let mut keepalive = door.submap(&f, "keepalive", KEEPALIVE);
+            let mut kept = |door: &mut Self, key| keepalive.as_mut()?.word(door, key);
             Some(Upstream {
                 name,
                 resolver: door.resolver(&f),
@@ -34,8 +33,10 @@ impl Door<'_> {
                 drain_timeout: f.word(door, "drain_timeout"),
                 refresh: f.word(door, "refresh"),
                 health_check: door.health_check(&f),
-                keepalive_idle: idle,
-                keepalive: max,
+                keepalive_idle: kept(door, "idle"),
+                keepalive: kept(door, "max"),
+                keepalive_requests: kept(door, "requests"),
+                keepalive_time: kept(door, "time"),
                 broken: f.broken,
             })
         })

@@ -133,6 +133,7 @@ impl Exchange {
     /// answer's end, and so may send one.
     pub(in crate::proxy) fn release_peer(&mut self, session: &Session) {
         self.learn_session(session, false);
+        self.retire_connection();
         if let Some(lease) = self.lease.take() {
             lease.finished(self.attempt_began.elapsed());
         }

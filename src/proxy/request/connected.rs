@@ -70,6 +70,21 @@ impl Exchange {
         Ok(())
     }
 
+    /// All of the answer is here. A connection that has had its number of requests, or its time, is
+    /// ended before Pingora can keep it.
+    pub(super) fn retire_connection(&self) {
+        let Some((wire, served)) = self.connected.wire().zip(self.served()) else { return };
+        let spec = &served.spec;
+        let (most, longest) = (spec.keepalive_requests, spec.keepalive_time);
+        if most.is_none() && longest.is_none() {
+            return;
+        }
+        let (uses, age) = wire.age();
+        if most.is_some_and(|most| uses >= most.get()) || longest.is_some_and(|time| age >= time) {
+            wire.cut();
+        }
+    }
+
     /// The head of an answer is here; says what failed if it comes too late.
     pub(super) fn meet_deadline(&mut self) -> Option<Failure> {
         let deadline = self.connected.deadline.take()?;

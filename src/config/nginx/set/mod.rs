@@ -49,6 +49,8 @@ pub(super) enum Kind {
     Threads,
     /// How many attempts.
     Tries,
+    /// A number.
+    Number,
     /// A percentage that is neither none nor all, or `off`.
     Share,
 }
@@ -65,6 +67,7 @@ impl Kind {
             Self::Share => {
                 text == "off" || words::percent(text).is_some_and(|n| (1..=99).contains(&n))
             }
+            Self::Number => words::number(text).is_some(),
             Self::Tries => words::number(text).is_some_and(|tries| tries <= 16),
         }
     }
@@ -76,6 +79,7 @@ impl Kind {
             Self::Size => "expected bytes, or a size such as `8k`, `10m` or `1g`",
             Self::Threads => "expected `auto` or a number from 1 to 1024",
             Self::Share => "expected a percentage from 1% to 99%, or `off`",
+            Self::Number => "expected a whole number",
             Self::Tries => "expected a number from 0 to 16",
         }
     }
@@ -86,7 +90,7 @@ impl Reader<'_> {
     pub(super) fn is(&mut self, kind: Kind, directive: &Directive, word: &Word) -> bool {
         let holds = kind.holds(&word.value);
         if !holds {
-            let what = if kind == Kind::Tries { "number" } else { "value" };
+            let what = if matches!(kind, Kind::Tries | Kind::Number) { "number" } else { "value" };
             let message = format!("\"{}\" directive invalid {what}", directive.name.value);
             self.diags.error(&word.place, message).expected(kind.expected());
         }

@@ -6,7 +6,7 @@ mod probes;
 mod sticky;
 
 use std::collections::HashMap;
-use std::num::NonZeroU32;
+use std::num::{NonZeroU32, NonZeroU64};
 use std::time::Duration;
 
 use super::leaf::Zero;
@@ -128,6 +128,8 @@ impl Upstream {
             // Below gunicorn's 2 s: a connection that the back-end is just closing loses a request.
             keepalive_idle: Duration::from_millis(1500),
             keepalive: 128,
+            keepalive_requests: None,
+            keepalive_time: None,
             sticky: None,
             queue: None,
             passive: Passive::default(),
@@ -140,6 +142,7 @@ impl Upstream {
 fn upstream(raw: &raw::Upstream, panic: Option<u8>, diags: &mut Diagnostics) -> Upstream {
     /// More idle connections than ports on one address.
     const MOST_IDLE: u64 = 65_535;
+    const MOST_REQUESTS: u64 = u32::MAX as u64;
     let plain = Upstream::new(raw.name.value.clone(), servers(raw, diags));
     let health_check = raw.health_check.as_ref();
     Upstream {
@@ -162,6 +165,11 @@ fn upstream(raw: &raw::Upstream, panic: Option<u8>, diags: &mut Diagnostics) -> 
         keepalive: diags
             .number("max", raw.keepalive.as_ref(), 0..=MOST_IDLE)
             .unwrap_or(plain.keepalive),
+        // To nginx none is no less than one: a connection is asked only after its first.
+        keepalive_requests: diags
+            .number("requests", raw.keepalive_requests.as_ref(), 0..=MOST_REQUESTS)
+            .and_then(|requests: u64| NonZeroU64::new(requests.max(1))),
+        keepalive_time: diags.time("time", raw.keepalive_time.as_ref(), Zero::Allowed),
         ..plain
     }
 }
