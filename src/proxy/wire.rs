@@ -24,6 +24,9 @@ use tokio::time::Instant;
 
 use crate::upstream::{Connection, Peer};
 
+/// What stands in the place of users once there will be none.
+const GONE: u32 = u32::MAX;
+
 /// One connection to a peer.
 #[derive(Debug)]
 pub(super) struct Wire {
@@ -35,7 +38,8 @@ pub(super) struct Wire {
     made: Instant,
     /// Attempts that have used it.
     uses: AtomicU64,
-    /// Attempts that use it: one, or for a moment two where the first has not said that it ended.
+    /// Attempts that use it: one, or for a moment two where the first has not said that it ended;
+    /// [`GONE`] once it was ended while none did.
     users: AtomicU32,
     cut: AtomicBool,
 }
@@ -72,6 +76,11 @@ impl Wire {
         self.cut.load(Relaxed)
     }
 
+    /// Whether its peer has left DNS.
+    pub(super) fn has_left(&self) -> bool {
+        self.peer.has_left()
+    }
+
     /// How many attempts have used it, and for how long it has been open.
     pub(super) fn age(&self) -> (u64, Duration) {
         (self.uses.load(Relaxed), self.made.elapsed())
@@ -85,7 +94,14 @@ impl Wire {
 
 impl Connection for Wire {
     fn is_idle(&self) -> bool {
-        self.users.load(Relaxed) == 0
+        matches!(self.users.load(Relaxed), 0 | GONE)
+    }
+
+    fn cut_idle(&self) {
+        // Of this and an attempt that is about to use it one comes first, and the other learns of it.
+        if self.users.compare_exchange(0, GONE, Relaxed, Relaxed).is_ok() {
+            self.cut();
+        }
     }
 
     fn cut(&self) {
@@ -102,13 +118,16 @@ impl Connection for Wire {
 pub(super) struct Use(Arc<Wire>);
 
 impl Use {
-    /// Begins to use a connection; `reused` where another attempt has made it.
-    pub(super) fn begin(wire: &Arc<Wire>, reused: bool) -> Self {
+    /// Begins to use a connection; `reused` where another attempt has made it. None if it was ended
+    /// before, and its end has not reached Pingora's pool yet.
+    pub(super) fn begin(wire: &Arc<Wire>, reused: bool) -> Option<Self> {
         if reused {
-            wire.users.fetch_add(1, Relaxed);
+            let more = |users| (users != GONE).then_some(users + 1);
+            wire.users.fetch_update(Relaxed, Relaxed, more).ok()?;
         }
         wire.uses.fetch_add(1, Relaxed);
-        Self(Arc::clone(wire))
+        // Dropped where it was cut, for the use is counted already.
+        Some(Self(Arc::clone(wire))).filter(|_| !reused || !wire.is_cut())
     }
 
     pub(super) fn wire(&self) -> &Arc<Wire> {

@@ -13,6 +13,9 @@ pub trait Connection: Debug + Send + Sync {
 
     /// Ends it: who reads from it finds its end. Doing so twice, or after it was closed, does nothing.
     fn cut(&self);
+
+    /// Ends it if no attempt uses it; none uses it from then on.
+    fn cut_idle(&self);
 }
 
 /// The connections of one peer.
@@ -34,7 +37,7 @@ impl Connections {
 
     /// Ends those that no attempt uses.
     pub(super) fn cut_idle(&self) {
-        self.open().into_iter().filter(|c| c.is_idle()).for_each(|c| c.cut());
+        self.open().into_iter().for_each(|c| c.cut_idle());
     }
 
     /// Ends all; returns how many an attempt was using.
@@ -74,6 +77,10 @@ mod tests {
 
         fn cut(&self) {
             self.cut.store(true, Relaxed);
+        }
+
+        fn cut_idle(&self) {
+            self.cut.fetch_or(!self.used, Relaxed);
         }
     }
 

@@ -56,12 +56,11 @@ impl Exchange {
         digest: Option<&Digest>,
     ) -> Result<()> {
         let Some(wire) = digest.and_then(Wire::of) else { return Ok(()) };
-        if reused && wire.is_cut() {
-            // Its end has not reached Pingora's pool yet.
+        let Some(used) = Use::begin(wire, reused) else {
             self.connected.ended = true;
             return Err(told(502));
-        }
-        self.connected.used = Some(Use::begin(wire, reused));
+        };
+        self.connected.used = Some(used);
         let limit = self.settings().map(|s| s.retry.try_timeout).unwrap_or_default();
         if !limit.is_zero() && !self.connected.ahead {
             let deadline = Deadline::begin(Arc::clone(wire), self.attempt_began, limit);
@@ -98,13 +97,17 @@ impl Exchange {
             Connected { deadline: Some(deadline), .. } if deadline.has_passed() => {
                 self.overdue(deadline.limit)
             }
-            Connected { used: Some(used), .. } if used.wire().is_cut() => Failure::Broken {
-                peer: peer.clone(),
-                error: "given up: the peer has left DNS".into(),
-                timeout: false,
-                reused: *reused,
-                invalid: false,
-            },
+            Connected { used: Some(used), .. }
+                if used.wire().is_cut() && used.wire().has_left() =>
+            {
+                Failure::Broken {
+                    peer: peer.clone(),
+                    error: "given up: the peer has left DNS".into(),
+                    timeout: false,
+                    reused: *reused,
+                    invalid: false,
+                }
+            }
             _ => failure,
         }
     }
