@@ -4,9 +4,7 @@
 //! took over knows no connection that was made before, and resets it; or does not listen yet. So
 //! the first of either is taken as the sign.
 
-use std::sync::Arc;
-
-use super::peer::Presence;
+use super::set::PeerSet;
 use super::{Change, Event, Peer, Upstream};
 use crate::health::Tick;
 
@@ -17,13 +15,8 @@ impl Upstream {
     pub fn doubt(&self, peer: &Peer, now: Tick) -> Option<Event> {
         peer.renew();
         self.policy.probes?;
-        let _writer = self.writer();
-        let set = self.set.load();
-        if peer.presence() == Presence::Removed || !set.has_other(peer) || !peer.ask_probe(now) {
-            return None;
-        }
-        self.set.store(Arc::new(set.turned(&self.policy, now)));
-        Some(Event { peer: peer.address().clone(), change: Change::Doubted })
+        let may = |set: &PeerSet| set.has_other(peer) && peer.ask_probe(now);
+        self.turned_if(peer, now, Change::Doubted, may)
     }
 }
 

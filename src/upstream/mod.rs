@@ -11,6 +11,7 @@ mod attempts;
 mod balance;
 mod budget;
 mod connections;
+mod current;
 mod doubt;
 mod ejections;
 mod event;
@@ -37,7 +38,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use arc_swap::{ArcSwap, ArcSwapOption};
+use arc_swap::ArcSwapOption;
 use tokio::sync::{Notify, watch};
 
 use crate::config::model::RetryBudget;
@@ -46,6 +47,7 @@ pub use address::PeerAddress;
 pub use balance::Key;
 use budget::Budget;
 pub use connections::Connection;
+use current::Current;
 pub use ejections::Blame;
 pub use event::{Change, Event};
 pub use hand::{Hand, Words};
@@ -70,7 +72,7 @@ use warm::Weights;
 pub struct Upstream {
     name: String,
     policy: Policy,
-    set: ArcSwap<PeerSet>,
+    set: Current,
     /// Those of `sticky learn`; none for other upstreams.
     sessions: ArcSwapOption<Sessions>,
     /// Those that wait for a peer; none where nobody may.
@@ -112,7 +114,7 @@ impl Upstream {
     pub fn with(name: &str, policy: Policy) -> Self {
         Self {
             name: name.to_owned(),
-            set: ArcSwap::from_pointee(PeerSet::new(Box::default(), &policy, Tick::default())),
+            set: Current::new(PeerSet::new(Box::default(), &policy, Tick::default())),
             sessions: ArcSwapOption::new(policy.sessions().map(Arc::new)),
             line: policy.queue.map(|rule| Arc::new(Line::new(rule))),
             policy,
@@ -240,7 +242,16 @@ impl Upstream {
     /// # Errors
     /// [`NoPeer`] says what is wrong with the peers.
     pub fn pick(&self, key: Key<'_>, tried: &Tried, now: Tick) -> Result<Lease, NoPeer> {
-        let set = self.set.load();
+        self.set.read(|set| self.pick_of(set, key, tried, now))
+    }
+
+    fn pick_of(
+        &self,
+        set: &PeerSet,
+        key: Key<'_>,
+        tried: &Tried,
+        now: Tick,
+    ) -> Result<Lease, NoPeer> {
         let turn = || self.turn.fetch_add(1, Relaxed);
         for tier in [Tier::Primary, Tier::Backup] {
             let lease = set
@@ -449,7 +460,7 @@ impl Upstream {
         let weights = Weights::at(&set.peers, now);
         let next = weights.next;
         if weights != set.weights {
-            self.set.store(Arc::new(set.turned(&self.policy, now)));
+            self.set.store(set.turned(&self.policy, now));
         }
         next
     }
@@ -464,11 +475,26 @@ impl Upstream {
 
     /// Makes the rotation anew after a peer's state turned; no event for one that has left.
     fn turned(&self, peer: &Peer, now: Tick, change: Change) -> Option<Event> {
+        self.turned_if(peer, now, change, |_| true)
+    }
+
+    /// The same, if `may` allows it once nobody else can make another set.
+    fn turned_if(
+        &self,
+        peer: &Peer,
+        now: Tick,
+        change: Change,
+        may: impl FnOnce(&PeerSet) -> bool,
+    ) -> Option<Event> {
         if peer.presence() == Presence::Removed {
             return None;
         }
         let mut writer = self.writer();
-        let set = self.set.load().turned(&self.policy, now);
+        let present = self.set.load();
+        if !may(&present) {
+            return None;
+        }
+        let set = present.turned(&self.policy, now);
         let panics = panic::turns(&mut writer.panics, set.panics);
         self.swap(set);
         self.wake();
@@ -479,7 +505,7 @@ impl Upstream {
         if set.weights.next.is_some() {
             self.growing.notify_one();
         }
-        self.set.store(Arc::new(set));
+        self.set.store(set);
     }
 
     fn new_peer(&self, member: Member, now: Tick) -> Peer {

@@ -233,6 +233,12 @@ impl Peer {
         Self(Arc::new(Known { member, probes: *probes, passive: *passive, line, live }))
     }
 
+    /// How many sets, leases and clones hold it.
+    #[cfg(test)]
+    pub(super) fn holders(&self) -> usize {
+        Arc::strong_count(&self.0)
+    }
+
     /// A number that no other peer of this process has had; one that left and came back has a new
     /// one. It tells connection pools apart.
     #[must_use]
@@ -546,7 +552,7 @@ impl Peer {
         if !self.0.live.attempts.begin(self.0.member.max_conns) {
             return None;
         }
-        Some(Lease { peer: self.clone(), succeeded: AtomicBool::new(false), awaited: None })
+        Some(Lease { peer: self.clone(), state: AtomicU64::new(0) })
     }
 }
 
@@ -555,26 +561,24 @@ impl Peer {
 #[derive(Debug)]
 pub struct Lease {
     peer: Peer,
-    /// Whether the peer has begun an answer that counts as a success.
-    succeeded: AtomicBool,
-    /// Where the age of what is in flight counts.
-    awaited: Option<Awaited>,
-}
-
-/// An answer that is awaited.
-#[derive(Debug)]
-struct Awaited {
-    measure: Measure,
-    since: Tick,
-    over: AtomicBool,
+    /// What [`Lease::SUCCEEDED`] and its like say; above, since when an answer is awaited, in milliseconds.
+    state: AtomicU64,
 }
 
 impl Lease {
+    /// The peer has begun an answer that counts as a success.
+    const SUCCEEDED: u64 = 1;
+    /// The age of the attempt counts, until the head of its answer is here …
+    const AWAITED: u64 = 2;
+    /// … or until its end.
+    const TO_THE_END: u64 = 4;
+    const FLAGS: u32 = 3;
+
     /// The head of an answer that counts as a success is here, so long after the attempt began.
     pub fn answered(&self, took: Duration, now: Tick) {
-        self.succeeded.store(true, Relaxed);
+        let before = self.state.fetch_or(Self::SUCCEEDED, Relaxed);
         self.peer.0.live.pace.answered(took, now);
-        if let Some(Awaited { measure: Measure::Header, .. }) = self.awaited {
+        if before & Self::TO_THE_END == 0 {
             self.await_no_more();
         }
     }
@@ -582,7 +586,7 @@ impl Lease {
     /// The last byte of an answer is here, so long after the attempt began. It counts if its head
     /// did.
     pub fn finished(&self, took: Duration) {
-        if self.succeeded.load(Relaxed) {
+        if self.state.load(Relaxed) & Self::SUCCEEDED != 0 {
             self.peer.0.live.pace.finished(took);
         }
     }
@@ -598,16 +602,24 @@ impl Lease {
     }
 
     /// Lets the age of this attempt count until its answer is here.
-    pub(super) fn awaits(&mut self, measure: Measure, now: Tick) {
+    pub(super) fn awaits(&self, measure: Measure, now: Tick) {
         self.peer.0.live.pace.awaits(now);
-        self.awaited = Some(Awaited { measure, since: now, over: AtomicBool::new(false) });
+        let until = match measure {
+            Measure::Header => Self::AWAITED,
+            Measure::LastByte => Self::AWAITED | Self::TO_THE_END,
+        };
+        self.state.store(now.as_millis() << Self::FLAGS | until, Relaxed);
     }
 
     fn await_no_more(&self) {
-        if let Some(awaited) = &self.awaited
-            && !awaited.over.swap(true, Relaxed)
-        {
-            self.peer.0.live.pace.awaits_no_more(awaited.since);
+        // No operation that others see where nothing is awaited, as with nearly every method.
+        if self.state.load(Relaxed) & Self::AWAITED == 0 {
+            return;
+        }
+        let before = self.state.fetch_and(!Self::AWAITED, Relaxed);
+        if before & Self::AWAITED != 0 {
+            let since = Tick::from_millis(before >> Self::FLAGS);
+            self.peer.0.live.pace.awaits_no_more(since);
         }
     }
 }

@@ -222,7 +222,7 @@ impl PeerSet {
             let peer = peer(index).filter(|p| !p.full() && !tried.contains(p))?;
             Some(self.plan.load(peer, *self.weights.of.get(index as usize)?, now))
         };
-        let mut lease = match &*self.plan {
+        let lease = match &*self.plan {
             Plan::LeastConn | Plan::LeastTime { .. } => {
                 let contenders = &self.contenders[tier as usize];
                 self.plan.compare(contenders.iter().filter_map(|c| peer(c.peer)), now);
@@ -240,7 +240,7 @@ impl PeerSet {
             }
             Plan::RoundRobin | Plan::IpHash(_) | Plan::Hash(_) | Plan::Ketama(_) => return None,
         };
-        self.plan.chosen(&mut lease, now);
+        self.plan.chosen(&lease, now);
         Some(lease)
     }
 
@@ -252,16 +252,12 @@ impl PeerSet {
         turn: impl FnOnce() -> usize,
     ) -> Option<Lease> {
         let turns = &self.turns[tier as usize];
-        if turns.is_empty() {
-            return None;
-        }
-        let turn = turn();
-        (0..turns.len())
-            .filter_map(|step| {
-                self.peers.get(turns[turn.wrapping_add(step) % turns.len()] as usize)
-            })
-            .filter(|p| !tried.contains(p))
-            .find_map(Peer::lease)
+        let first = turn_of(turns.len(), turn)?;
+        let take = |place: usize| {
+            self.peers.get(turns[place] as usize).filter(|p| !tried.contains(p))?.lease()
+        };
+        // The first nearly always can, and then nothing else is looked at.
+        take(first).or_else(|| (first + 1..turns.len()).chain(0..first).find_map(take))
     }
 
     /// An ejected peer of `tier` before its time.
@@ -343,4 +339,9 @@ fn serve(peer: &Peer, gate: Gate, tried: &Tried, now: Tick) -> Option<Lease> {
         // The trial first: it is what ends an ejection.
         && (peer.standing().is_up() || !peer.full() && peer.admit(now) || gate == Gate::Pressed);
     may.then(|| peer.lease())?
+}
+
+/// Whose turn it is of so many; `turn` is asked only if there are any.
+fn turn_of(len: usize, turn: impl FnOnce() -> usize) -> Option<usize> {
+    (len > 0).then(|| turn() % len)
 }

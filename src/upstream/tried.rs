@@ -5,29 +5,29 @@ use super::Peer;
 /// The peers that one request has tried. One that has left and come back is another.
 #[derive(Clone, Debug, Default)]
 pub struct Tried {
-    ids: [u64; Tried::MAX],
-    len: usize,
+    /// The ids of the first few, and zeros. Every request has one of these and few try more.
+    first: [u64; 4],
+    more: Vec<u64>,
 }
 
 impl Tried {
-    /// `Retry::tries` in the configuration never goes above 16.
-    const MAX: usize = 16;
-
-    /// Remembers the peer; beyond 16 the oldest is forgotten.
+    /// Remembers the peer.
     pub fn add(&mut self, peer: &Peer) {
-        self.ids[self.len % Self::MAX] = peer.id();
-        self.len += 1;
+        match self.first.iter_mut().find(|id| **id == 0) {
+            Some(free) => *free = peer.id(),
+            None => self.more.push(peer.id()),
+        }
     }
 
     /// Whether none was tried.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.len == 0
+        self.first[0] == 0
     }
 
     /// Whether the peer was tried.
     #[must_use]
     pub fn contains(&self, peer: &Peer) -> bool {
-        self.len > 0 && self.ids[..self.len.min(Self::MAX)].contains(&peer.id())
+        !self.is_empty() && self.first.iter().chain(&self.more).any(|id| *id == peer.id())
     }
 }

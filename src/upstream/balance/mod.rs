@@ -97,7 +97,7 @@ impl Plan {
     }
 
     /// Takes note of the peer that was chosen by its load.
-    pub(crate) fn chosen(&self, lease: &mut Lease, now: Tick) {
+    pub(crate) fn chosen(&self, lease: &Lease, now: Tick) {
         match *self {
             Self::LeastTime { measure, in_flight } => {
                 lease.chosen(now);
