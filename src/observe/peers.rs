@@ -14,7 +14,7 @@
 use super::dashboard::{heading, shortened};
 use super::table::{Align, Table};
 use super::text::Short;
-use super::view::{PeerView, UpstreamView};
+use super::view::{PeerView, QueueView, UpstreamView};
 
 const COLUMNS: [(&str, Align); 10] = [
     ("peer", Align::Left),
@@ -38,12 +38,20 @@ pub fn table(upstreams: &[UpstreamView]) -> String {
     let mut table = Table::new(COLUMNS);
     for upstream in upstreams {
         let several_hosts = upstream.has_several_hosts();
-        table.heading(heading(upstream));
+        table.heading(heading(upstream) + &queue(upstream));
         for peer in &upstream.peers {
             table.row(peer.state.mark(), cells(peer, several_hosts));
         }
     }
     table.to_string().trim_start_matches('\n').to_owned()
+}
+
+/// How the upstream's queue stands, behind what its heading says.
+fn queue(upstream: &UpstreamView) -> String {
+    upstream.queue.map_or_else(String::new, |queue| {
+        let QueueView { waiting, max, refused } = queue;
+        format!("; queue: {waiting} of {max} waiting, {refused} refused")
+    })
 }
 
 fn cells(peer: &PeerView, with_host: bool) -> [String; COLUMNS.len()] {
@@ -124,14 +132,16 @@ mod tests {
         ];
         let trouble = Some("no such name (NXDOMAIN)".to_owned());
         let api = UpstreamView { name: "api".into(), trouble, ..UpstreamView::default() };
-        vec![UpstreamView { name: "back-end".into(), peers, ..UpstreamView::default() }, api]
+        let queue = Some(QueueView { waiting: 3, max: 100, refused: 7 });
+        let back_end = UpstreamView { name: "back-end".into(), peers, ..UpstreamView::default() };
+        vec![UpstreamView { queue, ..back_end }, api]
     }
 
     #[test]
     fn every_peer_has_its_line_with_the_reason() {
         let expected = "      \
 peer             tier    weight  state                                         for    in flight  requests  failures  average
-  back-end: 1/3 peers up, 1/1 backups up
+  back-end: 1/3 peers up, 1/1 backups up; queue: 3 of 100 waiting, 7 refused
     + 172.18.0.4:5252               1  up                                            3m12s     2 of 8        50         0      4ms
     ! 172.18.0.5:5252               1  failing probes: status 500, expected 200-399  3m12s          0        50         7      4ms
     - 172.18.0.6:5252               1  draining by hand                              3m12s          0        50         0      4ms

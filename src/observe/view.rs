@@ -21,8 +21,21 @@ pub struct UpstreamView {
     pub trouble: Option<String>,
     /// Whether so many peers are out that all are used.
     pub panic: bool,
+    /// How its queue stands; none where there is none.
+    pub queue: Option<QueueView>,
     /// Its peers, in order of their server lines.
     pub peers: Vec<PeerView>,
+}
+
+/// Those that wait for a peer with room.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct QueueView {
+    /// How many requests wait.
+    pub waiting: usize,
+    /// How many may.
+    pub max: u32,
+    /// How many were refused because it was full, or waited in vain.
+    pub refused: u64,
 }
 
 /// What is known of one peer at one moment.
@@ -156,7 +169,12 @@ impl UpstreamView {
     pub fn of(state: &UpstreamState, trouble: Option<String>, now: Tick) -> Self {
         let peers = state.peers.iter().map(|peer| PeerView::of(peer, now)).collect();
         let panic = state.panics.iter().any(Option::is_some);
-        Self { name: state.name.clone(), trouble, panic, peers }
+        let queue = state.queue.map(|queue| QueueView {
+            waiting: queue.waiting,
+            max: queue.max,
+            refused: queue.refused,
+        });
+        Self { name: state.name.clone(), trouble, panic, queue, peers }
     }
 
     /// Whether its peers come from several hosts, so that a reader has to be told which is whose.

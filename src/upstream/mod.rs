@@ -58,7 +58,7 @@ use peer::Presence;
 pub use peer::{Lease, Measure, Member, Method, Peer, Tier};
 pub use policy::Policy;
 use queue::Line;
-pub use queue::{Refusal, Waited};
+pub use queue::{QueueState, Refusal, Waited};
 pub use refusal::{Census, NoPeer};
 pub use sessions::Sessions;
 use set::PeerSet;
@@ -406,6 +406,7 @@ impl Upstream {
             primaries: set.count(Tier::Primary),
             backups: set.count(Tier::Backup),
             panics: set.panics,
+            queue: self.queue(),
             peers: set.states(now),
         }
     }

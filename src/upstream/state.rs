@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use super::{Blame, Hand, Member, Panic, PeerAddress};
+use super::{Blame, Hand, Member, Panic, PeerAddress, QueueState};
 use crate::health::{Cause, Short, Tick};
 
 /// How a peer stands: the one thing that says most about why it gets traffic or none.
@@ -142,6 +142,8 @@ pub struct UpstreamState {
     pub backups: TierCount,
     /// Whether the primaries, and the backups, are in panic mode.
     pub panics: [Option<Panic>; 2],
+    /// How its queue stands; none where there is none.
+    pub queue: Option<QueueState>,
     /// Its peers, in order of their server lines.
     pub peers: Vec<PeerState>,
 }

@@ -43,6 +43,17 @@ pub enum Waited {
     InVain(Duration),
 }
 
+/// A queue at one moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct QueueState {
+    /// How many requests wait.
+    pub waiting: usize,
+    /// How many may.
+    pub max: u32,
+    /// How many were refused because it was full, or waited in vain.
+    pub refused: u64,
+}
+
 impl From<NoPeer> for Refusal {
     fn from(why: NoPeer) -> Self {
         Self { why, waited: None }
@@ -103,6 +114,13 @@ impl Upstream {
     #[must_use]
     pub fn queue_refused(&self) -> u64 {
         self.line.as_ref().map_or(0, |line| line.refused.load(Relaxed))
+    }
+
+    /// How its queue stands; none where there is none.
+    pub(super) fn queue(&self) -> Option<QueueState> {
+        let line = self.line.as_ref()?;
+        let max = line.rule.max.get();
+        Some(QueueState { waiting: line.waiting(), max, refused: self.queue_refused() })
     }
 
     /// Lets those that wait look for a peer again.
