@@ -95,6 +95,63 @@ fn a_thousand_requests_of_parallel_clients_differ_by_one_at_most() {
 }
 
 #[test]
+fn two_and_five_replicas_alternate_strictly_over_threads_and_connections() {
+    for count in [2, 5] {
+        let (listen, addresses) = (free_address(), replicas(count));
+        let _origins = origins(&addresses);
+        let _robin = Robin::start(listen, &yaml(listen, &lines(&addresses)));
+        let clients = (0..8).map(|_| Client::connect(listen).expect("robin listens"));
+        let mut kept: Vec<Client> = clients.collect();
+        let turn = lines(&addresses);
+        for (number, expected) in turn.iter().cycle().take(200).enumerate() {
+            // Kept connections in turn, and a new one now and then.
+            let answer = match number % 9 {
+                8 => get(listen, "/"),
+                kept_one => kept[kept_one].exchange(&Request::get("/")).expect("an answer"),
+            };
+            assert_eq!(answer.replica(), *expected, "request {number} of {count} replicas");
+        }
+    }
+}
+
+/// A thousand clients at the same time, each with a connection of its own and one request.
+fn a_thousand_clients_at_once(listen: SocketAddr) {
+    rlimit::increase_nofile_limit(8192).expect("enough files may be open");
+    let connect = |_| Client::connect(listen).expect("robin listens");
+    let mut clients: Vec<Client> = (0..1000).map(connect).collect();
+    for client in &mut clients {
+        client.send(Request::get("/").bytes()).expect("sent");
+    }
+    for client in &mut clients {
+        assert_eq!(client.response().expect("an answer").status(), 200);
+    }
+}
+
+#[test]
+fn a_thousand_clients_at_once_get_shares_that_differ_by_one_at_most() {
+    let (listen, addresses) = (free_address(), replicas(3));
+    let origins = origins(&addresses);
+    let _robin = Robin::start(listen, &yaml(listen, &lines(&addresses)));
+    a_thousand_clients_at_once(listen);
+    let mut counts: Vec<usize> = origins.iter().map(Origin::count).collect();
+    counts.sort_unstable();
+    assert_eq!(counts, [333, 333, 334]);
+}
+
+#[test]
+fn ip_hash_sends_all_thousand_from_one_address_to_one_server() {
+    let (listen, addresses) = (free_address(), replicas(3));
+    let origins = origins(&addresses);
+    let servers = lines(&addresses);
+    let yaml = yaml(listen, &servers).replace("routes:", "    method: ip_hash\nroutes:");
+    let _robin = Robin::start(listen, &yaml);
+    a_thousand_clients_at_once(listen);
+    let mut counts: Vec<usize> = origins.iter().map(Origin::count).collect();
+    counts.sort_unstable();
+    assert_eq!(counts, [0, 0, 1000]);
+}
+
+#[test]
 fn a_backup_serves_only_while_both_primaries_are_out() {
     let (listen, addresses) = (free_address(), replicas(3));
     let mut origins = origins(&addresses);
