@@ -48,15 +48,7 @@ impl Wire {
     /// Makes `stream`, a connection to `peer` with this descriptor, known to its peer, and itself to
     /// whoever gets it. The attempt that has made it is its first user.
     pub(super) fn attach(stream: &mut Stream, descriptor: RawFd, peer: &Peer) -> Result<()> {
-        let wire = Arc::new(Self {
-            descriptor: Mutex::new(Some(descriptor)),
-            peer: peer.clone(),
-            generation: peer.generation(),
-            made: Instant::now(),
-            uses: AtomicU64::new(0),
-            users: AtomicU32::new(1),
-            cut: AtomicBool::new(false),
-        });
+        let wire = Arc::new(Self::new(descriptor, peer));
         let known: Arc<dyn Connection> = wire.clone();
         peer.connected(&known);
         stream.tracer = Some(Tracer(Box::new(Watched(Arc::clone(&wire)))));
@@ -64,6 +56,18 @@ impl Wire {
         let nothing = Box::new(ResponseHeader::build(200, Some(0))?);
         stream.set_proxy_digest(ProxyDigest::new(nothing, Some(Box::new(wire))));
         Ok(())
+    }
+
+    fn new(descriptor: RawFd, peer: &Peer) -> Self {
+        Self {
+            descriptor: Mutex::new(Some(descriptor)),
+            peer: peer.clone(),
+            generation: peer.generation(),
+            made: Instant::now(),
+            uses: AtomicU64::new(0),
+            users: AtomicU32::new(1),
+            cut: AtomicBool::new(false),
+        }
     }
 
     /// The wire of a connection that [`Wire::attach`] was called for.
@@ -122,7 +126,7 @@ impl Use {
     /// before, and its end has not reached Pingora's pool yet.
     pub(super) fn begin(wire: &Arc<Wire>, reused: bool) -> Option<Self> {
         if reused {
-            let more = |users| (users != GONE).then_some(users + 1);
+            let more = |users: u32| (users != GONE).then(|| users + 1);
             wire.users.fetch_update(Relaxed, Relaxed, more).ok()?;
         }
         wire.uses.fetch_add(1, Relaxed);
@@ -160,5 +164,55 @@ impl Tracing for Watched {
 
     fn boxed_clone(&self) -> Box<dyn Tracing> {
         Box::new(Self(Arc::clone(&self.0)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read as _;
+    use std::os::fd::AsRawFd as _;
+    use std::os::unix::net::UnixStream;
+
+    use super::*;
+    use crate::health::Tick;
+    use crate::upstream::{Member, Method, Upstream};
+
+    /// Both ends of a connection that its first attempt uses no more.
+    fn idle() -> (Arc<Wire>, UnixStream, UnixStream) {
+        let upstream = Upstream::new("test", &Method::default(), None);
+        upstream.publish(&[Member::new(([127, 0, 0, 1], 1).into())], Tick::from_millis(0));
+        let (ours, theirs) = UnixStream::pair().expect("a pair of sockets");
+        let wire = Arc::new(Wire::new(ours.as_raw_fd(), &upstream.peers()[0]));
+        drop(Use::begin(&wire, false));
+        (wire, ours, theirs)
+    }
+
+    #[test]
+    fn a_connection_that_was_ended_while_idle_is_not_used() {
+        let (wire, mut ours, _theirs) = idle();
+        wire.cut_idle();
+        assert!(Use::begin(&wire, true).is_none());
+        assert_eq!(ours.read(&mut [0]).ok(), Some(0), "its end is there to be read");
+    }
+
+    #[test]
+    fn a_connection_that_is_used_is_not_ended_as_idle() {
+        let (wire, _ours, _theirs) = idle();
+        let used = Use::begin(&wire, true);
+        wire.cut_idle();
+        assert!(used.is_some() && !wire.is_cut());
+        wire.cut();
+        drop(used);
+        assert!(Use::begin(&wire, true).is_none());
+        assert!(wire.is_idle());
+    }
+
+    #[test]
+    fn one_that_is_closed_touches_no_other() {
+        let (wire, mut ours, mut theirs) = idle();
+        Watched(Arc::clone(&wire)).on_disconnected();
+        wire.cut();
+        std::io::Write::write_all(&mut theirs, b"x").expect("it is open");
+        assert_eq!(ours.read(&mut [0]).ok(), Some(1), "the number may be another's by now");
     }
 }
