@@ -132,6 +132,21 @@ fn an_upstream_that_did_not_change_keeps_what_is_known_of_its_peers() {
 }
 
 #[test]
+fn idle_connections_of_an_upstream_that_is_left_out_are_closed() {
+    let (one, two, listen) = (origin("one"), origin("two"), free_address());
+    let upstream = format!(
+        "listen: {listen}\nupstreams: {{ api: {{ servers: [\"{}\"], keepalive: {{ idle: 60s }} }} }}\n\
+         routes: {{ /: api }}\n",
+        one.address()
+    );
+    let robin = Robin::start(listen, &upstream);
+    assert_eq!(get(listen, "/").body, b"one");
+    assert_eq!(one.open_connections(), 1);
+    reload(&robin, &yaml(listen, two.address()));
+    eventually("it is closed", PATIENCE, || one.open_connections() == 0);
+}
+
+#[test]
 fn a_name_keeps_its_addresses_while_dns_fails() {
     let dns = DnsServer::start();
     let (one, listen) = (origin("one"), free_address());

@@ -24,7 +24,7 @@ use crate::observe::dashboard::{self, Due};
 use crate::observe::event::{self, Line, OnChange};
 use crate::observe::view::UpstreamView;
 use crate::proxy::Served;
-use crate::upstream::{Member, PeerState, Policy, Status, Upstream, Words};
+use crate::upstream::{Member, Peer, PeerState, Policy, Status, Upstream, Words};
 
 /// How often a name that has no address is looked up at least. With a long `refresh` nothing else
 /// would ask: there is no peer to which a connect could fail.
@@ -159,6 +159,10 @@ impl Background {
             }
         };
         self.running = next.upstreams.into_iter().filter_map(advance).collect();
+        for running in present.into_iter().flatten() {
+            // No request will look for these connections again.
+            running.kept.balancer.upstream().peers().iter().for_each(Peer::renew);
+        }
         self.dashboard = next.dashboard;
     }
 
