@@ -6,12 +6,12 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
-use common::PATIENCE;
 use common::client::{Request, exchange};
 use common::net::free_address;
 use common::origin::{Behaviour, Origin, Reply};
 use common::robin::{Output, Robin};
 use common::tls::Certificates;
+use common::{PATIENCE, eventually};
 use nix::sys::signal::Signal;
 use rustls::pki_types::ServerName;
 use tokio::net::TcpStream;
@@ -152,6 +152,38 @@ async fn http_2_carries_requests_side_by_side_with_their_bodies() {
     assert!(echoed.contains("a body"), "{echoed}");
     let line = stack.robin.wait_for_line(Output::Stdout, &["GET /get HTTP/2.0"]);
     assert!(line.starts_with("127.0.0.1 - - "), "{line}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stream_that_is_reset_leaves_the_queue() {
+    let certificates = Certificates::new(&["a.test"]);
+    let origin = Origin::start(free_address(), Behaviour::Hang);
+    let address = free_address();
+    let yaml = format!(
+        "threads: 1\nlisten: {{ address: \"{address}\", tls: on, http2: on }}\n\
+         names: [a.test]\ntls: {}\nupstreams:\n  back-end:\n    queue: 1\n    \
+         servers: [{{ address: \"{}\", max_conns: 1 }}]\nroutes: {{ /: back-end }}\n",
+        certificates.yaml("a.test"),
+        origin.address()
+    );
+    let robin = Robin::start(address, &yaml);
+    let stack = Stack { origin, robin, certificates };
+    let mut send = http2(&stack).await;
+    let mut ask = |path| {
+        let get = request(path).body(()).expect("a sound request");
+        send.send_request(get, true).expect("a stream")
+    };
+    let _served = ask("/");
+    eventually("the origin has the first", PATIENCE, || stack.origin.count() == 1);
+    let (mut one, mut one_s_end) = ask("/wait");
+    let (mut other, mut other_s_end) = ask("/wait");
+    // One of them waits, the other is one too many.
+    let refused = tokio::select! {
+        answer = &mut one => { other_s_end.send_reset(h2::Reason::CANCEL); answer }
+        answer = &mut other => { one_s_end.send_reset(h2::Reason::CANCEL); answer }
+    };
+    assert_eq!(refused.expect("an answer").status(), 503);
+    stack.robin.wait_for_line(Output::Stdout, &["GET /wait HTTP/2.0\" 499 "]);
 }
 
 #[tokio::test]
