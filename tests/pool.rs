@@ -157,6 +157,29 @@ fn no_connection_is_kept_where_that_is_switched_off() {
     }
 }
 
+#[test]
+fn upstreams_do_not_push_each_others_connections_out() {
+    let origins = [(); 3].map(|()| Origin::start(free_address(), Behaviour::ok()));
+    let upstream = |n: usize| {
+        let address = origins[n].address();
+        format!("u{n}: {{ servers: [\"{address}\"], keepalive: {{ idle: 60s, max: 1 }} }}")
+    };
+    let robin = Robin::with(&format!(
+        "upstreams: {{ {}, {}, {} }}\nroutes: {{ /0: u0, /1: u1, /2: u2 }}",
+        upstream(0),
+        upstream(1),
+        upstream(2)
+    ));
+    let mut client = Client::connect(robin.address()).expect("it listens");
+    for _ in 0..4 {
+        for path in ["/0", "/1", "/2"] {
+            let answer = client.exchange(&Request::get(path)).expect("an answer");
+            assert_eq!(answer.status(), 200);
+        }
+    }
+    assert_eq!(origins.map(|origin| origin.connections()), [1, 1, 1]);
+}
+
 /// How many connections ten requests of a client take.
 fn connections_of_ten(keepalive: &str) -> usize {
     let origin = Origin::start(free_address(), Behaviour::ok());

@@ -12,6 +12,9 @@ use pingora_proxy::HttpProxy;
 
 use crate::proxy::{Current, Robin, Runtime};
 
+/// As many idle connections as one upstream may ask for. The pool's table is made for all of them.
+const MOST: usize = 65_535;
+
 /// What requests are served by.
 pub(super) struct Pools {
     current: Current,
@@ -75,6 +78,8 @@ impl Pool {
 }
 
 fn wanted(runtime: &Runtime) -> usize {
-    // A pool of size 0 would keep every connection for good.
-    runtime.config.upstreams.iter().map(|upstream| upstream.keepalive).fold(1, usize::max)
+    // Each has its share, or the busy ones would push the others' connections out. A pool of size 0
+    // would keep every connection for good.
+    let shares = runtime.config.upstreams.iter().map(|upstream| upstream.keepalive);
+    shares.fold(0, usize::saturating_add).clamp(1, MOST)
 }
