@@ -71,23 +71,21 @@ impl Current {
     }
 
     /// What `reader` says of the present set.
-    pub(super) fn read<T>(&self, reader: impl FnOnce(&PeerSet) -> T) -> T {
+    pub(super) fn read<T>(&self, reader: impl Fn(&PeerSet) -> T) -> T {
         // Pairs with the release in `store`.
         let number = self.number.load(Acquire);
-        let mut reader = Some(reader);
         let read = READ.try_with(|read| {
             let mut read = read.try_borrow_mut().ok()?;
             let kept = &mut read[self.slot];
             if kept.as_ref().is_none_or(|kept| kept.number != number) {
                 *kept = Some(self.swap.load_full());
             }
-            Some(reader.take()?(&kept.as_ref()?.set))
+            Some(reader(&kept.as_ref()?.set))
         });
-        match (read, reader) {
-            (Ok(Some(read)), _) => read,
+        match read {
+            Ok(Some(read)) => read,
             // The thread ends, or `reader` reads another set.
-            (_, Some(reader)) => reader(&self.swap.load().set),
-            (_, None) => unreachable!("a reader that was taken has said something"),
+            Ok(None) | Err(_) => reader(&self.swap.load().set),
         }
     }
 }

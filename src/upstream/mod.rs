@@ -242,16 +242,12 @@ impl Upstream {
     /// # Errors
     /// [`NoPeer`] says what is wrong with the peers.
     pub fn pick(&self, key: Key<'_>, tried: &Tried, now: Tick) -> Result<Lease, NoPeer> {
-        self.set.read(|set| self.pick_of(set, key, tried, now))
+        // Two words come back in registers; what is wrong with the peers is looked up apart.
+        let lease = self.set.read(|set| self.pick_of(set, key, tried, now));
+        lease.ok_or_else(|| self.refusal(tried))
     }
 
-    fn pick_of(
-        &self,
-        set: &PeerSet,
-        key: Key<'_>,
-        tried: &Tried,
-        now: Tick,
-    ) -> Result<Lease, NoPeer> {
+    fn pick_of(&self, set: &PeerSet, key: Key<'_>, tried: &Tried, now: Tick) -> Option<Lease> {
         let turn = || self.turn.fetch_add(1, Relaxed);
         for tier in [Tier::Primary, Tier::Backup] {
             let lease = set
@@ -260,18 +256,17 @@ impl Upstream {
                 .or_else(|| set.trial(tier, tried, now))
                 .or_else(|| set.by_load(tier, tried, now))
                 .or_else(|| set.next(tier, tried, turn));
-            if let Some(lease) = lease {
-                return Ok(lease);
+            if lease.is_some() {
+                return lease;
             }
         }
         if self.policy.panic.is_none() && !tried.is_empty() {
-            return Err(set.refusal(tried));
+            return None;
         }
         // Trying beats refusing: an ejection is a guess, a refusal is certain.
         let turn = turn();
         set.early(Tier::Primary, key, tried, turn, now)
             .or_else(|| set.early(Tier::Backup, key, tried, turn, now))
-            .ok_or_else(|| set.refusal(tried))
     }
 
     /// Why each peer did not take a request that has tried `tried`, for whoever has to say so:
