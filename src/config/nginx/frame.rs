@@ -190,6 +190,8 @@ impl Frame {
 
     pub(super) fn into_upstream(mut self, name: Word) -> Upstream {
         let servers = std::mem::take(&mut self.servers);
+        // Who asks for connections to be kept gets nginx's `keepalive_timeout`.
+        let asked = self.keepalive.is_some().then(|| self.word("60s"));
         Upstream {
             name,
             resolver: self.settings.resolver(),
@@ -203,7 +205,7 @@ impl Frame {
             drain_timeout: self.drain_timeout,
             refresh: None,
             health_check: None,
-            keepalive_idle: self.keepalive_idle,
+            keepalive_idle: self.keepalive_idle.or(asked),
             keepalive: self.keepalive,
             keepalive_requests: self.keepalive_requests,
             keepalive_time: self.keepalive_time,

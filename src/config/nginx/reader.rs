@@ -100,13 +100,15 @@ impl<'d> Reader<'d> {
         };
         // nginx never panics.
         let panic = http.panic.clone().unwrap_or_else(|| http.word("off"));
+        // A bare `server` has no main context that could have said it.
+        let one = (!bare).then(|| http.word("1"));
         let shared = self.shared(http.shared);
         let place = http.place;
         let list = |items| List { items, broken: http.broken, place: place.clone() };
         Some(Config {
             declarations: self.declarations,
             error_log: self.error_log.or(self.inner_error_log),
-            threads: main.threads,
+            threads: main.threads.or(one),
             user: main.user,
             pid: main.pid,
             control: main.control,
