@@ -218,3 +218,26 @@ fn a_peer_that_says_close_is_not_asked_again_on_that_connection() {
     }
     assert_eq!((origin.count(), origin.connections()), (20, 20));
 }
+
+#[test]
+fn a_route_may_have_each_connection_closed_after_its_answer() {
+    let origin = Origin::start(free_address(), Behaviour::ok());
+    let (listen, peer) = (free_address(), origin.address());
+    let connections = |close: &str| {
+        let conf = format!(
+            "server {{ listen {listen}; location / {{ proxy_pass http://{peer}; {close} }} }}"
+        );
+        let _robin = Robin::nginx(listen, &conf);
+        let before = origin.connections();
+        let mut client = Client::connect(listen).expect("it listens");
+        for _ in 0..5 {
+            assert_eq!(client.exchange(&Request::get("/")).expect("an answer").status(), 200);
+        }
+        origin.connections() - before
+    };
+    assert_eq!(connections("proxy_set_header Connection close;"), 5);
+    assert_eq!(connections("proxy_set_header Connection '';"), 1);
+    let asked = origin.requests();
+    let says_close = |n: usize| asked[n].header("connection").is_some_and(|v| v == "close");
+    assert!((0..5).all(says_close) && !(5..10).any(says_close));
+}

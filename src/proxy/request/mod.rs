@@ -432,8 +432,12 @@ impl Exchange {
             drop_headers(request);
         }
         for header in &settings.headers {
-            // What these say was heeded when the peer was chosen: the connection is Pingora's.
+            // What else these say was heeded when the peer was chosen: the connection is Pingora's.
             if header.name == header::CONNECTION || header.name == header::UPGRADE {
+                let close = header.name == header::CONNECTION && !self.upgrades;
+                if close && facts.value(&header.value).is_some_and(|v| says_close(&v)) {
+                    request.insert_header(header::CONNECTION, "close")?;
+                }
                 continue;
             }
             match facts.value(&header.value) {
@@ -452,6 +456,11 @@ impl Exchange {
         let written = written.filter(|method| !method.is_empty());
         written.and_then(|m| Method::from_bytes(&m).ok()).or_else(|| self.course.method.clone())
     }
+}
+
+/// Whether a route asks the peer to close the connection after its answer.
+fn says_close(value: &HeaderValue) -> bool {
+    value.as_bytes().trim_ascii().eq_ignore_ascii_case(b"close")
 }
 
 /// Drops what the client sent, but for what frames its body (`proxy_pass_request_headers off`).
