@@ -9,7 +9,8 @@ import threading
 import time
 
 import browser
-from stack import ROOT, Stack, docker, free_port, get, inspect, logs, ready_at, wait_until
+from load import Load, failed, shares, summary
+from stack import ROOT, Stack, address, docker, free_port, get, host_name, inspect, logs, ready_at, wait_until
 
 JOIN_SECONDS = 2.0
 CLIENTS = ROOT / "backend-flask/clients.py"
@@ -82,6 +83,41 @@ def drain(report, stack):
     report.check("docker stop: a request of 3 s in flight completes", bool(answers) and answers[0].status == 200, str(answers))
     code = inspect(proxy, "{{.State.ExitCode}}")
     report.check("docker stop: ends after it with exit code 0", code == "0" and took < 4.5, f"code {code} after {took:.1f} s")
+
+
+def hand(report):
+    """The operator's hand: a replica is drained under load, and nobody notices."""
+    with Stack(report, "hand") as stack:
+        stack.up(scale=3)
+        stack.wait_for_replicas(3)
+        proxy = stack.container("proxy")
+        table = docker("exec", proxy, "robin", "peers")
+        report.check("robin peers shows every replica up", table.count(":5252") == 3 and "3/3 peers up" in table, "\n" + table)
+        victim = stack.containers("back-end")[0]
+        peer = f"{address(victim)}:5252"
+        with Load(stack.port) as load:
+            load.settle(1)
+            slow = threading.Thread(target=lambda: [stack.get("/api/slow?seconds=2") for _ in range(3)], daemon=True)
+            slow.start()
+            load.settle(0.5)
+            told = docker("exec", proxy, "robin", "drain", "--timeout", "20s", peer)
+            drained = time.time()
+            report.note(" ".join(told.split()))
+            load.settle(2)
+            after = load.between(drained)
+            report.check("a drained replica gets nothing", after and host_name(victim) not in shares(after), str(shares(after)))
+            state = json.loads(docker("exec", proxy, "robin", "peers", "--json"))
+            left = [p["in_flight"] for u in state["upstreams"] for p in u["peers"] if p["address"] == peer]
+            report.check("nothing is in flight on it", left == [0], str(left))
+            docker("exec", proxy, "robin", "undrain", peer)
+            back = time.time()
+            load.settle(2)
+            report.check("undrained it serves again", host_name(victim) in shares(load.between(back)), str(shares(load.between(back))))
+            slow.join()
+            records = load.records
+            report.check("no request failed", not failed(records), summary(records))
+        unknown = subprocess.run(["docker", "exec", proxy, "robin", "drain", "nobody"], capture_output=True, text=True)
+        report.check("an unknown name is refused with what there is", unknown.returncode == 1 and "back-end" in unknown.stderr, unknown.stderr.strip())
 
 
 def alone(report):

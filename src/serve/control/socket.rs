@@ -39,7 +39,7 @@ impl Socket {
         if !folder.exists() {
             fs::create_dir_all(folder)?;
             // Else who we become could not remove the socket.
-            chown(folder, user, group)?;
+            give(folder, user, group)?;
         }
         let lock = File::open(folder)?;
         lock.lock()?;
@@ -50,7 +50,7 @@ impl Socket {
         socket.bind(&SockAddr::unix(path)?)?;
         // Nobody can connect before `listen`.
         fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
-        chown(path, user, group)?;
+        give(path, user, group)?;
         socket.listen(BACKLOG)?;
         socket.set_nonblocking(true)?;
         let file = fs::symlink_metadata(path)?;
@@ -70,6 +70,15 @@ impl Drop for Socket {
             // Where this fails the next robin finds that nobody answers.
             let _ = fs::remove_file(&self.path);
         }
+    }
+}
+
+/// Gives a file away, unless we lack the right to (CAP_CHOWN is not among those that a container that drops
+/// them all needs): then it stays ours, and who asks is who we are at the start.
+fn give(path: &Path, user: Option<u32>, group: Option<u32>) -> io::Result<()> {
+    match chown(path, user, group) {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+        done => done,
     }
 }
 
