@@ -97,27 +97,37 @@ def hand(report):
         peer = f"{address(victim)}:5252"
         with Load(stack.port) as load:
             load.settle(1)
-            slow = threading.Thread(target=lambda: [stack.get("/api/slow?seconds=2") for _ in range(3)], daemon=True)
-            slow.start()
-            load.settle(0.5)
+            slow = []
+            # One for each replica, give or take what the load puts in between.
+            clients = [threading.Thread(target=lambda: slow.append(stack.get("/api/slow?seconds=2").status), daemon=True) for _ in range(9)]
+            for client in clients:
+                client.start()
+            wait_until(lambda: in_flight(proxy, peer), 2, "the replica has a slow request in flight")
             told = docker("exec", proxy, "robin", "drain", "--timeout", "20s", peer)
             drained = time.time()
             report.note(" ".join(told.split()))
             load.settle(2)
             after = load.between(drained)
             report.check("a drained replica gets nothing", after and host_name(victim) not in shares(after), str(shares(after)))
-            state = json.loads(docker("exec", proxy, "robin", "peers", "--json"))
-            left = [p["in_flight"] for u in state["upstreams"] for p in u["peers"] if p["address"] == peer]
-            report.check("nothing is in flight on it", left == [0], str(left))
+            report.check("nothing is in flight on it", in_flight(proxy, peer) == 0)
             docker("exec", proxy, "robin", "undrain", peer)
             back = time.time()
             load.settle(2)
             report.check("undrained it serves again", host_name(victim) in shares(load.between(back)), str(shares(load.between(back))))
-            slow.join()
+            for client in clients:
+                client.join()
+            report.check("what was in flight has ended well", slow == [200] * 9, str(slow))
             records = load.records
             report.check("no request failed", not failed(records), summary(records))
         unknown = subprocess.run(["docker", "exec", proxy, "robin", "drain", "nobody"], capture_output=True, text=True)
         report.check("an unknown name is refused with what there is", unknown.returncode == 1 and "back-end" in unknown.stderr, unknown.stderr.strip())
+
+
+def in_flight(proxy, peer):
+    """The requests under way at a peer, as the proxy tells."""
+    state = json.loads(docker("exec", proxy, "robin", "peers", "--json"))
+    (count,) = [p["in_flight"] for u in state["upstreams"] for p in u["peers"] if p["address"] == peer]
+    return count
 
 
 def alone(report):
