@@ -15,6 +15,7 @@ pub(super) struct Attempts(AtomicU64);
 
 impl Attempts {
     /// Begins an attempt; false, without one, when so many are in flight already. Zero sets no limit.
+    #[inline]
     pub(super) fn begin(&self, limit: u32) -> bool {
         if limit == 0 {
             self.0.fetch_add(ONE, Relaxed);
@@ -26,6 +27,7 @@ impl Attempts {
         self.0.fetch_update(Relaxed, Relaxed, more).is_ok()
     }
 
+    #[inline]
     pub(super) fn end(&self) {
         self.0.fetch_sub(1, Relaxed);
     }

@@ -143,13 +143,15 @@ pub(super) struct ProbeRecord {
     last: Option<(Tick, Result<Duration, String>)>,
 }
 
-/// The part of a peer that outlives every refresh and every edit of its attributes.
+/// The part of a peer that outlives every refresh and every edit of its attributes. What a choice reads
+/// comes first, in one line of the cache.
 #[derive(Debug)]
+#[repr(C)]
 pub(super) struct Live {
+    attempts: Attempts,
     id: u64,
     standing: AtomicU64,
     standing_since: AtomicU64,
-    attempts: Attempts,
     /// Attempts that have failed.
     failures: AtomicU64,
     hand: AtomicU8,
@@ -198,17 +200,21 @@ impl Live {
 #[derive(Clone, Debug)]
 pub struct Peer(Arc<Known>);
 
-/// One allocation, so that a lease costs one count more and one less.
+/// One allocation, so that a lease costs one count more and one less. What a lease reads comes first, next to
+/// that count.
 #[derive(Debug)]
+#[repr(C)]
 struct Known {
-    member: Member,
-    /// How probes decide, where the upstream has any.
-    probes: Option<ProbeRule>,
+    live: Arc<Live>,
     /// Those that wait for room; none where nobody may.
     line: Option<Arc<Line>>,
+    /// The member's.
+    max_conns: u32,
     /// How failures of traffic are judged.
     passive: Passive,
-    live: Arc<Live>,
+    /// How probes decide, where the upstream has any.
+    probes: Option<ProbeRule>,
+    member: Member,
 }
 
 impl Peer {
@@ -216,21 +222,22 @@ impl Peer {
     pub(super) fn new(member: Member, policy: &Policy, now: Tick) -> Self {
         let live = Arc::new(Live::new(&member, now));
         let (probes, passive) = (policy.probes, policy.passive);
-        Self(Arc::new(Known { member, probes, passive, line: None, live }))
+        let max_conns = member.max_conns;
+        Self(Arc::new(Known { member, max_conns, probes, passive, line: None, live }))
     }
 
     /// The same peer, whose leases wake those that wait in the line when they end.
     pub(super) fn in_front_of(&self, line: Option<Arc<Line>>) -> Self {
-        let Known { member, probes, passive, live, .. } = &*self.0;
+        let Known { ref member, max_conns, probes, passive, ref live, .. } = *self.0;
         let (member, live) = (member.clone(), Arc::clone(live));
-        Self(Arc::new(Known { member, probes: *probes, passive: *passive, line, live }))
+        Self(Arc::new(Known { member, max_conns, probes, passive, line, live }))
     }
 
     /// The same peer with other attributes.
     pub(super) fn with_member(&self, member: Member) -> Self {
-        let Known { probes, passive, line, live, .. } = &*self.0;
-        let (line, live) = (line.clone(), Arc::clone(live));
-        Self(Arc::new(Known { member, probes: *probes, passive: *passive, line, live }))
+        let Known { probes, passive, ref line, ref live, .. } = *self.0;
+        let (max_conns, line, live) = (member.max_conns, line.clone(), Arc::clone(live));
+        Self(Arc::new(Known { member, max_conns, probes, passive, line, live }))
     }
 
     /// How many sets, leases and clones hold it.
@@ -381,7 +388,7 @@ impl Peer {
     /// Whether as many attempts are in flight as `max_conns` allows.
     #[must_use]
     pub fn full(&self) -> bool {
-        self.0.member.max_conns != 0 && self.in_flight() >= self.0.member.max_conns
+        self.0.max_conns != 0 && self.in_flight() >= self.0.max_conns
     }
 
     /// Whether it has left DNS and no connect has succeeded since.
@@ -548,8 +555,9 @@ impl Peer {
     }
 
     /// Begins an attempt, unless `max_conns` are in flight already.
+    #[inline]
     pub(super) fn lease(&self) -> Option<Lease> {
-        if !self.0.live.attempts.begin(self.0.member.max_conns) {
+        if !self.0.live.attempts.begin(self.0.max_conns) {
             return None;
         }
         Some(Lease { peer: self.clone(), state: AtomicU64::new(0) })
@@ -633,6 +641,7 @@ impl Deref for Lease {
 }
 
 impl Drop for Lease {
+    #[inline]
     fn drop(&mut self) {
         self.await_no_more();
         self.peer.0.live.attempts.end();
