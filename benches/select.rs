@@ -63,7 +63,7 @@ fn ours(method: &Method, size: u16, half_out: bool) -> Upstream {
         if n % 16 == 0 {
             tried = Tried::default();
         }
-        let lease = upstream.pick(Key::default(), &tried, now).expect("there are peers");
+        let lease = upstream.pick(&Key::default(), &tried, now).expect("there are peers");
         lease.answered(Duration::from_millis(u64::from(n % 7)), now);
         tried.add(&lease);
     }
@@ -142,7 +142,7 @@ where
 {
     let lb = theirs::<S>(size, half_out);
     time(group, BenchmarkId::new(name, size), threads, |request| {
-        black_box(lb.select(&request.to_be_bytes(), 256)).is_some()
+        black_box(&lb.select(&request.to_be_bytes(), 256)).is_some()
     });
 }
 
@@ -157,7 +157,8 @@ fn select_of(group: Group, size: u16, half_out: bool, threads: bool) {
             let text = request.to_be_bytes();
             let key = Key { client: text.into(), text: &text, ..Key::default() };
             let tried = Tried::default();
-            black_box(upstream.pick(black_box(key), black_box(&tried), now)).is_ok()
+            let (key, tried) = (black_box(&key), black_box(&tried));
+            black_box(&upstream.pick(key, tried, now)).is_ok()
         });
     }
     let of = (size, half_out);

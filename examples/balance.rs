@@ -125,7 +125,7 @@ fn run(method: &Method, requests: &[Request]) -> Outcome {
             let text = request.client.to_be_bytes();
             let client = Ipv4Addr::from_bits(request.client.wrapping_mul(0x9e37_79b1)).into();
             let key = Key { client, text: &text, ..Key::default() };
-            let picked = upstream.pick(key, &Tried::default(), tick(request.at));
+            let picked = upstream.pick(&key, &Tried::default(), tick(request.at));
             let lease = picked.expect("nobody is ever out");
             let replica = lease.address().ip().map_or(0, |ip| match ip {
                 std::net::IpAddr::V4(v4) => usize::from(v4.octets()[3]) - 1,

@@ -56,7 +56,7 @@ fn upstream(method: &Method, members: &[Member]) -> Upstream {
 }
 
 fn pick(u: &Upstream, key: Key<'_>) -> Lease {
-    u.pick(key, &Tried::default(), at(0)).expect("a peer is available")
+    u.pick(&key, &Tried::default(), at(0)).expect("a peer is available")
 }
 
 /// A key and a client of their own for each number.
@@ -227,7 +227,7 @@ fn no_method_picks_a_peer_that_is_unavailable() {
                     .filter(|index| is_available(&u, *index, &held, &tried))
                     .map(|index| u.peers()[index].address().port() - 18100)
                     .collect();
-                let picked = with_key(n, |key| u.pick(key, &tried, at(0)));
+                let picked = with_key(n, |key| u.pick(&key, &tried, at(0)));
                 match picked {
                     Ok(lease) if !available.is_empty() => {
                         assert!(available.contains(&number(&lease)), "{method:?}");
@@ -281,7 +281,7 @@ fn leases_are_returned_from_many_threads() {
                 scope.spawn(move || {
                     for n in 0..2500 {
                         let picked = with_key(n * 4 + thread, |key| {
-                            u.pick(key, &Tried::default(), at(n as u64))
+                            u.pick(&key, &Tried::default(), at(n as u64))
                         });
                         let lease = picked.expect("four at a time never fill five");
                         assert!(lease.in_flight() <= 3);

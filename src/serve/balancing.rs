@@ -97,7 +97,7 @@ pub struct Turns {
 impl BackendIter for Turns {
     fn next(&mut self) -> Option<&Backend> {
         let key = Key { text: &self.key, ..Key::default() };
-        let lease = self.upstream.pick(key, &self.tried, Tick::now()).ok()?;
+        let lease = self.upstream.pick(&key, &self.tried, Tick::now()).ok()?;
         self.tried.add(&lease);
         Some(self.current.insert(backend(lease.member())))
     }
@@ -262,7 +262,7 @@ mod tests {
         script.says(&[Member { weight: 0, ..member(1) }, Member { weight: 0, ..member(2) }]);
         balancer.update().await;
         assert_eq!(balancer.load_balancer().backends().get_backend().len(), 2);
-        assert!(balancer.upstream().pick(Key::default(), &Tried::default(), Tick::now()).is_ok());
+        assert!(balancer.upstream().pick(&Key::default(), &Tried::default(), Tick::now()).is_ok());
     }
 
     #[tokio::test]

@@ -71,22 +71,31 @@ impl Current {
     }
 
     /// What `reader` says of the present set.
+    #[inline]
     pub(super) fn read<T>(&self, reader: impl Fn(&PeerSet) -> T) -> T {
+        // None when the thread ends, or `reader` reads another set.
+        self.glance(|set| Some(reader(set))).unwrap_or_else(|| reader(&self.swap.load().set))
+    }
+
+    /// The same, for a reader that may as well not be asked: it says nothing then.
+    #[inline]
+    pub(super) fn glance<T>(&self, reader: impl FnOnce(&PeerSet) -> Option<T>) -> Option<T> {
         // Pairs with the release in `store`.
         let number = self.number.load(Acquire);
         let read = READ.try_with(|read| {
             let mut read = read.try_borrow_mut().ok()?;
             let kept = &mut read[self.slot];
             if kept.as_ref().is_none_or(|kept| kept.number != number) {
-                *kept = Some(self.swap.load_full());
+                self.renew(kept);
             }
-            Some(reader(&kept.as_ref()?.set))
+            reader(&kept.as_ref()?.set)
         });
-        match read {
-            Ok(Some(read)) => read,
-            // The thread ends, or `reader` reads another set.
-            Ok(None) | Err(_) => reader(&self.swap.load().set),
-        }
+        read.ok()?
+    }
+
+    #[cold]
+    fn renew(&self, kept: &mut Option<Arc<Numbered>>) {
+        *kept = Some(self.swap.load_full());
     }
 }
 

@@ -56,7 +56,7 @@ mod tests {
     fn ports(upstream: &Upstream) -> Result<[u16; 4], NoPeer> {
         let mut ports = [0; 4];
         for port in &mut ports {
-            let lease = upstream.pick(Key::default(), &Tried::default(), at(100))?;
+            let lease = upstream.pick(&Key::default(), &Tried::default(), at(100))?;
             *port = lease.address().port();
         }
         ports.sort_unstable();

@@ -184,7 +184,7 @@ mod tests {
         assert_eq!(report(&u, &[Failure], at(0)), [ejection(3, None, 5)]);
         assert_eq!(report(&u, &[Failure, Success], at(1)), [], "they began before");
         let (key, tried) = (Key::default(), Tried::default());
-        let trial = |now| u.pick(key, &tried, now).expect("a peer").address().port();
+        let trial = |now| u.pick(&key, &tried, now).expect("a peer").address().port();
         assert_eq!([trial(at(4)), trial(at(5)), trial(at(5))], [2, 1, 2], "one attempt is made");
         assert_eq!(report(&u, &[Failure], at(5)), [ejection(1, None, 10)]);
         assert_eq!([trial(at(14)), trial(at(15))], [2, 1]);

@@ -241,21 +241,53 @@ impl Upstream {
     ///
     /// # Errors
     /// [`NoPeer`] says what is wrong with the peers.
-    pub fn pick(&self, key: Key<'_>, tried: &Tried, now: Tick) -> Result<Lease, NoPeer> {
-        // Two words come back in registers; what is wrong with the peers is looked up apart.
-        let lease = self.set.read(|set| self.pick_of(set, key, tried, now));
+    #[inline]
+    pub fn pick(&self, key: &Key<'_>, tried: &Tried, now: Tick) -> Result<Lease, NoPeer> {
+        // What nearly every request needs whose method goes by turns; all else would look in vain.
+        let mut taken = None;
+        let lease = self.set.glance(|set| {
+            if !key.sid.is_empty() || !tried.is_empty() || !set.goes_by_turns(now) {
+                return None;
+            }
+            let turn = self.turn.fetch_add(1, Relaxed);
+            taken = Some(turn);
+            set.at_turn(turn)
+        });
+        match lease {
+            Some(lease) => Ok(lease),
+            None => self.pick_by_any(key, tried, now, taken),
+        }
+    }
+
+    /// The same for any method and whatever was tried. `taken` is a turn that nobody has used yet.
+    #[inline(never)]
+    fn pick_by_any(
+        &self,
+        key: &Key<'_>,
+        tried: &Tried,
+        now: Tick,
+        taken: Option<usize>,
+    ) -> Result<Lease, NoPeer> {
+        let lease = self.set.read(|set| self.pick_of(set, key, tried, now, taken));
         lease.ok_or_else(|| self.refusal(tried))
     }
 
-    fn pick_of(&self, set: &PeerSet, key: Key<'_>, tried: &Tried, now: Tick) -> Option<Lease> {
-        let turn = || self.turn.fetch_add(1, Relaxed);
+    fn pick_of(
+        &self,
+        set: &PeerSet,
+        key: &Key<'_>,
+        tried: &Tried,
+        now: Tick,
+        mut taken: Option<usize>,
+    ) -> Option<Lease> {
+        let mut turn = || taken.take().unwrap_or_else(|| self.turn.fetch_add(1, Relaxed));
         for tier in [Tier::Primary, Tier::Backup] {
             let lease = set
                 .by_sid(tier, key.sid, tried, now)
                 .or_else(|| set.by_key(tier, key, tried, now))
                 .or_else(|| set.trial(tier, tried, now))
                 .or_else(|| set.by_load(tier, tried, now))
-                .or_else(|| set.next(tier, tried, turn));
+                .or_else(|| set.next(tier, tried, &mut turn));
             if lease.is_some() {
                 return lease;
             }
@@ -509,6 +541,7 @@ impl Upstream {
     }
 
     /// What is wrong with the peers for a request that has tried `tried`.
+    #[cold]
     fn refusal(&self, tried: &Tried) -> NoPeer {
         self.set.load().refusal(tried)
     }

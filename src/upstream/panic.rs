@@ -133,7 +133,7 @@ mod tests {
 
     /// Who gets the next requests, in order of the ports.
     fn served(u: &Upstream, count: usize, now: Tick) -> Vec<u16> {
-        let pick = || u.pick(Key::default(), &Tried::default(), now).expect("a peer is used");
+        let pick = || u.pick(&Key::default(), &Tried::default(), now).expect("a peer is used");
         let mut ports: Vec<u16> = (0..count).map(|_| pick().address().port()).collect();
         ports.sort_unstable();
         ports
@@ -173,7 +173,7 @@ mod tests {
         let u = five();
         eject(&u, &[0, 1, 2]);
         // Their time is over: each gets one attempt from the next requests.
-        let trial = |_| u.pick(Key::default(), &Tried::default(), at(10)).expect("a peer");
+        let trial = |_| u.pick(&Key::default(), &Tried::default(), at(10)).expect("a peer");
         let trials: Vec<u16> = (0..3).map(trial).map(|lease| lease.address().port()).collect();
         assert_eq!(trials, [1, 2, 3]);
         assert_eq!(report(&u, &[0], Outcome::Success, at(10)), [OVER]);

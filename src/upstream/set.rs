@@ -59,6 +59,8 @@ pub(super) struct PeerSet {
     sids: Arc<Sids>,
     /// Turns over the primaries in rotation, then over the backups.
     turns: [Box<[u32]>; 2],
+    /// Whether there is such a turn of the primaries, and the method has no other wish.
+    by_turns: bool,
     /// The same for `least_conn` and `least_time`, each peer once; empty for any other method.
     contenders: [Box<[Contender]>; 2],
     /// For each tier the first moment, in milliseconds, at which one that is ejected may be tried
@@ -107,6 +109,7 @@ impl PeerSet {
             plan,
             sids,
             turns: Default::default(),
+            by_turns: false,
             contenders: Default::default(),
             due: Default::default(),
             lone,
@@ -127,6 +130,8 @@ impl PeerSet {
             set.turns[tier as usize] = round_robin::cycle(&weights);
             set.due[tier as usize] = AtomicU64::new(set.next_due(tier));
         }
+        let turns = &set.turns[Tier::Primary as usize];
+        set.by_turns = matches!(*set.plan, Plan::RoundRobin) && !turns.is_empty();
         set
     }
 
@@ -182,7 +187,7 @@ impl PeerSet {
     pub(super) fn by_key(
         &self,
         tier: Tier,
-        key: Key<'_>,
+        key: &Key<'_>,
         tried: &Tried,
         now: Tick,
     ) -> Option<Lease> {
@@ -194,7 +199,7 @@ impl PeerSet {
     fn first_of_key(
         &self,
         tier: Tier,
-        key: Key<'_>,
+        key: &Key<'_>,
         take: impl Fn(&Peer, Gate) -> Option<Lease>,
     ) -> Option<Lease> {
         let take = |index: u32| {
@@ -244,6 +249,22 @@ impl PeerSet {
         Some(lease)
     }
 
+    /// Whether nothing but the turn decides which primary a request gets that is bound to no peer and has
+    /// tried none.
+    #[inline]
+    pub(super) fn goes_by_turns(&self, now: Tick) -> bool {
+        let due = self.due[Tier::Primary as usize].load(Relaxed);
+        self.by_turns && now.as_millis() < due
+    }
+
+    /// The primary whose turn it is, if it can take one attempt more.
+    #[inline]
+    pub(super) fn at_turn(&self, turn: usize) -> Option<Lease> {
+        let turns = &self.turns[Tier::Primary as usize];
+        let index = *turns.get(turn.checked_rem(turns.len())?)?;
+        self.peers.get(index as usize)?.lease()
+    }
+
     /// The peer of `tier` whose turn it is. `turn` is asked only if there is any.
     pub(super) fn next(
         &self,
@@ -264,7 +285,7 @@ impl PeerSet {
     pub(super) fn early(
         &self,
         tier: Tier,
-        key: Key<'_>,
+        key: &Key<'_>,
         tried: &Tried,
         turn: usize,
         now: Tick,

@@ -103,7 +103,7 @@ mod tests {
     }
 
     fn pick_at(u: &Upstream, sid: &str, tried: &Tried, now: u64) -> Result<Lease, NoPeer> {
-        u.pick(Key { sid, text: b"k", ..Key::default() }, tried, Tick::from_millis(now))
+        u.pick(&Key { sid, text: b"k", ..Key::default() }, tried, Tick::from_millis(now))
     }
 
     fn port(u: &Upstream, sid: &str) -> u16 {

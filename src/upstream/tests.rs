@@ -33,7 +33,7 @@ fn fails(u: &Upstream, index: usize) -> Option<Change> {
 }
 
 fn refusal(u: &Upstream) -> String {
-    u.pick(Key::default(), &Tried::default(), at(0)).expect_err("no peer is available").to_string()
+    u.pick(&Key::default(), &Tried::default(), at(0)).expect_err("no peer is available").to_string()
 }
 
 /// The changes with the ports they are about.
@@ -48,7 +48,7 @@ fn at(seconds: u64) -> Tick {
 }
 
 fn pick(upstream: &Upstream, now: Tick) -> Lease {
-    upstream.pick(Key::default(), &Tried::default(), now).expect("a peer is available")
+    upstream.pick(&Key::default(), &Tried::default(), now).expect("a peer is available")
 }
 
 fn ports(upstream: &Upstream, n: usize, now: Tick) -> Vec<u16> {
@@ -133,11 +133,11 @@ fn a_tried_peer_is_not_picked_again() {
     let u = upstream(&[member(1), member(2)]);
     let mut tried = Tried::default();
     for _ in 0..2 {
-        let lease = u.pick(Key::default(), &tried, at(0)).expect("an untried peer is there");
+        let lease = u.pick(&Key::default(), &tried, at(0)).expect("an untried peer is there");
         assert!(!tried.contains(&lease));
         tried.add(&lease);
     }
-    let refusal = u.pick(Key::default(), &tried, at(0)).expect_err("both were tried");
+    let refusal = u.pick(&Key::default(), &tried, at(0)).expect_err("both were tried");
     assert_eq!(refusal.to_string(), "2 peers, 2 tried");
 }
 
@@ -164,11 +164,11 @@ fn the_refusal_counts_each_peer_once() {
     let u = upstream(&[member(1), member(2), down]);
     let mut tried = Tried::default();
     for _ in 0..2 {
-        let lease = u.pick(Key::default(), &tried, at(0)).expect("an untried peer is there");
+        let lease = u.pick(&Key::default(), &tried, at(0)).expect("an untried peer is there");
         u.report(&lease, Outcome::ConnectFailure, at(0));
         tried.add(&lease);
     }
-    let refusal = u.pick(Key::default(), &tried, at(0)).expect_err("both were tried");
+    let refusal = u.pick(&Key::default(), &tried, at(0)).expect_err("both were tried");
     assert_eq!(refusal.to_string(), "3 peers, 2 ejected, 1 down");
 }
 
@@ -185,7 +185,7 @@ fn when_a_request_has_tried_all_primaries_it_goes_on_to_the_backups() {
     let mut tried = Tried::default();
     let order: Vec<u16> = (0..3)
         .map(|_| {
-            let lease = u.pick(Key::default(), &tried, at(0)).expect("an untried peer is there");
+            let lease = u.pick(&Key::default(), &tried, at(0)).expect("an untried peer is there");
             tried.add(&lease);
             lease.address().port()
         })
@@ -202,7 +202,7 @@ fn after_all_were_ejected(panic: Option<u8>) -> Vec<u16> {
     }
     let mut tried = Tried::default();
     let next = || {
-        let lease = u.pick(Key::default(), &tried, at(1)).ok()?;
+        let lease = u.pick(&Key::default(), &tried, at(1)).ok()?;
         tried.add(&lease);
         Some(lease.address().port())
     };
@@ -445,7 +445,7 @@ fn pick_makes_no_allocation() {
     let mut tried = Tried::default();
     u.peers().iter().for_each(|p| tried.add(p));
     let refused = allocation_counter::measure(|| {
-        assert!(u.pick(Key::default(), &tried, at(0)).is_err());
+        assert!(u.pick(&Key::default(), &tried, at(0)).is_err());
     });
     assert_eq!(refused.count_total, 0);
 }

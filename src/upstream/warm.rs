@@ -129,7 +129,7 @@ mod tests {
     }
 
     fn pick(u: &Upstream, now: Tick) -> Lease {
-        u.pick(Key::default(), &Tried::default(), now).expect("a peer is available")
+        u.pick(&Key::default(), &Tried::default(), now).expect("a peer is available")
     }
 
     /// How many of so many requests the peer gets, each answered before the next.

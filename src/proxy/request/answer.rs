@@ -103,7 +103,7 @@ impl Exchange {
     fn pick_another(&self, session: &Session) -> Option<Lease> {
         let mut tried = self.tried.clone();
         tried.add(self.lease.as_ref()?);
-        self.served()?.upstream.pick(self.key(session), &tried, Tick::now()).ok()
+        self.served()?.upstream.pick(&self.key(session), &tried, Tick::now()).ok()
     }
 
     /// Keeps what an answer that leads elsewhere says of what is there

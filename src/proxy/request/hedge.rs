@@ -57,7 +57,7 @@ impl Exchange {
                 return None;
             }
             let key = Key { client, text: &text, ..Key::default() };
-            let picked = served.upstream.pick(key, &tried, now).ok();
+            let picked = served.upstream.pick(&key, &tried, now).ok();
             if picked.is_none() && budget.is_some() {
                 served.upstream.refund(now);
             }

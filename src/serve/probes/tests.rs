@@ -216,7 +216,7 @@ async fn peers_are_probed_as_they_are_published_and_until_they_fail() {
     let failing = |c: &Change| matches!(c, Change::Failing { error } if error == "connect refused");
     running.until("a failure", failing).await;
     let lease =
-        running.upstream.pick(Key::default(), &Tried::default(), Tick::now()).expect("one passes");
+        running.upstream.pick(&Key::default(), &Tried::default(), Tick::now()).expect("one passes");
     assert_eq!(*lease.address(), address);
     running.stop.send(true).expect("it listens");
     timeout(LIMIT, running.task).await.expect("it ends").expect("without a panic");
@@ -239,7 +239,7 @@ async fn an_absent_peer_is_reached_when_it_listens() {
     let (_listener, address) = listener().await;
     let running = running(None, &[Member { absent: true, ..Member::new(address.into()) }]);
     running.until("a connect", |c| *c == Change::Reached).await;
-    assert!(running.upstream.pick(Key::default(), &Tried::default(), Tick::now()).is_ok());
+    assert!(running.upstream.pick(&Key::default(), &Tried::default(), Tick::now()).is_ok());
 }
 
 #[tokio::test]

@@ -57,7 +57,7 @@ fn text(text: &[u8]) -> Key<'_> {
 }
 
 fn pick(upstream: &Upstream, key: Key<'_>, now: Tick) -> Lease {
-    upstream.pick(key, &Tried::default(), now).expect("a peer is available")
+    upstream.pick(&key, &Tried::default(), now).expect("a peer is available")
 }
 
 /// Who gets twenty requests with different keys and clients, one after the other.
@@ -105,13 +105,13 @@ fn a_request_tries_each_peer_once_with_every_method() {
         let mut tried = Tried::default();
         let mut order: Vec<u32> = Vec::new();
         for _ in 0..3 {
-            let lease = u.pick(text(b"key"), &tried, at(0)).expect("one is untried");
+            let lease = u.pick(&text(b"key"), &tried, at(0)).expect("one is untried");
             order.push(number(&lease));
             tried.add(&lease);
         }
         order.sort_unstable();
         assert_eq!(order, [1, 2, 3], "{method:?}");
-        let refusal = u.pick(text(b"key"), &tried, at(0)).expect_err("all were tried");
+        let refusal = u.pick(&text(b"key"), &tried, at(0)).expect_err("all were tried");
         assert_eq!(refusal.to_string(), "3 peers, 3 tried");
     }
 }
@@ -363,7 +363,7 @@ fn no_method_allocates() {
         let mut tried = Tried::default();
         u.peers().iter().for_each(|p| tried.add(p));
         let refused = allocation_counter::measure(|| {
-            assert!(u.pick(text(b"key"), &tried, at(0)).is_err());
+            assert!(u.pick(&text(b"key"), &tried, at(0)).is_err());
         });
         assert_eq!(refused.count_total, 0, "{method:?}");
     }

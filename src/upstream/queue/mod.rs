@@ -75,9 +75,9 @@ impl Upstream {
         tried: &Tried,
         now: Tick,
     ) -> Result<Lease, Refusal> {
-        let Some(line) = &self.line else { return Ok(self.pick(key, tried, now)?) };
+        let Some(line) = &self.line else { return Ok(self.pick(&key, tried, now)?) };
         if line.waiting() == 0 {
-            match self.pick(key, tried, now) {
+            match self.pick(&key, tried, now) {
                 Err(why) if is_of_use(why, tried) => {}
                 picked => return Ok(picked?),
             }
@@ -89,7 +89,7 @@ impl Upstream {
         let served = async {
             loop {
                 place.turn().await;
-                match self.pick(key, tried, Tick::now()) {
+                match self.pick(&key, tried, Tick::now()) {
                     Err(why) if is_of_use(why, tried) => place.pass_on(why),
                     picked => return picked,
                 }

@@ -26,7 +26,7 @@ fn upstream(max: u32, members: &[Member]) -> Arc<Upstream> {
 }
 
 fn pick(u: &Upstream) -> Lease {
-    u.pick(Key::default(), &Tried::default(), Tick::now()).expect("a peer has room")
+    u.pick(&Key::default(), &Tried::default(), Tick::now()).expect("a peer has room")
 }
 
 type Waiting = JoinHandle<Result<Lease, Refusal>>;
