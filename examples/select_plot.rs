@@ -39,25 +39,23 @@ fn median(criterion: &Path, group: &str, name: &str, size: u16) -> Option<f64> {
 fn main() {
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or("target".into(), PathBuf::from);
     let criterion = target.join("criterion");
-    let mut series = Vec::new();
-    for (group, title) in [
-        ("select", "One thread, every peer available"),
-        ("select_half_out", "One thread, every other peer out"),
-        ("select_two_threads", "Two threads, every peer available"),
-        ("select_two_threads_half_out", "Two threads, every other peer out"),
-    ] {
-        println!("\n{title}, in ns:\n\n| | 2 peers | 16 | 128 | 1024 |");
-        println!("| --- | ---: | ---: | ---: | ---: |");
+    for (threads, title) in [("select", "One thread"), ("select_two_threads", "Two threads")] {
+        println!("\n{title}:\n");
+        println!("| ns | 2 peers | 16 | 128 | 1024 | 2, half out | 16 | 128 | 1024 |");
+        println!("| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |");
         for name in NAMES {
-            let of = |size: u16| median(&criterion, group, name, size);
-            let cells = SIZES.map(|size| of(size).map_or("-".to_owned(), |ns| format!("{ns:.0}")));
-            println!("| {name} | {} |", cells.join(" | "));
-            if group == "select" {
-                let points = SIZES.iter().filter_map(|size| Some((f64::from(*size), of(*size)?)));
-                series.push((name.to_owned(), points.collect::<Vec<_>>()));
-            }
+            let cells = ["", "_half_out"].map(|out| {
+                let of = |size: u16| median(&criterion, &format!("{threads}{out}"), name, size);
+                let cell = |size| of(size).map_or("-".to_owned(), |ns| format!("{ns:.0}"));
+                SIZES.map(cell).join(" | ")
+            });
+            println!("| `{name}` | {} |", cells.join(" | "));
         }
     }
+    let mut series = Vec::from(NAMES.map(|name| {
+        let of = |size: &u16| Some((f64::from(*size), median(&criterion, "select", name, *size)?));
+        (name.to_owned(), SIZES.iter().filter_map(of).collect::<Vec<_>>())
+    }));
     series.retain(|(_, points)| points.len() == SIZES.len());
     if let Some(file) = std::env::args().nth(1) {
         let drawn =
