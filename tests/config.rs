@@ -213,7 +213,7 @@ fn the_defaults_in_the_reference_are_the_defaults() {
         "    percent: 20%",
         "    floor: 10",
         "  hedge: off",
-        "    panic: 50%",
+        "    panic: 75%",
         "    drain_timeout: 0s",
         "    refresh: 1s",
         "      every: 5s",

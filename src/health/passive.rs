@@ -130,6 +130,12 @@ impl Standing {
         }
     }
 
+    /// The standing after a success in panic mode, which uses peers that are out.
+    #[must_use]
+    pub fn proven(self) -> Self {
+        if self.is_up() { self } else { Self::default() }
+    }
+
     /// The standing after a background connect failed. A peer that is out for a broken answer was
     /// only being restarted then: the last failure is a failed connect now, and a connect ends it.
     #[must_use]

@@ -336,10 +336,23 @@ impl Upstream {
         if outcome != Outcome::Success && self.set.load().lone {
             return connects;
         }
-        match peer.judge(outcome, now) {
+        let judged = match outcome {
+            // The judgement that took it out was wrong, or no longer holds.
+            Outcome::Success if self.is_pressed(peer) => {
+                peer.transition(Standing::proven, now).then_some(Change::Readmitted)
+            }
+            _ => peer.judge(outcome, now),
+        };
+        match judged {
             Some(change) => Event::after(connects, self.turned(peer, now, change)),
             None => connects,
         }
+    }
+
+    /// Whether the peer is used although it is ejected, for too many are out.
+    fn is_pressed(&self, peer: &Peer) -> bool {
+        let tier = peer.member().tier as usize;
+        !peer.standing().is_up() && self.set.load().panics[tier].is_some()
     }
 
     /// Takes into account that a connect to the peer's address has succeeded: it ends an ejection

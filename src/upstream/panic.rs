@@ -146,6 +146,19 @@ mod tests {
     const OVER: PanicTurn = PanicTurn { tier: Tier::Primary, panic: None };
 
     #[test]
+    fn a_success_in_panic_brings_its_peer_back_and_may_end_it() {
+        let u = five();
+        for index in 0..3 {
+            u.report(&u.peers()[index], Outcome::Failure, at(1));
+        }
+        assert_eq!(u.snapshot(at(1)).panics[0], Some(Panic { out: 3, of: 5 }));
+        let event = u.report(&u.peers()[0], Outcome::Success, at(2)).expect("it is back");
+        assert_eq!(event.change, Change::Readmitted);
+        assert_eq!(u.snapshot(at(2)).panics[0], None);
+        assert_eq!(u.report(&u.peers()[1], Outcome::Success, at(2)), None, "panic is over");
+    }
+
+    #[test]
     fn when_more_than_the_share_is_out_all_are_used() {
         let u = five();
         assert_eq!(eject(&u, &[0, 1]), []);

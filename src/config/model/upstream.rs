@@ -42,7 +42,8 @@ pub struct Upstream {
     /// How failures of traffic are judged. Default [`Passive::MaxFails`].
     pub passive: Passive,
     /// The share of a tier's peers, in percent, that may be out at once for failures of traffic or of probes:
-    /// once more are, all are used (panic mode). Default 50 in YAML; none in nginx's door, which never does.
+    /// once more are, all are used (panic mode). Default 75 in YAML: with three or four replicas the last one
+    /// that works is worth more than those that do not. None in nginx's door, which never does.
     pub panic: Option<u8>,
     /// How long what is in flight on a peer that has left DNS may take to finish; it is cut off then.
     /// Default zero, no limit, as in nginx.

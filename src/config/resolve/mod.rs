@@ -29,8 +29,9 @@ use super::diagnostics::{Diagnostics, quote};
 use super::model::{Config, Control, Dashboard, ErrorLog, Prefix, Resolver};
 use super::raw::{self, List, Word};
 
-/// The share of peers, in percent, that may be out at once: beyond the half, the fault is hardly theirs.
-const PANIC: u8 = 50;
+/// The share of peers, in percent, that may be out at once: beyond it, the fault is hardly theirs. Of three or four
+/// replicas the last one that works serves alone: the others would only cost retries.
+const PANIC: u8 = 75;
 
 /// Checks what was written and fills in what was not.
 pub(super) fn resolve(raw: &raw::Config, diags: &mut Diagnostics) -> Config {
