@@ -1,8 +1,8 @@
 FROM rust:1-bookworm AS build
 
-# Pingora's zlib-ng is built by cmake, which the rust image does not have.
+# Pingora's zlib-ng is built by cmake, and Python lists what all is made of; the rust image has neither.
 RUN apt-get update \
-    && apt-get install -y --no-install-recommends cmake \
+    && apt-get install -y --no-install-recommends cmake python3 \
     && rm -rf /var/lib/apt/lists/*
 
 WORKDIR /build
@@ -12,7 +12,7 @@ WORKDIR /build
 COPY .cargo .cargo
 COPY Cargo.toml Cargo.lock ./
 RUN mkdir -p src benches \
-    && echo 'fn main() {}' | tee src/main.rs > benches/select.rs \
+    && echo 'fn main() {}' | tee src/main.rs benches/select.rs > benches/hot_path.rs \
     && touch src/lib.rs \
     && cargo build --release --locked --bin robin
 
@@ -21,6 +21,10 @@ COPY src src
 COPY static-site static-site
 RUN touch src/main.rs src/lib.rs \
     && cargo build --release --locked --bin robin
+
+# What it is made of, as CycloneDX has it.
+COPY deploy/sbom deploy/sbom
+RUN deploy/sbom/make > sbom.json
 
 
 FROM debian:bookworm-slim
@@ -47,6 +51,7 @@ RUN mkdir -p /docker-entrypoint.d /etc/robin /run/robin /var/cache/nginx /var/lo
     && ln -s /dev/stderr /var/log/nginx/error.log \
     && chown nginx:nginx /run/robin /var/cache/nginx /var/log/nginx
 COPY --from=build /build/target/release/robin /usr/local/bin/robin
+COPY --from=build /build/sbom.json /usr/share/robin/sbom.json
 
 # Starts as root to bind port 80, then becomes the user nginx; started as any other user it stays that.
 EXPOSE 80

@@ -177,3 +177,118 @@ fn a_log_that_is_off_or_in_a_file_leaves_standard_output_empty() {
         assert!(robin.printed(Output::Stdout).is_empty());
     }
 }
+
+/// The objects of the access log, once there are `count` of them.
+#[track_caller]
+fn objects(robin: &Robin, count: usize) -> Vec<serde_json::Value> {
+    let object =
+        |line: &String| serde_json::from_str(line).unwrap_or_else(|e| panic!("{e}: {line}"));
+    robin.access_lines(count).iter().map(object).collect()
+}
+
+#[test]
+fn a_log_of_objects_tells_the_same() {
+    let addresses = replicas(2);
+    let origins: Vec<_> = addresses
+        .iter()
+        .zip([Behaviour::Refuse, Behaviour::ok()])
+        .map(|(a, b)| Origin::start(*a, b))
+        .collect();
+    let servers: Vec<_> = addresses.iter().map(|a| format!("\"{a}\"")).collect();
+    let robin = Robin::with(&format!(
+        "upstreams: {{ api: {{ servers: [{}] }} }}\nroutes: {{ /: api }}\naccess_log: stdout json",
+        servers.join(", ")
+    ));
+    let request = Request::get("/a?b=c%22\\").header("User-Agent", "me\\");
+    assert_eq!(exchange(robin.address(), &request).expect("an answer").status(), 200);
+    let line = objects(&robin, 1).remove(0);
+    for (key, value) in [
+        ("client", "127.0.0.1"),
+        ("method", "GET"),
+        ("target", "/a?b=c%22\\"),
+        ("protocol", "HTTP/1.1"),
+        ("user_agent", "me\\"),
+        ("host", "test"),
+        ("upstream", "api"),
+    ] {
+        assert_eq!(line[key], value, "{key}: {line}");
+    }
+    assert_eq!((&line["status"], &line["bytes"]), (&200.into(), &3.into()), "{line}");
+    let attempts = line["attempts"].as_array().expect("a list");
+    let told: Vec<_> = attempts.iter().map(|a| (&a["peer"], &a["status"])).collect();
+    let [first, second] = [0, 1].map(|n| addresses[n].to_string().into());
+    assert_eq!(told, [(&first, &serde_json::Value::Null), (&second, &200.into())]);
+    assert!(attempts[0]["error"].is_string() && attempts[1]["error"].is_null(), "{line}");
+    assert!(line["time_ms"].is_f64() && attempts[0]["time_ms"].is_f64(), "{line}");
+    assert_eq!(line["id"].as_str().map(str::len), Some(32));
+    drop(origins);
+}
+
+#[test]
+fn a_head_that_cannot_be_read_is_an_object_too() {
+    let robin = Robin::with("routes: { /: {} }\naccess_log: stdout json");
+    let mut client = Client::connect(robin.address()).expect("it listens");
+    client.send("NONS\u{1b}ENSE\r\n\r\n").expect("sent");
+    assert_eq!(client.response().expect("an answer").status(), 400);
+    let line = objects(&robin, 1).remove(0);
+    assert_eq!((&line["line"], &line["status"]), (&"NONS\u{1b}ENSE".into(), &400.into()), "{line}");
+    assert_eq!(line["reason"], "request line with a raw space or control byte");
+}
+
+#[test]
+fn conditions_and_shares_hold_for_robins_own_formats_at_the_top() {
+    let robin = Robin::with(
+        "map: '$uri $said { default 1; /quiet 0; }'\n\
+         access_log: [stdout json if=$said, /dev/stdout robin sample=0.01% if=$said]\n\
+         routes: { /: { rules: return 200 ok }, /bad: { rules: return 503 } }\n",
+    );
+    for target in ["/quiet", "/one", "/bad"] {
+        get(robin.address(), target);
+    }
+    let lines = robin.access_lines(3);
+    let has = |parts: &[&str]| lines.iter().any(|line| parts.iter().all(|p| line.contains(p)));
+    assert!(has(&["\"target\":\"/one\""]) && has(&["\"target\":\"/bad\""]), "{lines:#?}");
+    // What failed is in every sample.
+    assert!(has(&["GET /bad HTTP/1.1", "upstream=-"]), "{lines:#?}");
+}
+
+#[test]
+fn all_logs_that_take_a_share_take_the_same_requests() {
+    let robin = Robin::with(
+        "access_log: [stdout json sample=30%, /dev/stderr json sample=30%]\n\
+         routes: { /: { rules: return 200 ok } }\n",
+    );
+    let requests = 400;
+    for _ in 0..requests {
+        get(robin.address(), "/");
+    }
+    get(robin.address(), "/end");
+    let ids = |output| {
+        let lines = robin.printed(output);
+        let ids = lines.iter().filter_map(|line| Some(line.split_once("\"id\":\"")?.1.to_owned()));
+        ids.collect::<Vec<_>>()
+    };
+    common::eventually("both logs say the same", common::PATIENCE, || {
+        let (out, err) = (ids(Output::Stdout), ids(Output::Stderr));
+        // 30% of 400 are 120, and half or twice that once in a million million runs.
+        (60..240).contains(&out.len()) && out == err
+    });
+}
+
+#[test]
+fn a_format_of_the_configurations_own_wins_over_the_preset() {
+    let address = free_address();
+    let conf = |format: &str| {
+        format!(
+            "daemon off; pid off; error_log stderr; events {{}} http {{ {format}
+             server {{ listen {address}; access_log /dev/stdout json; return 200; }} }}"
+        )
+    };
+    let robin = Robin::nginx(address, &conf("log_format json '<$uri>';"));
+    get(address, "/a");
+    assert_eq!(robin.access_lines(1), ["</a>"]);
+    drop(robin);
+    let robin = Robin::nginx(address, &conf(""));
+    get(address, "/a");
+    assert_eq!(objects(&robin, 1)[0]["target"], "/a");
+}

@@ -6,8 +6,8 @@ use std::io::Write as _;
 use std::time::Duration;
 
 use common::client::{Client, Request, exchange};
-use common::net::free_address;
-use common::origin::{Behaviour, Reply};
+use common::net::{free_address, listen};
+use common::origin::{Behaviour, Origin, Reply};
 use common::robin::Robin;
 use common::stack::{Stack, stack};
 use common::{PATIENCE, eventually};
@@ -138,7 +138,7 @@ fn a_body_of_one_mebibyte_is_the_default_limit_and_zero_is_none() {
 #[test]
 fn an_answer_that_comes_before_the_end_of_an_upload_reaches_the_client() {
     // A server that refuses an upload by its head alone, and closes.
-    let listener = std::net::TcpListener::bind(free_address()).expect("the address is free");
+    let listener = listen(free_address());
     let address = listener.local_addr().expect("a bound socket has an address");
     let origin = std::thread::spawn(move || {
         let (stream, _) = listener.accept().expect("robin connects");
@@ -166,4 +166,37 @@ fn a_client_that_ends_its_body_early_is_not_answered_for_by_a_peer() {
     let line = stack.robin.access_lines(1).remove(0);
     assert!(line.contains("\" 400 ") || line.contains("\" 499 "), "{line}");
     assert_eq!(stack.origin.count(), 0);
+}
+
+#[test]
+fn a_body_has_a_file_with_a_name_where_that_is_asked_for_and_for_as_long() {
+    let origin = Origin::start(free_address(), Behaviour::ok());
+    let folder = tempfile::tempdir().expect("a folder");
+    let address = free_address();
+    let robin = Robin::nginx(
+        address,
+        &format!(
+            "server {{ listen {address}; client_body_temp_path {}; \
+             add_header X-File $request_body_file; \
+             location / {{ proxy_pass http://{origin}; client_body_buffer_size 1k; }} \
+             location /kept {{ proxy_pass http://{origin}; client_body_in_file_only on; }} }}\n",
+            folder.path().display(),
+            origin = origin.address(),
+        ),
+    );
+    let send = |target: &str, length: usize| {
+        let request = Request::new("POST", target)
+            .header("Content-Length", &length.to_string())
+            .body("x".repeat(length));
+        let answer = exchange(robin.address(), &request).expect("an answer");
+        assert_eq!(answer.status(), 200, "{target}");
+        answer.header("x-file").map(std::path::PathBuf::from)
+    };
+    assert_eq!(send("/", 1000), None);
+    let gone = send("/", 3000).expect("a file");
+    assert!(gone.starts_with(folder.path()), "{}", gone.display());
+    eventually("the file is removed", Duration::from_secs(5), || !gone.exists());
+    let kept = send("/kept", 10).expect("a file");
+    assert_eq!(std::fs::read_to_string(&kept).expect("it is there"), "x".repeat(10));
+    assert_eq!(origin.count(), 3);
 }

@@ -96,16 +96,21 @@ fn matches_golden(golden: &Path, actual: &str) -> bool {
 fn every_mistake_gives_its_message() {
     let mut wrong = Vec::new();
     let mut first_lines = BTreeSet::new();
-    for path in fixtures("tests/golden/invalid", BOTH) {
-        let Err(diags) = load(&path) else {
+    let fixtures = fixtures("tests/golden/invalid", BOTH);
+    // What a robin without exporter says, one with it does not.
+    let is_said = |path: &&PathBuf| {
+        !(cfg!(feature = "otlp") && path.to_string_lossy().contains("without_otlp"))
+    };
+    for path in fixtures.iter().filter(is_said) {
+        let Err(diags) = load(path) else {
             eprintln!("{} loads", path.display());
-            wrong.push(path);
+            wrong.push(path.clone());
             continue;
         };
         let message = diags.to_string();
         first_lines.insert(message.lines().next().unwrap_or("").to_owned());
         if !matches_golden(&path.with_extension("stderr"), &message) {
-            wrong.push(path);
+            wrong.push(path.clone());
         }
     }
     assert!(wrong.is_empty(), "{wrong:?}");

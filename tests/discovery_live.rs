@@ -2,7 +2,7 @@
 
 mod common;
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::time::Duration;
 
@@ -39,7 +39,9 @@ impl Service {
     }
 
     fn answer(&self, replicas: std::ops::Range<usize>) -> Answer {
-        Answer::A(self.origins[replicas].iter().map(|o| v4(o.address())).collect())
+        let addresses: Vec<SocketAddr> =
+            self.origins[replicas].iter().map(Origin::address).collect();
+        Answer::of(&addresses)
     }
 
     fn name(&self, index: usize) -> String {
@@ -73,13 +75,6 @@ impl Service {
             sorted.sort_unstable();
             first == second && sorted == expected
         });
-    }
-}
-
-fn v4(address: SocketAddr) -> Ipv4Addr {
-    match address {
-        SocketAddr::V4(address) => *address.ip(),
-        SocketAddr::V6(_) => panic!("{address} is no IPv4 address"),
     }
 }
 
@@ -232,8 +227,8 @@ fn several_names_make_one_upstream() {
     let addresses = replicas(3);
     let origins: Vec<_> = addresses.iter().map(|a| Origin::start(*a, Behaviour::ok())).collect();
     let dns = DnsServer::start();
-    dns.set("one.test", Answer::A(vec![v4(addresses[0]), v4(addresses[1])]));
-    dns.set("two.test", Answer::A(vec![v4(addresses[2])]));
+    dns.set("one.test", Answer::of(&addresses[..2]));
+    dns.set("two.test", Answer::of(&addresses[2..3]));
     let (listen, port) = (free_address(), addresses[0].port());
     let yaml = format!(
         "listen: {listen}\nresolver: {}\nupstreams:\n  back-end:\n    refresh: 200ms\n    \

@@ -80,6 +80,52 @@ fn a_trusted_client_is_believed() {
     assert_eq!(claims(&forwarded), ["127.0.0.1", "127.0.0.1", "http", "test"]);
 }
 
+/// What else a client may say of that, `Forwarded` last.
+const MORE_CLAIMS: [(&str, &str); 4] = [
+    ("X-Forwarded-Prefix", "/admin"),
+    ("X-Forwarded-Port", "443"),
+    ("X-Forwarded-Scheme", "https"),
+    ("Forwarded", "for=192.0.2.3;proto=https;host=claimed.test"),
+];
+
+/// Which of these reach an upstream, and what a client says besides.
+#[track_caller]
+fn more_claims(stack: &Stack, besides: &Request) -> Vec<&'static str> {
+    let request =
+        MORE_CLAIMS.iter().fold(besides.clone(), |r, (name, value)| r.header(name, value));
+    let forwarded = stack.forwarded(&request);
+    let passed = MORE_CLAIMS.iter().filter(|(name, value)| {
+        let values = forwarded.header_all(name);
+        assert!(values.is_empty() || values == [*value], "{name} in {}", forwarded.head);
+        !values.is_empty()
+    });
+    passed.map(|(name, _)| *name).collect()
+}
+
+#[test]
+fn what_else_a_client_says_of_whom_it_asks_for_goes_no_further_unless_it_is_trusted() {
+    let all = MORE_CLAIMS.map(|(name, _)| name);
+    let plain = Request::get("/");
+    for (yaml, alone, beside) in [
+        ("", &[][..], &[][..]),
+        ("trust: 127.0.0.0/8", &all[..], &all[..3]),
+        ("trust: 10.0.0.0/8", &[], &[]),
+        ("headers: { X-Forwarded-Port: $http_x_forwarded_port }", &all[1..2], &all[1..2]),
+        ("headers: { '*': off }", &all, &all),
+    ] {
+        let stack = stack(yaml);
+        assert_eq!(more_claims(&stack, &plain), alone, "{yaml}");
+        assert_eq!(more_claims(&stack, &claiming()), beside, "{yaml}");
+    }
+    // In nginx's words they are headers like any other.
+    let origin = Origin::start(free_address(), Behaviour::ok());
+    let address = free_address();
+    let server =
+        format!("listen {address}; location / {{ proxy_pass http://{}; }}", origin.address());
+    let robin = Robin::nginx(address, &format!("events {{}} http {{ server {{ {server} }} }}"));
+    assert_eq!(more_claims(&Stack { origin, robin }, &plain), all);
+}
+
 #[test]
 fn headers_are_set_with_variables_replaced_and_removed() {
     let stack = stack(

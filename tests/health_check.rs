@@ -2,14 +2,15 @@
 
 mod common;
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use common::client::{answered_by, get};
 use common::dns::{Answer, DnsServer};
-use common::net::{free_address, replicas};
+use common::net::{free_address, is_free, replicas};
 use common::origin::{Behaviour, Origin, Reply};
 use common::robin::{Output, Robin};
+use common::stack::before_a_name;
 use common::{PATIENCE, eventually};
 
 /// Robin before one origin for each address, probed as `check` says.
@@ -102,24 +103,14 @@ fn rise_passes_in_a_row_bring_a_peer_back() {
 fn a_new_peer_gets_no_traffic_before_its_first_probe_has_passed() {
     let addresses = replicas(2);
     let origins: Vec<_> = addresses.iter().map(|a| Origin::start(*a, Behaviour::ok())).collect();
-    let v4 = |address: SocketAddr| -> Ipv4Addr {
-        address.ip().to_string().parse().expect("an IPv4 address")
-    };
     let dns = DnsServer::start();
-    dns.set("api.test", Answer::A(vec![v4(addresses[0])]));
-    let (listen, port) = (free_address(), addresses[0].port());
-    let yaml = format!(
-        "listen: {listen}\nresolver: {}\nupstreams:\n  back-end:\n    servers: [api.test:{port}]\n    \
-         refresh: 100ms\n    health_check: {{ http: /healthz, every: 100ms }}\n\
-         routes: {{ /: back-end }}\n",
-        dns.address()
-    );
-    let robin = Robin::start(listen, &yaml);
+    dns.set("api.test", Answer::of(&addresses[..1]));
+    let (listen, robin) = before_a_name(&dns, addresses[0].port());
     let [first, second] = [0, 1].map(|index: usize| addresses[index].to_string());
     eventually("the first one serves", PATIENCE, || get(listen, "/").replica() == first);
 
     origins[1].set_path("/healthz", Behaviour::Answer(Reply::status(503)));
-    dns.set("api.test", Answer::A(addresses.iter().map(|a| v4(*a)).collect()));
+    dns.set("api.test", Answer::of(&addresses));
     robin.wait_for_line(Output::Stderr, &["peer joined", &second]);
     assert_eq!(answered_by(listen, "/", 6), vec![first; 6]);
     eventually("it is probed", PATIENCE, || probes(&origins[1]) >= 2);
@@ -176,7 +167,7 @@ fn a_probe_may_go_to_a_port_of_its_own() {
     let serving = Origin::start(address, Behaviour::ok());
     let other = (10_000..30_000)
         .map(|port| SocketAddr::new(address.ip(), port))
-        .find(|a| a.port() != address.port() && std::net::TcpListener::bind(a).is_ok())
+        .find(|a| a.port() != address.port() && is_free(*a))
         .expect("a free port");
     let probed = Origin::start(other, Behaviour::Answer(Reply::status(503)));
     let check = format!("{{ http: /healthz, every: 100ms, fall: 1, port: {} }}", other.port());
@@ -204,8 +195,7 @@ fn a_peer_that_is_gone_from_dns_serves_while_a_probe_reaches_it() {
     let address = free_address();
     let mut origin = Origin::start(address, Behaviour::ok());
     let dns = DnsServer::start();
-    let ip = address.ip().to_string().parse().expect("an IPv4 address");
-    dns.set("api.test", Answer::A(vec![ip]));
+    dns.set("api.test", Answer::of(&[address]));
     let listen = free_address();
     let yaml = format!(
         "listen: {listen}\nerror_details: on\nresolver: {}\nupstreams:\n  back-end:\n    servers: \

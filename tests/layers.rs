@@ -4,8 +4,8 @@ use std::fs;
 use std::path::Path;
 
 /// The rooms whose decisions a second plumbing must be able to take as well.
-const BELOW: [&str; 7] =
-    ["config", "discovery", "exchange", "health", "observe", "route", "upstream"];
+const BELOW: [&str; 9] =
+    ["config", "discovery", "exchange", "health", "limits", "observe", "route", "top", "upstream"];
 
 fn name_it(folder: &Path, found: &mut Vec<String>) {
     for entry in fs::read_dir(folder).expect("a folder of the sources") {

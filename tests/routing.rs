@@ -150,10 +150,14 @@ fn a_target_in_absolute_form_is_forwarded_as_a_path() {
         let last = origin.requests().pop().expect("a request");
         assert_eq!((last.target(), last.header("host")), (forwarded, Some("www.example.org")));
     }
-    // nginx believes the target, others the header: better not to forward it at all.
-    let request = Request::get("http://www.example.org/").header("Host", "other.test");
+    // Whatever the header says, the target is believed, and the upstream is told so.
+    let request = Request::get("http://www.example.org/c").header("Host", "other.test");
     let response = exchange(robin.address(), &request).expect("an answer");
-    assert_eq!(response.status(), 400);
+    assert_eq!(response.status(), 200);
+    let last = origin.requests().pop().expect("a request");
+    assert_eq!((last.target(), last.header("host")), ("/c", Some("www.example.org")));
+    let line = robin.access_lines(4).pop().expect("a line");
+    assert!(line.contains("\"GET http://www.example.org/c HTTP/1.1\" 200 "), "{line}");
 }
 
 #[test]

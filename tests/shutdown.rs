@@ -75,6 +75,18 @@ fn a_request_in_flight_is_finished_and_the_process_ends_right_after() {
 }
 
 #[test]
+fn who_has_just_connected_is_still_answered() {
+    let mut setup = start("");
+    let mut client = Client::connect(setup.listen).expect("robin listens");
+    setup.robin.signal(Signal::SIGTERM);
+    eventually("new connections are refused", PATIENCE, || setup.refuses());
+    let answer = client.exchange(&Request::get("/")).expect("an answer");
+    assert_eq!(answer.status(), 200);
+    assert!(answer.has_token("connection", "close"), "{}", answer.head);
+    assert_eq!(setup.robin.wait_exit(AT_ONCE).0.code(), Some(0));
+}
+
+#[test]
 fn idle_connections_do_not_hold_the_end_up() {
     let mut setup = start("");
     let mut idle: Vec<Client> = (0..4).map(|_| setup.idle()).collect();

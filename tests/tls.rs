@@ -285,3 +285,234 @@ fn a_peer_with_another_certificate_gets_nothing() {
     let answer = exchange(proxy.address(), &Request::get("/")).expect("an answer");
     assert_eq!(answer.status(), 200, "unless nobody asks");
 }
+
+/// An authority, and what it has signed.
+struct Authority {
+    folder: tempfile::TempDir,
+    params: rcgen::CertificateParams,
+    key: rcgen::KeyPair,
+}
+
+impl Authority {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut params = rcgen::CertificateParams::new(Vec::new()).expect("no names");
+        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        params.distinguished_name.push(rcgen::DnType::CommonName, "authority");
+        let key = rcgen::KeyPair::generate().expect("a key");
+        let made = params.self_signed(&key).expect("a certificate");
+        std::fs::write(folder.path().join("ca.crt"), made.pem()).expect("a file");
+        Self { folder, params, key }
+    }
+
+    fn file(&self, name: &str) -> String {
+        self.folder.path().join(name).display().to_string()
+    }
+
+    /// Files NAME.crt and NAME.key for a host, good until a year.
+    fn signs(&self, name: &str, until: i32) {
+        let mut params = rcgen::CertificateParams::new([name.to_owned()]).expect("a name");
+        params.distinguished_name = rcgen::DistinguishedName::new();
+        params.distinguished_name.push(rcgen::DnType::CommonName, name);
+        params.serial_number = Some(rcgen::SerialNumber::from(0x1f2e_3d4c_u64));
+        params.not_after = rcgen::date_time_ymd(until, 1, 1);
+        let key = rcgen::KeyPair::generate().expect("a key");
+        let issuer = rcgen::Issuer::from_params(&self.params, &self.key);
+        let made = params.signed_by(&key, &issuer).expect("a certificate");
+        std::fs::write(self.file(&format!("{name}.crt")), made.pem()).expect("a file");
+        std::fs::write(self.file(&format!("{name}.key")), key.serialize_pem()).expect("a file");
+    }
+
+    /// A client that trusts it, and shows NAME.crt where it has one.
+    fn client(&self, shows: Option<&str>) -> rustls::ClientConfig {
+        use rustls::pki_types::pem::PemObject as _;
+        use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+        let read = |name: String| CertificateDer::from_pem_file(name).expect("a certificate");
+        let mut roots = rustls::RootCertStore::empty();
+        roots.add(read(self.file("ca.crt"))).expect("a sound certificate");
+        let provider = std::sync::Arc::new(rustls::crypto::ring::default_provider());
+        let builder = rustls::ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .expect("both versions")
+            .with_root_certificates(roots);
+        let Some(name) = shows else { return builder.with_no_client_auth() };
+        let key = PrivateKeyDer::from_pem_file(self.file(&format!("{name}.key"))).expect("a key");
+        builder
+            .with_client_auth_cert(vec![read(self.file(&format!("{name}.crt")))], key)
+            .expect("they belong together")
+    }
+}
+
+/// One request on a connection of its own; tells whether its session was taken up again.
+fn ask_once(
+    address: SocketAddr,
+    client: &std::sync::Arc<rustls::ClientConfig>,
+    request: &str,
+) -> (String, bool) {
+    use std::io::{Read as _, Write as _};
+    let socket = std::net::TcpStream::connect(address).expect("it listens");
+    socket.set_read_timeout(Some(PATIENCE)).expect("a time");
+    let name = ServerName::try_from("a.test").expect("a host name");
+    let connection = rustls::ClientConnection::new(client.clone(), name).expect("sound settings");
+    let mut stream = rustls::StreamOwned::new(connection, socket);
+    stream.write_all(request.as_bytes()).expect("a handshake");
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).expect("an answer");
+    let resumed = stream.conn.handshake_kind() == Some(rustls::HandshakeKind::Resumed);
+    (String::from_utf8_lossy(&answer).into_owned(), resumed)
+}
+
+fn get(host: &str) -> String {
+    format!("GET / HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n")
+}
+
+#[test]
+fn a_client_shows_who_it_is_or_gets_nothing() {
+    let authority = Authority::new();
+    let other = Authority::new();
+    authority.signs("a.test", 4000);
+    authority.signs("late.test", 2020);
+    authority.signs("me.test", 4000);
+    other.signs("stranger.test", 4000);
+    let address = free_address();
+    let server = |name: &str, verify: &str| {
+        format!(
+            "  - listen: {{ address: \"{address}\", tls: on }}\n    names: [{name}]\n    \
+             error_page: 495 496 =401 /who\n    tls: {{ certificate: {}, key: {}, \
+             certificate_check: off, client_ca: {}, verify_client: {verify} }}\n    routes:\n      \
+             /: {{ rules: ['return 200 \"$$ssl_client_verify $$ssl_client_s_dn $$ssl_client_serial\"'] }}\n      \
+             /who: {{ rules: ['return 200 \"who?\"'] }}\n",
+            authority.file("a.test.crt"),
+            authority.file("a.test.key"),
+            authority.file("ca.crt"),
+        )
+    };
+    let yaml = format!(
+        "threads: 1\nvirtual_servers:\n{}{}",
+        server("a.test", "on").replace("$$", "$"),
+        server("b.test", "optional").replace("$$", "$")
+    );
+    let robin = Robin::start(address, &yaml);
+    let ask = |shows: Option<(&Authority, &str)>, host: &str| {
+        let client = match shows {
+            Some((of, name)) => {
+                let mut client = of.client(Some(name));
+                let own = authority.client(None);
+                client.dangerous().set_certificate_verifier(
+                    rustls::client::WebPkiServerVerifier::builder_with_provider(
+                        {
+                            use rustls::pki_types::pem::PemObject as _;
+                            let mut roots = rustls::RootCertStore::empty();
+                            let ca = rustls::pki_types::CertificateDer::from_pem_file(
+                                authority.file("ca.crt"),
+                            );
+                            roots.add(ca.expect("a certificate")).expect("a sound one");
+                            roots.into()
+                        },
+                        own.crypto_provider().clone(),
+                    )
+                    .build()
+                    .expect("a verifier"),
+                );
+                client
+            }
+            None => authority.client(None),
+        };
+        ask_once(robin.address(), &std::sync::Arc::new(client), &get(host)).0
+    };
+    let good = ask(Some((&authority, "me.test")), "a.test");
+    assert!(good.ends_with("SUCCESS CN=me.test 1F2E3D4C"), "{good}");
+    for shows in [None, Some((&authority, "late.test")), Some((&other, "stranger.test"))] {
+        let refused = ask(shows, "a.test");
+        assert!(refused.starts_with("HTTP/1.1 401 "), "{refused}");
+        assert!(refused.ends_with("who?"), "{refused}");
+    }
+    robin.wait_for_line(Output::Stdout, &["certificate verify error: certificate has expired"]);
+    robin.wait_for_line(Output::Stdout, &["client sent no required SSL certificate"]);
+    let misdirected = ask(Some((&authority, "me.test")), "b.test");
+    assert!(misdirected.starts_with("HTTP/1.1 421 "), "{misdirected}");
+}
+
+#[test]
+fn a_session_is_taken_up_again_behind_a_reload_that_brings_another_certificate() {
+    let authority = Authority::new();
+    authority.signs("a.test", 4000);
+    let address = free_address();
+    let yaml = format!(
+        "threads: 1\nlisten: {{ address: \"{address}\", tls: on }}\nnames: [a.test]\nhsts: on\n\
+         tls: {{ certificate: {}, key: {} }}\nroutes: {{ /: {{ rules: ['return 200 ok'] }} }}\n",
+        authority.file("a.test.crt"),
+        authority.file("a.test.key")
+    );
+    let robin = Robin::start(address, &yaml);
+    let client = std::sync::Arc::new(authority.client(None));
+    let (answer, resumed) = ask_once(address, &client, &get("a.test"));
+    assert!(answer.contains("Strict-Transport-Security: max-age=31536000\r\n"), "{answer}");
+    assert!(!resumed);
+    let before = std::fs::read(authority.file("a.test.crt")).expect("a file");
+    authority.signs("a.test", 3999);
+    robin.signal(Signal::SIGHUP);
+    robin.wait_for_line(Output::Stderr, &["reloaded"]);
+    let (_, resumed) = ask_once(address, &client, &get("a.test"));
+    assert!(resumed, "a ticket from before the reload");
+    let new = std::fs::read(authority.file("a.test.crt")).expect("a file");
+    assert_ne!(before, new);
+
+    // One that is late changes nothing: the one before serves on.
+    authority.signs("a.test", 2020);
+    robin.signal(Signal::SIGHUP);
+    let line = robin.wait_for_line(Output::Stderr, &["reload refused"]);
+    assert!(line.contains("has expired"), "{line}");
+    let fresh = std::sync::Arc::new(authority.client(None));
+    let (answer, _) = ask_once(address, &fresh, &get("a.test"));
+    assert!(answer.ends_with("ok"), "{answer}");
+}
+
+#[test]
+fn plain_http_is_sent_to_https_where_it_is_told_so() {
+    let robin =
+        Robin::with("redirect_https: on\nhsts: on\nroutes: { /: { rules: ['return 200 ok'] } }");
+    let answer = exchange(robin.address(), &Request::get("/x?y=1")).expect("an answer");
+    assert_eq!(answer.status(), 308);
+    let location = answer.header("location").expect("it leads somewhere").to_owned();
+    assert!(location.starts_with("https://") && location.ends_with("/x?y=1"), "{location}");
+    assert_eq!(answer.header("strict-transport-security"), None, "not in plain HTTP");
+}
+
+#[test]
+fn the_reason_why_a_peer_is_not_believed_says_which_check_it_was() {
+    let authority = Authority::new();
+    authority.signs("late.test", 2020);
+    authority.signs("a.test", 4000);
+    let other = Authority::new();
+    for (name, ca, expected) in [
+        (
+            "late.test",
+            &authority,
+            "certificate has expired (it was good until Jan  1 00:00:00 2020",
+        ),
+        ("a.test", &other, "certificate signature failure"),
+        ("a.test", &authority, "it is not for"),
+    ] {
+        let address = free_address();
+        let front = Robin::start(
+            address,
+            &format!(
+                "threads: 1\nlisten: {{ address: \"{address}\", tls: on }}\ntls: {{ certificate: {}, \
+                 key: {}, certificate_check: off }}\nroutes: {{ /: {{ rules: ['return 200 ok'] }} }}\n",
+                authority.file(&format!("{name}.crt")),
+                authority.file(&format!("{name}.key"))
+            ),
+        );
+        let wanted = if expected.contains("not for") { "b.test" } else { name };
+        let proxy = Robin::with(&format!(
+            "error_details: on\nupstream_tls: {{ name: {wanted}, trusted: {} }}\n\
+             routes: {{ /: \"https://{}\" }}",
+            ca.file("ca.crt"),
+            front.address()
+        ));
+        let answer = exchange(proxy.address(), &Request::get("/")).expect("an answer");
+        assert_eq!(answer.status(), 502);
+        proxy.wait_for_line(Output::Stdout, &["invalid peer certificate", expected]);
+    }
+}

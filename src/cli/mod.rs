@@ -10,6 +10,7 @@ mod options;
 mod orders;
 mod peers;
 mod start;
+mod top;
 
 use std::ffi::{OsStr, OsString};
 use std::io::{self, Write as _};
@@ -29,7 +30,8 @@ use start::Setting;
 /// A load balancer and reverse proxy for Docker Compose stacks.
 ///
 /// Without a subcommand it serves the configuration until SIGTERM, SIGINT or SIGQUIT, which let
-/// requests in flight finish; SIGHUP reads the configuration again, SIGUSR1 opens log files again.
+/// requests in flight finish; SIGHUP reads the configuration again, SIGUSR1 opens log files again, SIGUSR2
+/// starts the binary again, beside this process.
 /// Event lines and the health dashboard go to stderr (RUST_LOG sets the level), the access log to
 /// stdout. Called as `nginx` it takes nginx's command line.
 #[derive(Debug, Parser)]
@@ -60,8 +62,15 @@ enum Command {
         /// The configuration.
         file: PathBuf,
     },
-    /// Ask the running robin whether every listener is bound: exit code 0 if so, for HEALTHCHECK.
-    Health(ConfigFile),
+    /// Ask the running robin whether every listener is bound, and with --upstream whether it has a peer
+    /// available: exit code 0 if so, for HEALTHCHECK.
+    Health {
+        #[command(flatten)]
+        config: ConfigFile,
+        /// An upstream that has to have a peer available; may be said more than once.
+        #[arg(long, value_name = "NAME")]
+        upstream: Vec<String>,
+    },
     /// Print how every upstream and peer stands.
     Peers(Operator),
     /// Give peers no new request, and wait until those in flight have ended: exit code 0; 1 when the time is over
@@ -95,6 +104,14 @@ enum Command {
         #[command(flatten)]
         operator: Operator,
     },
+    /// Have the running robin read its configuration again: exit code 0 and what has changed, or 1 and what is
+    /// wrong with it, while it serves on as before.
+    Reload(Operator),
+    /// Have the running robin start its binary again, which may be another version by now, and leave its place to
+    /// that: exit code 0 once it serves, or 1 and why it does not, while the old one serves on.
+    Upgrade(Operator),
+    /// Show in the terminal, live, how every upstream and peer stands.
+    Top(top::Options),
     /// Run the whole stack in one process: API servers, a site, and robin before them.
     Demo {
         /// How many API servers.
@@ -118,13 +135,7 @@ pub fn run() -> ExitCode {
     let cli = Cli::parse();
     let done = match cli.command {
         Some(Command::Convert { file }) => convert(&file),
-        Some(Command::Health(config)) => {
-            let healthy = match &config.path {
-                Some(path) => serve::health(Some(path)),
-                None => serve::health(Some(&start::own_config())).or_else(|_| serve::health(None)),
-            };
-            healthy.map_err(|error| format!("robin: not healthy: {error}"))
-        }
+        Some(Command::Health { config, upstream }) => health(config.path.as_deref(), &upstream),
         Some(Command::Peers(operator)) => operator.ask(&Ask::Peers),
         Some(Command::Drain { what, patience, operator }) => {
             operator.ask(&Ask::Drain { what, timeout_ms: patience.millis() })
@@ -132,10 +143,16 @@ pub fn run() -> ExitCode {
         Some(Command::Undrain { what, operator }) => operator.ask(&Ask::Undrain { what }),
         Some(Command::Down { what, operator }) => operator.ask(&Ask::Down { what }),
         Some(Command::Up { what, operator }) => operator.ask(&Ask::Up { what }),
+        Some(Command::Reload(operator)) => operator.order(&Ask::Reload, "robin -s reload"),
+        Some(Command::Upgrade(operator)) => operator.order(&Ask::Upgrade, "kill -USR2"),
         Some(Command::Demo { replicas, port }) => {
-            let _events = logger::start(&logger::Target::Stderr);
+            let _events = logger::start(&logger::Target::STDERR);
             demo::demo(replicas, port).map_err(|error| format!("robin: {error}"))
         }
+        Some(Command::Top(options)) => match options.run() {
+            Ok(code) => return code,
+            Err(message) => Err(message),
+        },
         None => return serve(&cli.options, false),
     };
     match done {
@@ -184,6 +201,20 @@ fn serve(options: &Options, as_nginx: bool) -> ExitCode {
         None => setting.serve(),
     };
     if done { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn health(config: Option<&Path>, upstreams: &[String]) -> Result<(), String> {
+    let own = start::own_config();
+    let healthy = match config {
+        Some(path) => serve::health(&[Some(path)], upstreams),
+        None => serve::health(&[Some(&own), None], upstreams),
+    };
+    let standing = healthy.map_err(|error| format!("robin: not healthy: {error}"))?;
+    if !upstreams.is_empty() {
+        // That nobody reads it does not make it unhealthy.
+        let _ = writeln!(io::stdout(), "{standing}");
+    }
+    Ok(())
 }
 
 fn convert(file: &Path) -> Result<(), String> {

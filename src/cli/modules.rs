@@ -8,9 +8,7 @@
 use std::fmt::Write as _;
 
 use crate::config;
-
-/// The nginx whose documentation and tests this was held to.
-const NGINX: &str = "1.31.3";
+use crate::config::model::NGINX_VERSION;
 
 /// A module of nginx.
 struct Module {
@@ -87,7 +85,7 @@ const MODULES: &[Module] = &[
 
 /// The line that `-v` prints.
 pub(super) fn version() -> String {
-    format!("nginx version: nginx/{NGINX} (robin/{})\n", env!("CARGO_PKG_VERSION"))
+    format!("nginx version: nginx/{NGINX_VERSION} (robin/{})\n", env!("CARGO_PKG_VERSION"))
 }
 
 /// What `-V` prints.

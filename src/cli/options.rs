@@ -62,6 +62,9 @@ pub(super) struct Options {
     /// /run/robin/control.sock.
     #[arg(long, value_name = "PATH", overrides_with = "socket")]
     pub(super) socket: Option<PathBuf>,
+    /// Read the configuration again as soon as one of its files changes, certificates and keys too.
+    #[arg(long)]
+    pub(super) watch: bool,
     /// Leave out directives of an nginx configuration that are not supported, and warn.
     #[arg(long)]
     pub(super) lenient: bool,
@@ -92,6 +95,10 @@ impl Options {
                     let path = arguments.next();
                     let missing = || "option \"--socket\" requires path".to_owned();
                     options.socket = Some(path.ok_or_else(missing)?.into());
+                    continue;
+                }
+                Some("--watch") => {
+                    options.watch = true;
                     continue;
                 }
                 Some("--verbose") => {

@@ -14,9 +14,9 @@ use super::options::Options;
 use crate::config::diagnostics::{Notes, Syntax};
 use crate::config::model::Config;
 use crate::config::{self, LoadOptions, Loaded};
-use crate::observe::logger::{self, Target};
+use crate::observe::logger::{self, Place, Target};
 use crate::observe::sink::Sink;
-use crate::serve::{self, Process, Read, Reread};
+use crate::serve::{self, Inherited, Process, Read, Refused, Reread, Watched};
 
 /// Where the configuration is when nobody says: what compose files mount it at.
 const ROBIN_CONFIG: &str = "/etc/robin/robin.yaml";
@@ -48,6 +48,8 @@ pub(super) struct Setting {
     error_log: Option<PathBuf>,
     /// The control socket, whatever the configuration says.
     socket: Option<PathBuf>,
+    /// Whether its files are watched.
+    watch: bool,
 }
 
 impl Setting {
@@ -70,22 +72,36 @@ impl Setting {
                 prefix: prefix.clone(),
                 globals: flags.globals.clone(),
                 lenient: flags.lenient,
+                as_nginx: as_nginx || (flags.prefix.is_some() && flags.config.is_some()),
             },
             error_log,
             socket: flags.socket.clone(),
+            watch: flags.watch,
         }
     }
 
     /// Serves until a signal ends that; false where it could not begin.
     pub(super) fn serve(&self) -> bool {
-        let Some(loaded) = self.load() else { return false };
+        let mut inherited = Inherited::take();
+        let loaded = match config::load(&self.config, &self.options) {
+            Ok(loaded) => loaded,
+            Err(problems) => {
+                eprint!("{problems}");
+                inherited.failed(&problems.to_string());
+                self.log(problems.lines());
+                return false;
+            }
+        };
         let target = self.event_target(&loaded.config);
         let events = logger::start(&target);
         warn_of(&loaded.notes);
-        let ended = serve::run(loaded.config, self.process(), || ());
+        let watched = self.watch.then(|| Watched::new(&loaded));
+        let process = Process { watched, ..self.process() };
+        let ended = serve::run(loaded.config, process, &mut inherited, || ());
         drop(events);
         if let Err(error) = &ended {
             eprintln!("{}: {error}", self.name());
+            inherited.failed(&error.to_string());
             self.log(vec![error.to_string()]);
         }
         ended.is_ok()
@@ -98,6 +114,7 @@ impl Setting {
             control: self.socket.clone(),
             fast_stop: self.as_nginx,
             read: Some(self.read()),
+            watched: None,
         }
     }
 
@@ -106,29 +123,30 @@ impl Setting {
         let setting = self.clone();
         Arc::new(move || {
             let loaded = config::load(&setting.config, &setting.options);
-            let loaded = loaded.map_err(|problems| problems.lines())?;
+            let loaded = loaded.map_err(Refused::from)?;
             warn_of(&loaded.notes);
             let events = setting.event_target(&loaded.config);
-            Ok(Reread { config: loaded.config, events })
+            Ok(Box::new(Reread { loaded, events }))
         })
     }
 
     /// Where event lines go: to the error log that the configuration names, else to that of the
-    /// command line, else to stderr in robin's own form.
+    /// command line, else to stderr; and in which form.
     fn event_target(&self, config: &Config) -> Target {
-        let target = |path: Option<&Path>, level| Target::ErrorLog {
+        let target = |path: Option<&Path>, level| Place::ErrorLog {
             path: path.unwrap_or(Path::new("/dev/stderr")).into(),
             level,
         };
-        match (&config.error_log, &self.error_log) {
+        let place = match (&config.error_log, &self.error_log) {
             (Some(log), _) => {
                 let level = logger::level_filter(&log.level).unwrap_or(LevelFilter::Error);
                 target(log.path.as_deref(), level)
             }
             // nginx's own level would hide who comes and goes.
             (None, Some(path)) => target(Some(path), LevelFilter::Info),
-            (None, None) => Target::Stderr,
-        }
+            (None, None) => Place::Stderr,
+        };
+        Target { place, format: config.event_format }
     }
 
     /// `-t` and `-T`; false where the configuration is refused. Of an nginx file it says what nginx

@@ -11,6 +11,14 @@ pub(crate) const HTTP_PORT: u16 = 80;
 /// The port of `https`.
 pub(crate) const HTTPS_PORT: u16 = 443;
 
+/// What a target may begin with, whether that means TLS, and whether gRPC.
+const SCHEMES: [(&str, bool, bool); 4] = [
+    ("http://", false, false),
+    ("https://", true, false),
+    ("grpc://", false, true),
+    ("grpcs://", true, true),
+];
+
 /// The longest path that a socket can have on Linux (unix(7)).
 /// What nginx calls the host behind a socket of the file system.
 const UNIX_HOST: &str = "localhost";
@@ -76,8 +84,10 @@ impl BadAddress {
 /// Where a route leads when it is not the name of an upstream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Target {
-    /// Whether it begins with `https://`.
+    /// Whether it begins with `https://` or `grpcs://`.
     pub tls: bool,
+    /// Whether it begins with `grpc://` or `grpcs://`.
+    pub grpc: bool,
     /// The host as written, with brackets where it has them.
     pub host_text: String,
     /// The host.
@@ -112,11 +122,13 @@ pub(crate) fn server(text: &str) -> Result<(Host, Option<u16>), BadAddress> {
 /// # Errors
 /// [`BadAddress`] says what is wrong with it.
 pub(crate) fn target(text: &str) -> Result<Target, BadAddress> {
-    let https = text.strip_prefix("https://");
-    if https.is_none() && !text.starts_with("unix:") {
+    let schemes = SCHEMES
+        .iter()
+        .find_map(|(scheme, tls, grpc)| text.strip_prefix(scheme).map(|rest| (rest, *tls, *grpc)));
+    if schemes.is_none() && !text.starts_with("unix:") {
         refuse_scheme(text)?;
     }
-    let rest = https.or_else(|| text.strip_prefix("http://")).unwrap_or(text);
+    let (rest, tls, grpc) = schemes.unwrap_or((text, false, false));
     if let Some(socket) = rest.strip_prefix("unix:") {
         // As in nginx, a second colon ends the path of the socket.
         let (path, uri) = match socket.split_once(':') {
@@ -126,9 +138,10 @@ pub(crate) fn target(text: &str) -> Result<Target, BadAddress> {
         if let Some(uri) = uri.filter(|uri| !is_path(uri)) {
             return Err(BadAddress::Uri(uri.to_owned()));
         }
-        let (tls, uri) = (https.is_some(), uri.map(str::to_owned));
+        let uri = uri.map(str::to_owned);
         return Ok(Target {
             tls,
+            grpc,
             host_text: UNIX_HOST.to_owned(),
             host: unix(path)?,
             port: None,
@@ -147,7 +160,7 @@ pub(crate) fn target(text: &str) -> Result<Target, BadAddress> {
     let (name, port) = split_port(authority)?;
     let host = host(name)?;
     let uri = uri.map(str::to_owned);
-    Ok(Target { tls: https.is_some(), host_text: name.to_owned(), host, port, uri })
+    Ok(Target { tls, grpc, host_text: name.to_owned(), host, port, uri })
 }
 
 /// Reads an address to listen on: `80`, `127.0.0.1:80`, `*:80`, `[::]:80`.

@@ -287,6 +287,8 @@ pub struct Diagnostics {
     pub(super) scope: Box<super::template::Scope>,
     /// Where names of files begin that are not absolute: beside the main file.
     pub(super) folder: std::path::PathBuf,
+    /// Those that were read besides.
+    pub(super) files: Vec<std::path::PathBuf>,
 }
 
 impl std::error::Error for Diagnostics {}
@@ -351,6 +353,11 @@ impl Diagnostics {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.list.is_empty()
+    }
+
+    /// How many there are.
+    pub(super) fn len(&self) -> usize {
+        self.list.len()
     }
 }
 

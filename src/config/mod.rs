@@ -23,7 +23,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use self::diagnostics::{Diagnostics, Notes, Source, Span, Syntax};
-use self::model::{Config, Prefix};
+use self::model::{Config, ListenAddress, Prefix};
 pub(crate) use self::nginx::open_failed;
 pub use self::nginx::{Standing, directives as nginx_directives};
 pub use self::outline::outline;
@@ -40,6 +40,9 @@ pub struct LoadOptions {
     /// Whether directives that are not supported are left out, and noted, instead of refused.
     /// Default false.
     pub lenient: bool,
+    /// Whether answers bear nginx's name where an nginx configuration says nothing else. Default
+    /// false.
+    pub as_nginx: bool,
 }
 
 /// A configuration with what it was read from.
@@ -49,6 +52,8 @@ pub struct Loaded {
     pub config: Config,
     /// The main file and what it includes, each once, in the order in which they were first read.
     pub sources: Vec<Arc<Source>>,
+    /// What it names that was read, too: certificates, keys.
+    pub files: Vec<PathBuf>,
     /// What there is to say of it.
     pub notes: Notes,
     /// What was written in them.
@@ -64,6 +69,24 @@ impl Loaded {
 }
 
 impl Loaded {
+    /// The problem that an address cannot be listened on, with what to do, shown where it is written; none for
+    /// an address that is not.
+    #[must_use]
+    pub fn refuse_listen(
+        &self,
+        address: &ListenAddress,
+        message: String,
+        help: Option<String>,
+    ) -> Option<Diagnostics> {
+        let word = resolve::written(&self.raw, address)?;
+        let mut diags = Diagnostics::default();
+        let problem = diags.error(&word.place, message);
+        if let Some(help) = help {
+            problem.help(help);
+        }
+        Some(diags)
+    }
+
     /// Lets relative paths begin at the prefix, without one at the folder of the file.
     fn below(mut self, path: &Path, options: &LoadOptions) -> Self {
         let prefix = options.prefix.as_deref().or(path.parent());
@@ -171,7 +194,10 @@ pub fn read_nginx(
     let source = Arc::new(Source::new(path.display().to_string(), text, Syntax::Nginx));
     let mut diags = Diagnostics::beside(path);
     diags.limit(20);
-    let read = nginx::read(path, &source, options, &mut diags);
+    let mut read = nginx::read(path, &source, options, &mut diags);
+    if let Some(raw) = &mut read.raw {
+        raw.as_nginx = options.as_nginx;
+    }
     checked(read.raw, read.sources, diags)
 }
 
@@ -183,7 +209,7 @@ fn checked(
     if let Some(raw) = raw {
         let config = resolve::resolve(&raw, &mut diags);
         if diags.is_empty() {
-            return Ok(Loaded { config, sources, notes: *diags.notes, raw });
+            return Ok(Loaded { config, sources, files: diags.files, notes: *diags.notes, raw });
         }
     }
     diags.sort();

@@ -139,6 +139,31 @@ pub(crate) fn print_percent(percent: u16) -> String {
     format!("{percent}%")
 }
 
+/// Reads `0.5%` as hundredths of a percent: at most two decimals, above zero.
+#[must_use]
+pub(crate) fn hundredths(text: &str) -> Option<u64> {
+    let number = text.strip_suffix('%')?;
+    let (whole, decimals) = number.split_once('.').unwrap_or((number, ""));
+    let digits = |text: &str| text.bytes().all(|b| b.is_ascii_digit());
+    if whole.len() + decimals.len() == 0 || decimals.len() > 2 {
+        return None;
+    }
+    if !digits(whole) || !digits(decimals) {
+        return None;
+    }
+    let number = format!("{whole}{decimals:0<2}").parse().ok()?;
+    (number > 0).then_some(number)
+}
+
+/// Writes a share so that [`hundredths`] reads the same one.
+#[must_use]
+pub(crate) fn print_hundredths(share: u16) -> String {
+    match (share / 100, share % 100) {
+        (whole, 0) => format!("{whole}%"),
+        (whole, rest) => format!("{whole}.{rest:02}%"),
+    }
+}
+
 /// Reads statuses: `200` or `200-399`.
 #[must_use]
 pub(crate) fn statuses(text: &str) -> Option<RangeInclusive<u16>> {

@@ -26,6 +26,7 @@ use arc_swap::ArcSwap;
 use futures_util::future::join_all;
 
 use crate::config::model::{self, Host, UpstreamServer};
+use crate::health::Tick;
 use crate::upstream::{Member, PeerAddress, Tier};
 pub use event::Event;
 pub use reason::Reason;
@@ -40,6 +41,23 @@ pub struct Refreshed {
     pub members: Vec<Member>,
     /// What changed about the names since the last refresh.
     pub events: Vec<Event>,
+}
+
+/// How the lookups of one name went.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lookups {
+    /// The name.
+    pub host: String,
+    /// Those that were answered, be it that there is no such name.
+    pub good: u64,
+    /// Those that were not.
+    pub bad: u64,
+    /// When the last good one ended.
+    pub good_at: Option<Tick>,
+    /// Addresses that are known.
+    pub addresses: usize,
+    /// Why the last one was not good, or found nothing.
+    pub error: Option<String>,
 }
 
 /// Turns the server lines of one upstream into members.
@@ -120,10 +138,28 @@ impl Discovery {
         let resolver = self.resolver.load_full();
         let answers =
             join_all(lookups.map(|(host, known)| resolver.lookup(host, known.as_ref()))).await;
+        let now = Tick::now();
         let mut records = self.records();
         let news = records.iter_mut().zip(answers).zip(&self.hosts);
-        let events = news.filter_map(|((record, answer), host)| record.learn(answer, host));
+        let events = news.filter_map(|((record, answer), host)| record.learn(answer, host, now));
         Refreshed { events: events.collect(), members: self.members(&records) }
+    }
+
+    /// How the lookups of its names went; addresses need none.
+    #[must_use]
+    pub fn lookups(&self) -> Vec<Lookups> {
+        let records = self.records();
+        let named = self.hosts.iter().zip(records.iter());
+        let named = named.filter(|(host, _)| matches!(host, Host::Name(_) | Host::Service(_)));
+        let lookups = named.map(|(host, record)| Lookups {
+            host: host_name(host),
+            good: record.good,
+            bad: record.bad,
+            good_at: record.good_at,
+            addresses: record.addresses().len(),
+            error: record.reason.as_ref().map(Reason::to_string),
+        });
+        lookups.collect()
     }
 
     /// Why names have no address now, for the answer to a request that finds no peer: "back-end:

@@ -2,6 +2,7 @@
 
 use super::{Address, Answer, Event, Found, Reason};
 use crate::config::model::Host;
+use crate::health::Tick;
 
 /// Whether a name's last lookup was good, and if not which news of it has been told.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -25,6 +26,12 @@ pub(super) struct Record {
     pub(super) known: Option<Found>,
     /// Why the last lookup was not good.
     pub(super) reason: Option<Reason>,
+    /// Lookups that were good.
+    pub(super) good: u64,
+    /// Lookups that were not.
+    pub(super) bad: u64,
+    /// When the last good one ended.
+    pub(super) good_at: Option<Tick>,
 }
 
 impl Record {
@@ -34,8 +41,15 @@ impl Record {
     }
 
     /// Takes an answer into account and returns what there is to tell.
-    pub(super) fn learn(&mut self, answer: Answer, host: &Host) -> Option<Event> {
+    pub(super) fn learn(&mut self, answer: Answer, host: &Host, now: Tick) -> Option<Event> {
         let before = self.condition;
+        // That a name is gone is an answer, too.
+        if matches!(&answer, Answer::Failed(_)) {
+            self.bad += 1;
+        } else {
+            self.good += 1;
+            self.good_at = Some(now);
+        }
         let host = || host_name(host);
         match answer {
             Answer::Found(mut found) => {

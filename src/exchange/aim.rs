@@ -6,7 +6,6 @@
 use std::borrow::Cow;
 
 use super::failure::Failure;
-use super::head;
 use super::path;
 use super::variables::Facts;
 use crate::config::address::{self, HTTP_PORT, HTTPS_PORT};
@@ -19,6 +18,8 @@ pub struct Aim {
     pub at: At,
     /// Whether with TLS.
     pub tls: bool,
+    /// Whether gRPC is spoken there.
+    pub grpc: bool,
     /// Host and port as written (`$proxy_host`).
     pub host: String,
     /// The whole target of the request; none where the route's rule for paths holds.
@@ -41,14 +42,18 @@ pub enum At {
 pub fn aim(proxy: &Proxy, facts: &Facts<'_>) -> Result<Aim, Failure> {
     let template = match &proxy.to {
         ProxyTarget::Upstream(index) => {
-            let (at, tls, host) = (At::Upstream(*index), proxy.tls, proxy.host.clone());
-            return Ok(Aim { at, tls, host, target: None });
+            let (at, host) = (At::Upstream(*index), proxy.host.clone());
+            return Ok(Aim { at, tls: proxy.tls, grpc: proxy.grpc, host, target: None });
         }
         ProxyTarget::Template(template) => template,
     };
     let url = facts.text(template);
     let url = String::from_utf8_lossy(&url);
-    if !url.starts_with("http://") && !url.starts_with("https://") {
+    // A variable may say the scheme as well.
+    let url = url.strip_prefix("grpc://").filter(|rest| rest.starts_with("grpc")).unwrap_or(&url);
+    let known: &[&str] =
+        if proxy.grpc { &["grpc://", "grpcs://"] } else { &["http://", "https://"] };
+    if !known.iter().any(|scheme| url.starts_with(scheme)) {
         return Err(Failure::BadTarget(format!("invalid URL prefix in \"{url}\"")));
     }
     // A query may be part of it, and follow the host at once.
@@ -73,7 +78,7 @@ pub fn aim(proxy: &Proxy, facts: &Facts<'_>) -> Result<Aim, Failure> {
     if let Host::Unix(path) = &read.host {
         let known = named(&format!("unix:{}", path.display()), true);
         let at = known.map_or_else(|| At::Address(read.host.clone(), port), At::Upstream);
-        return Ok(Aim { at, tls: read.tls, host: read.host_text, target });
+        return Ok(Aim { at, tls: read.tls, grpc: read.grpc, host: read.host_text, target });
     }
     let written = read.port.is_none().then(|| named(&read.host_text, false)).flatten();
     let known = written.or_else(|| named(&format!("{}:{port}", read.host_text), true));
@@ -82,7 +87,7 @@ pub fn aim(proxy: &Proxy, facts: &Facts<'_>) -> Result<Aim, Failure> {
         (None, false) => format!("{}:{port}", read.host_text),
     };
     let at = known.map_or(At::Address(read.host, port), At::Upstream);
-    Ok(Aim { at, tls: read.tls, host, target })
+    Ok(Aim { at, tls: read.tls, grpc: read.grpc, host, target })
 }
 
 /// The request's target at the upstream (`ngx_http_proxy_create_request`); none where it stays as
@@ -100,6 +105,6 @@ pub fn target<'a>(proxy: &Proxy, aim: &'a Aim, facts: &'a Facts<'_>) -> Option<C
             Some(Cow::Owned(path::rewrite(&course.uri, matched, uri, query)))
         }
         _ if course.rewritten => Some(Cow::Owned(path::rewrite(&course.uri, 0, "", query))),
-        _ => head::absolute(facts.scene.head.target).map(|(_, target)| target),
+        _ => None,
     }
 }

@@ -4,13 +4,16 @@
 //! `try_files`, `error_page`) begin again with another route, patterns and `set` leave values.
 //! nginx allows ten redirects; the eleventh is a 500.
 
+use std::net::SocketAddr;
 use std::sync::OnceLock;
 
 use http::Method;
 
+use super::limits::{Said, Stopped};
 use crate::config::model::program::UserVariable;
 use crate::config::model::{Config, PathMatch, Route, RouteSettings, VirtualServer};
 use crate::config::pattern::Pattern;
+use crate::limits::Slot;
 use crate::route::{Captures, Found, Router};
 
 /// Internal redirects and rewrites of one request at most (`NGX_HTTP_MAX_URI_CHANGES`).
@@ -36,6 +39,8 @@ pub struct Course {
     pub proxy_host: String,
     /// Whether robin itself has chosen the path: `internal` routes may be entered.
     pub internal: bool,
+    /// Whether it is one that robin makes itself to ask about another.
+    pub is_subrequest: bool,
     /// The method that the upstream gets, where an error page has made it `GET`.
     pub method: Option<Method>,
     /// The status that the answer gets whatever its own (`error_page`).
@@ -47,8 +52,18 @@ pub struct Course {
     pub below_alias: bool,
     /// The status of the answer that `return` is making.
     pub saying: Option<u16>,
-    /// What `$limit_rate` was set to, in bytes a second. No rate is limited yet.
-    pub limit_rate: u64,
+    /// The client's address as a proxy that its route believes says it; none before that.
+    pub client: Option<SocketAddr>,
+    /// What `$limit_rate` or an upstream has set it to, in bytes a second; none where the route decides.
+    pub limit_rate: Option<u64>,
+    /// What limits of requests a second have said to it; none before they were asked.
+    pub limit_req: Option<Said>,
+    /// What limits of requests at once have said to it; none before they were asked.
+    pub limit_conn: Option<Said>,
+    /// What it takes up of those.
+    pub slots: Vec<Slot>,
+    /// What the log is yet to be told of it.
+    pub stopped: Vec<Stopped>,
     /// What the groups of the last pattern have matched.
     pub captures: Captures,
     /// Values by slot: those that were set.
@@ -98,15 +113,21 @@ impl Course {
         self.route(config).map(|route| &route.settings).or_else(server)
     }
 
-    /// How many bytes of the path its route has matched; none for a pattern or a named route.
+    /// Which paths its route matches; within an `if`, the route around it.
     #[must_use]
-    pub fn matched(&self, config: &Config) -> Option<usize> {
+    pub fn path_match<'c>(&self, config: &'c Config) -> Option<&'c PathMatch> {
         let mut route = self.route(config)?;
         let server = self.virtual_server(config)?;
         while route.path == PathMatch::If {
             route = server.routes.get(route.parent?)?;
         }
-        match &route.path {
+        Some(&route.path)
+    }
+
+    /// How many bytes of the path its route has matched; none for a pattern or a named route.
+    #[must_use]
+    pub fn matched(&self, config: &Config) -> Option<usize> {
+        match self.path_match(config)? {
             PathMatch::Exact(path) | PathMatch::Prefix(path) | PathMatch::PrefixOnly(path) => {
                 Some(path.len())
             }
@@ -185,6 +206,25 @@ impl Course {
         self.internal = true;
         self.below_alias = false;
         self.count()
+    }
+
+    /// The request that asks another path about this one: a `GET` that knows what this one knows
+    /// (`ngx_http_subrequest`).
+    ///
+    /// # Errors
+    /// [`Cycle`] after ten.
+    pub fn subrequest(&self, target: &[u8]) -> Result<Self, Cycle> {
+        let mut asked = Self {
+            server: self.server,
+            method: Some(Method::GET),
+            is_subrequest: true,
+            values: self.values.clone(),
+            worked_out: self.worked_out.clone(),
+            redirects: self.redirects,
+            ..Self::default()
+        };
+        asked.redirect(target)?;
+        Ok(asked)
     }
 
     /// The route of a name, `@` included.

@@ -11,6 +11,7 @@ use http::Method;
 
 use super::head::Malformed;
 use crate::config::model::{Retry, RetryBudget};
+use crate::config::tls::trust::Flaw;
 use crate::health::Outcome;
 use crate::upstream::{NoPeer, Refusal, Waited};
 
@@ -29,6 +30,17 @@ pub enum Failure {
     /// What is asked for must not be had.
     #[error("{0}")]
     Forbidden(&'static str),
+    /// The client has to say who it is.
+    #[error("{0}")]
+    Unauthorized(String),
+    /// What was asked about the request answered neither yes nor no.
+    #[error("{path}, which is asked about requests, says {status}")]
+    BadWord {
+        /// What was asked.
+        path: String,
+        /// The status of its answer.
+        status: u16,
+    },
     /// A file cannot be had.
     #[error("{call} \"{}\" failed ({error})", .path.display())]
     NoFile {
@@ -59,6 +71,15 @@ pub enum Failure {
     /// Plain HTTP came to a listener with TLS.
     #[error("plain HTTP sent to a port with TLS")]
     PlainToTls,
+    /// The client's certificate is not to be believed.
+    #[error("client SSL certificate verify error: {0}")]
+    BadCertificate(Flaw),
+    /// The client has shown no certificate where it must.
+    #[error("client sent no required SSL certificate")]
+    NoCertificate,
+    /// The handshake was made with another host, whose clients need no certificate, or another one.
+    #[error("client asked for another host than its handshake, and certificates are wanted")]
+    Misdirected,
     /// No route matches.
     #[error("no route matches the path")]
     NoRoute,
@@ -67,6 +88,18 @@ pub enum Failure {
     BodyTooLarge {
         /// The limit.
         limit: u64,
+    },
+    /// The client asks for more than it may.
+    #[error("more {what} than zone `{zone}` allows")]
+    Limited {
+        /// More of what.
+        what: &'static str,
+        /// Which zone says so.
+        zone: String,
+        /// The status for it.
+        status: u16,
+        /// When it may ask again, where it is told so.
+        retry_after: Option<Duration>,
     },
     /// No peer could be picked.
     #[error("upstream {upstream}: {why}{}{}", after_colon(.peers), in_brackets(.discovery.as_deref()))]
@@ -127,6 +160,17 @@ pub enum Failure {
         reused: bool,
         /// Whether the answer was no HTTP.
         invalid: bool,
+    },
+    /// The peer says that it has not looked at the request (RFC 9113, section 8.7): the stream was
+    /// refused, or came too late for a connection that ends.
+    #[error("{peer}: {error}")]
+    Unprocessed {
+        /// The peer's address.
+        peer: String,
+        /// What it said.
+        error: String,
+        /// Whether it is the connection that ends.
+        leaving: bool,
     },
     /// The answer has a status that the route retries on.
     #[error("{peer}: status {status}")]
@@ -196,30 +240,60 @@ impl Failure {
         }
     }
 
+    /// What an error page says of it where it may say why: as the log, but for what is nobody's
+    /// business outside, paths of files and what clients and variables have put into a target.
+    #[must_use]
+    pub fn for_page(&self) -> String {
+        match self {
+            Self::NoFile { error, .. } => format!("the file cannot be had ({error})"),
+            Self::NoIndex(_) => "the folder has no index and must not be listed".to_owned(),
+            Self::Unauthorized(_) => "a name and its password are needed".to_owned(),
+            Self::BadTarget(_) => "what variables say of the target is nowhere".to_owned(),
+            told => told.to_string(),
+        }
+    }
+
     /// The status that the client gets, or that is logged when it is gone (499).
     #[must_use]
     pub fn status(&self) -> u16 {
         match self {
             Self::Malformed(malformed) => malformed.status(),
             Self::InvalidBody(_) => 400,
+            Self::Unauthorized(_) => 401,
             Self::Forbidden(_) | Self::NoIndex(_) => 403,
             Self::MethodNotAllowed => 405,
             Self::RangeNotSatisfiable { .. } => 416,
             Self::NoFile { status, .. } => *status,
             Self::NoRoute => 404,
-            Self::Configured(status) => *status,
+            Self::Configured(status) | Self::Limited { status, .. } => *status,
             Self::ClientTimeout => 408,
             Self::BodyTooLarge { .. } => 413,
             Self::PlainToTls => super::page::PLAIN_TO_TLS,
+            Self::BadCertificate(_) => super::page::BAD_CERTIFICATE,
+            Self::NoCertificate => super::page::NO_CERTIFICATE,
+            Self::Misdirected => 421,
             Self::ClientGone => 499,
-            Self::Internal(_) | Self::Cycle(_) | Self::BadTarget(_) => 500,
+            Self::BadWord { .. } | Self::Internal(_) | Self::Cycle(_) | Self::BadTarget(_) => 500,
             Self::Connect { timeout: true, .. } | Self::Broken { timeout: true, .. } => 504,
             // As nginx Plus.
             Self::QueueFull { .. } => 503,
             Self::NoPeer { .. } | Self::QueueTimeout { .. } => 502,
-            Self::Connect { .. } | Self::Broken { .. } => 502,
+            Self::Connect { .. } | Self::Broken { .. } | Self::Unprocessed { .. } => 502,
             Self::Status { status, .. } => *status,
         }
+    }
+
+    /// Whether more may come of the request although nothing is waited for: closing the connection at
+    /// once would reset it, and the answer be lost.
+    #[must_use]
+    pub fn leaves_unread(&self) -> bool {
+        matches!(
+            self,
+            Self::Malformed(_)
+                | Self::InvalidBody(_)
+                | Self::BodyTooLarge { .. }
+                | Self::PlainToTls
+        )
     }
 
     /// What the failure says about the peer; none when it says nothing.
@@ -231,7 +305,11 @@ impl Failure {
             Self::Broken { timeout: false, reused: true, .. } => None,
             // As in nginx, what is not there or must not be had is no fault of the peer.
             Self::Status { status: 403 | 404, .. } => None,
-            Self::Broken { .. } | Self::Status { .. } => Some(Outcome::Failure),
+            // Nor is it one that it ends a connection as it should.
+            Self::Unprocessed { leaving: true, .. } => None,
+            Self::Broken { .. } | Self::Status { .. } | Self::Unprocessed { .. } => {
+                Some(Outcome::Failure)
+            }
             _ => None,
         }
     }
@@ -267,16 +345,22 @@ pub fn may_retry(
 ) -> bool {
     // As in nginx, those methods are not sent twice, and all others are.
     let once = matches!(attempted.method.as_str(), "POST" | "LOCK" | "PATCH");
-    let unsent = matches!(failure, Failure::Connect { .. });
-    let reused = matches!(failure, Failure::Broken { timeout: false, reused: true, .. });
+    let unsent = matches!(failure, Failure::Connect { .. } | Failure::Unprocessed { .. });
+    let reused = matches!(
+        failure,
+        Failure::Broken { timeout: false, reused: true, .. }
+            | Failure::Unprocessed { leaving: true, .. }
+    );
     let repeatable = match failure {
         Failure::Connect { timeout: true, .. } | Failure::Broken { timeout: true, .. } => {
             rule.timed_out
         }
         Failure::Broken { invalid: true, .. } => rule.invalid_header,
         // That connections are kept is our choice: what follows from it is not to be seen.
-        Failure::Broken { reused: true, .. } => true,
-        Failure::Connect { .. } | Failure::Broken { .. } => rule.error,
+        Failure::Broken { reused: true, .. } | Failure::Unprocessed { leaving: true, .. } => true,
+        Failure::Connect { .. } | Failure::Broken { .. } | Failure::Unprocessed { .. } => {
+            rule.error
+        }
         Failure::Status { status, .. } => rule.statuses.contains(status),
         _ => false,
     };

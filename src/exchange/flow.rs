@@ -7,16 +7,20 @@
 
 use std::future::Future;
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
+use super::admission::{self, Doorman};
 use super::failure::Failure;
+use super::limits::Passage;
 use super::program::{self, Ran};
 use super::reply::Reply;
+use super::status::{self, Shown};
 use super::variables::{Facts, Scene};
-use super::{Course, access, files};
+use super::{Course, access, files, limits};
 use crate::config::model::Action;
 use crate::config::model::program::Root;
 use crate::config::model::site::{ErrorPage, ErrorStatus, Symlinks};
+use crate::health::Tick;
 
 /// What the file system says of a path, symbolic links followed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -87,10 +91,16 @@ pub enum Next {
     Reply(Reply),
     /// A page of counters.
     StubStatus,
+    /// What is known of the process.
+    Status(Shown),
     /// An error, for which there may be an error page.
     Fail(Failure),
+    /// The same, with headers that say how it could be had.
+    Refuse(Failure, Vec<(http::HeaderName, http::HeaderValue)>),
     /// The connection is closed without an answer (`return 444`).
     Close,
+    /// It goes on with [`Start::Content`] after this time (`limit_req`).
+    Wait(Duration),
 }
 
 /// Where the way begins.
@@ -102,20 +112,30 @@ pub enum Start {
     Search,
     /// With a route: a named one.
     Route,
+    /// With what the route does.
+    Content,
 }
 
 /// Goes on until the request has come to something.
 pub async fn run(
     course: &mut Course,
     scene: &Scene<'_>,
-    disk: &impl Disk,
+    outside: &(impl Disk + Doorman),
     mut start: Start,
 ) -> Next {
     loop {
+        if start == Start::Content {
+            match resumed(course, scene, outside).await {
+                Step::Done(next) => return next,
+                Step::Again(again) => start = again,
+            }
+            continue;
+        }
         if start == Start::Path {
             course.route = None;
             if let Some(server) = course.virtual_server(scene.config)
-                && let Ran::Ended(next) = program::run(&server.program, course, scene, disk).await
+                && let Ran::Ended(next) =
+                    program::run(&server.program, course, scene, outside).await
             {
                 return next;
             }
@@ -123,7 +143,7 @@ pub async fn run(
         if start != Start::Route {
             let wants_slash = course.find_route(scene.router);
             let Some(route) = course.route(scene.config) else {
-                match outside_of_routes(course, scene, disk).await {
+                match outside_of_routes(course, scene, outside).await {
                     Step::Done(next) => return next,
                     Step::Again(again) => start = again,
                 }
@@ -137,7 +157,7 @@ pub async fn run(
             }
         }
         let Some(route) = course.route(scene.config) else { return Next::Fail(Failure::NoRoute) };
-        match program::run(&route.program, course, scene, disk).await {
+        match program::run(&route.program, course, scene, outside).await {
             Ran::Ended(next) => return next,
             Ran::Through { search: true } => match course.count() {
                 Ok(()) => {
@@ -148,7 +168,7 @@ pub async fn run(
             },
             Ran::Through { search: false } => {}
         }
-        match content(course, scene, disk).await {
+        match content(course, scene, outside).await {
             Step::Done(next) => return next,
             Step::Again(again) => start = again,
         }
@@ -173,37 +193,85 @@ impl Step {
     }
 }
 
+/// Goes on with what the route does, or the server where there is none.
+async fn resumed(course: &mut Course, scene: &Scene<'_>, outside: &(impl Disk + Doorman)) -> Step {
+    match course.route {
+        Some(_) => content(course, scene, outside).await,
+        None => outside_of_routes(course, scene, outside).await,
+    }
+}
+
+/// Takes the word of proxies that the route believes, unless the server has believed one before
+/// (`ngx_http_realip_handler`).
+fn believe(course: &mut Course, scene: &Scene<'_>) {
+    let rule = course.settings(scene.config).and_then(|s| s.clients.real_ip.as_ref());
+    if let Some(rule) = rule
+        && course.client.is_none()
+        && scene.client == scene.peer
+    {
+        let proxied = scene.proxied.and_then(|said| said.ends).map(|(client, _)| client);
+        course.client = access::real_client(rule, scene.head.headers, scene.peer, proxied);
+    }
+}
+
+/// What the limits of where the request stands make of it; none where it goes on.
+fn limited(course: &mut Course, scene: &Scene<'_>) -> Option<Step> {
+    believe(course, scene);
+    // What robin asks about a request is limited with it.
+    if course.is_subrequest {
+        return None;
+    }
+    match limits::pass(course, scene, Tick::now()) {
+        Passage::Through => None,
+        Passage::Wait(wait) => Some(Step::Done(Next::Wait(wait))),
+        Passage::Refused(failure) => Some(Step::Done(Next::Fail(failure))),
+    }
+}
+
 /// What the server does where no route matches: it serves files if it was told where they are.
-async fn outside_of_routes(course: &mut Course, scene: &Scene<'_>, disk: &impl Disk) -> Step {
+async fn outside_of_routes(
+    course: &mut Course,
+    scene: &Scene<'_>,
+    outside: &(impl Disk + Doorman),
+) -> Step {
+    if let Some(limited) = limited(course, scene) {
+        return limited;
+    }
     let Some(settings) = course.settings(scene.config) else {
         return Step::Done(Next::Fail(Failure::NoRoute));
     };
+    if let Some(next) = admission::refused(course, scene, &settings.clients, outside).await {
+        return Step::Done(next);
+    }
     if let Some(try_files) = &settings.files.try_files
-        && let Some(step) = files::try_files(try_files, course, scene, disk).await
+        && let Some(step) = files::try_files(try_files, course, scene, outside).await
     {
         return step;
     }
     if settings.files.root == Root::Html {
         return Step::Done(Next::Fail(Failure::NoRoute));
     }
-    files::find(course, scene, disk).await
+    files::find(course, scene, outside).await
 }
 
-/// What the route does: limits of methods, `try_files`, then its action.
-async fn content(course: &mut Course, scene: &Scene<'_>, disk: &impl Disk) -> Step {
+/// What the route does: limits of clients and of methods, `try_files`, then its action.
+async fn content(course: &mut Course, scene: &Scene<'_>, outside: &(impl Disk + Doorman)) -> Step {
+    if let Some(limited) = limited(course, scene) {
+        return limited;
+    }
     let Some(route) = course.route(scene.config) else {
         return Step::Done(Next::Fail(Failure::NoRoute));
     };
     let clients = &route.settings.clients;
-    let client = scene.client.map(|client| client.ip());
+    let client = course.client.or(scene.client).map(|client| client.ip());
     if let Some((free, rules)) = &clients.limit_except
         && !free.contains(scene.head.method)
         && !access::may(rules, client)
     {
         return Step::Done(Next::Fail(Failure::Forbidden("the method is denied here")));
     }
-    if !access::may(&clients.access, client) {
-        return Step::Done(Next::Fail(Failure::Forbidden("the client's address is denied here")));
+    if let Some(next) = admission::refused(course, scene, clients, outside).await {
+        return Step::Done(next);
     }
     if let Some(failure) = body_too_large(scene, route.settings.client_max_body_bytes) {
         return Step::Done(Next::Fail(failure));
@@ -212,15 +280,16 @@ async fn content(course: &mut Course, scene: &Scene<'_>, disk: &impl Disk) -> St
         return Step::Done(Next::Fail(Failure::NoRoute));
     }
     if let Some(try_files) = &route.settings.files.try_files
-        && let Some(step) = files::try_files(try_files, course, scene, disk).await
+        && let Some(step) = files::try_files(try_files, course, scene, outside).await
     {
         return step;
     }
     match &route.action {
         Action::Proxy(_) => Step::Done(Next::Proxy),
         Action::StubStatus => Step::Done(Next::StubStatus),
+        Action::Status => Step::Done(status::next(course, scene)),
         Action::EmptyGif => Step::Done(files::empty_gif(scene.head.method)),
-        Action::Files => files::find(course, scene, disk).await,
+        Action::Files => files::find(course, scene, outside).await,
     }
 }
 

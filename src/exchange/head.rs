@@ -3,12 +3,11 @@
 //! Pingora accepts heads that nginx refuses; forwarded, they would let client and upstream
 //! disagree about where a request ends or whom it is for. They end here with 400.
 
-use std::borrow::Cow;
-
 use http::header::{self, CONNECTION, CONTENT_LENGTH, HOST, TRAILER, TRANSFER_ENCODING, UPGRADE};
-use http::{HeaderMap, HeaderName, Method, Version};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Version};
 
 use super::path;
+use super::raw::{self, Absolute};
 use crate::config::model::Requests;
 
 /// What no `Connection` header can take away: without these an answer could not be read.
@@ -72,6 +71,12 @@ pub enum Malformed {
     /// A space or control byte stands unescaped in the request line.
     #[error("request line with a raw space or control byte")]
     RawByte,
+    /// HTTP/2.0, or a version of HTTP/1 that does not exist.
+    #[error("request in an unknown version of HTTP")]
+    Version,
+    /// There are more headers than `max_headers`.
+    #[error("request with too many headers")]
+    TooManyHeaders,
 }
 
 impl Malformed {
@@ -82,6 +87,7 @@ impl Malformed {
             Self::MethodNotAllowed => 405,
             Self::LineTooLong => 414,
             Self::Encoding => 501,
+            Self::Version => 505,
             _ => 400,
         }
     }
@@ -103,32 +109,43 @@ static UNIQUE: [HeaderName; 9] = [
 
 impl Head<'_> {
     /// Checks the head. `raw` is its text as read, in which header lines that were merged or
-    /// dropped on the way can still be found.
+    /// dropped on the way can still be found; `absolute` the target in absolute form, if it was
+    /// written so: its authority counts, whatever `Host` says (RFC 9112, section 3.2.2).
     ///
     /// # Errors
     /// [`Malformed`] where nginx refuses.
-    pub fn check(&self, raw: &[u8], rules: &Requests) -> Result<Asked, Malformed> {
+    pub fn check(
+        &self,
+        raw: &[u8],
+        absolute: Option<&Absolute>,
+        rules: &Requests,
+    ) -> Result<Asked, Malformed> {
+        let longest = usize::try_from(rules.header_buffer_bytes).unwrap_or(usize::MAX);
+        if absolute.is_some_and(|absolute| absolute.line.len() > longest) {
+            return Err(Malformed::LineTooLong);
+        }
         check_size(raw, rules)?;
+        if u32::try_from(self.headers.len()).is_ok_and(|count| count > rules.max_headers) {
+            return Err(Malformed::TooManyHeaders);
+        }
         self.check_method()?;
         self.check_framing(raw)?;
-        let (authority, target) = match absolute(self.target) {
-            Some((authority, target)) => (Some(authority), target),
-            None => (None, Cow::Borrowed(self.target)),
-        };
-        if UNIQUE.iter().any(|name| self.headers.get_all(name).iter().nth(1).is_some()) {
+        // Nearly always every name stands once.
+        let repeats = self.headers.keys_len() < self.headers.len();
+        if repeats && UNIQUE.iter().any(|name| self.headers.get_all(name).iter().nth(1).is_some()) {
             return Err(Malformed::Duplicate);
         }
         let mut hosts = self.headers.get_all(HOST).iter();
         let host = match (hosts.next(), hosts.next()) {
             (None, _) if self.version >= Version::HTTP_11 => return Err(Malformed::NoHost),
             (_, Some(_)) => return Err(Malformed::InvalidHost),
-            (host, None) => authority.or(host.map(|h| h.as_bytes())),
+            (host, None) => host.map(|h| host_name(h.as_bytes()).ok_or(Malformed::InvalidHost)),
         };
-        let host = match host {
-            Some(host) => host_name(host).ok_or(Malformed::InvalidHost)?,
-            None => String::new(),
-        };
-        let (path, _) = path::split(&target);
+        let host = host.transpose()?;
+        let authority =
+            absolute.map(|absolute| host_name(&absolute.authority).ok_or(Malformed::InvalidHost));
+        let host = authority.transpose()?.or(host).unwrap_or_default();
+        let (path, _) = path::split(self.target);
         let path =
             path::normalize(path, rules.merge_slashes).ok_or(Malformed::InvalidPath)?.into_owned();
         Ok(Asked { host, path })
@@ -145,12 +162,21 @@ impl Head<'_> {
 
     /// The end of the body must be beyond doubt.
     fn check_framing(&self, raw: &[u8]) -> Result<(), Malformed> {
+        if raw::is_framed_with_tabs(raw) {
+            let coded = self.headers.contains_key(TRANSFER_ENCODING);
+            return Err(if coded { Malformed::Encoding } else { Malformed::TwoLengths });
+        }
         let mut encodings = self.headers.get_all(TRANSFER_ENCODING).iter();
         let Some(encoding) = encodings.next() else {
-            let lengths = self.headers.get_all(CONTENT_LENGTH).iter().count();
-            return if lengths > 1 { Err(Malformed::TwoLengths) } else { Ok(()) };
+            let mut lengths = self.headers.get_all(CONTENT_LENGTH).iter();
+            let number = |length: &HeaderValue| length.as_bytes().iter().all(u8::is_ascii_digit);
+            let sound = lengths.next().is_none_or(number) && lengths.next().is_none();
+            return if sound { Ok(()) } else { Err(Malformed::TwoLengths) };
         };
         if encodings.next().is_some() || has_header(raw, CONTENT_LENGTH.as_str()) {
+            return Err(Malformed::TwoLengths);
+        }
+        if self.version < Version::HTTP_11 {
             return Err(Malformed::TwoLengths);
         }
         let known = encoding.as_bytes().eq_ignore_ascii_case(b"chunked");
@@ -190,29 +216,15 @@ fn has_header(raw: &[u8], name: &str) -> bool {
     })
 }
 
-/// Authority and path, with the query, of a target in absolute form.
-#[must_use]
-pub fn absolute(target: &[u8]) -> Option<(&[u8], Cow<'_, [u8]>)> {
-    let scheme_end = target.windows(3).position(|w| w == b"://")?;
-    if !target[..scheme_end].iter().all(u8::is_ascii_alphabetic) || scheme_end == 0 {
-        return None;
-    }
-    let rest = &target[scheme_end + 3..];
-    let end = rest.iter().position(|b| matches!(b, b'/' | b'?' | b'#')).unwrap_or(rest.len());
-    let path = match rest.get(end) {
-        Some(b'/') => Cow::Borrowed(&rest[end..]),
-        _ => Cow::Owned([b"/", &rest[end..]].concat()),
-    };
-    Some((&rest[..end], path))
-}
-
-/// The host without its port and in lower case; none when no host can be written so.
-fn host_name(host: &[u8]) -> Option<String> {
+/// The host without its port and in lower case; none when no host can be written so
+/// (`ngx_http_validate_host`). An address in brackets has to be one, where nginx looks at its
+/// characters only.
+pub(super) fn host_name(host: &[u8]) -> Option<String> {
     let host = std::str::from_utf8(host).ok()?;
     let (name, port) = match host.strip_prefix('[') {
         Some(literal) => {
             let (address, after) = literal.split_once(']')?;
-            address.parse::<std::net::Ipv6Addr>().ok()?;
+            is_literal(address).then_some(())?;
             (&host[..address.len() + 2], after.strip_prefix(':').or(after.is_empty().then_some("")))
         }
         None => match host.split_once(':') {
@@ -220,18 +232,71 @@ fn host_name(host: &[u8]) -> Option<String> {
             None => (host, Some("")),
         },
     };
-    let fits =
-        |b: u8| b.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=%[]:".contains(&b) || b >= 0x80;
-    let sound = port?.bytes().all(|b| b.is_ascii_digit()) && name.bytes().all(fits);
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=%".contains(&b);
+    let literal = name.starts_with('[');
+    if !is_port(port?) || !(literal || name.bytes().all(plain)) || name.contains("..") {
+        return None;
+    }
     // As in nginx, a dot at the end does not make another name.
     let name = name.strip_suffix('.').unwrap_or(name);
-    (sound && !name.is_empty()).then(|| name.to_ascii_lowercase())
+    (!name.is_empty()).then(|| name.to_ascii_lowercase())
+}
+
+/// Whether this stands for a port, or says none.
+fn is_port(text: &str) -> bool {
+    text.bytes().all(|b| b.is_ascii_digit()) && (text.is_empty() || text.parse::<u16>().is_ok())
+}
+
+/// Whether this may stand in brackets (RFC 3986, section 3.2.2).
+fn is_literal(address: &str) -> bool {
+    let future = || {
+        let (version, rest) = address.strip_prefix(['v', 'V'])?.split_once('.')?;
+        let fits = |b: u8| b.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:".contains(&b);
+        let sound = !version.is_empty() && version.bytes().all(|b| b.is_ascii_hexdigit());
+        (sound && !rest.is_empty() && rest.bytes().all(fits)).then_some(())
+    };
+    address.parse::<std::net::Ipv6Addr>().is_ok() || future().is_some()
+}
+
+/// What is left of a request's `Connection` once it names no header that others rely on: with it a
+/// client would take away credentials, conditions, or what a proxy before us has said of it, after
+/// the route was chosen by them. None where it names no such header.
+#[must_use]
+pub fn connection_options(headers: &HeaderMap) -> Option<Vec<u8>> {
+    const RELIED_ON: [&[u8]; 14] = [
+        b"host",
+        b"authorization",
+        b"cookie",
+        b"expect",
+        b"forwarded",
+        b"origin",
+        b"proxy-authorization",
+        b"range",
+        b"referer",
+        b"traceparent",
+        b"user-agent",
+        b"via",
+        b"x-real-ip",
+        b"x-request-id",
+    ];
+    const KINDS: [&[u8]; 4] = [b"x-forwarded-", b"content-", b"accept", b"if-"];
+    let relied_on = |option: &&[u8]| {
+        RELIED_ON.iter().any(|name| option.eq_ignore_ascii_case(name))
+            || KINDS.iter().any(|kind| {
+                option.get(..kind.len()).is_some_and(|start| start.eq_ignore_ascii_case(kind))
+            })
+    };
+    let lists = headers.get_all(CONNECTION).iter();
+    let all = lists.flat_map(|value| value.as_bytes().split(|b| *b == b','));
+    let all = all.map(<[u8]>::trim_ascii).filter(|option| !option.is_empty());
+    let (others, left): (Vec<_>, Vec<_>) = all.partition(relied_on);
+    (!others.is_empty()).then(|| left.join(&b", "[..]))
 }
 
 /// The headers of an answer that say something about the connection to the peer only, and so end
 /// here (RFC 9110, section 7.6.1). `Connection` and the framing are written anew for the client.
-pub fn hop_by_hop(headers: &HeaderMap) -> impl Iterator<Item = HeaderName> + use<> {
-    const ALWAYS: [HeaderName; 3] = [
+pub fn hop_by_hop(headers: &HeaderMap) -> Vec<HeaderName> {
+    static ALWAYS: [HeaderName; 3] = [
         HeaderName::from_static("keep-alive"),
         HeaderName::from_static("proxy-connection"),
         TRAILER,
@@ -241,7 +306,8 @@ pub fn hop_by_hop(headers: &HeaderMap) -> impl Iterator<Item = HeaderName> + use
         .filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok())
         .filter(|name| !FRAMING.contains(name))
         .collect();
-    ALWAYS.into_iter().chain(named)
+    let names = headers.keys().filter(|name| ALWAYS.contains(name) || named.contains(name));
+    names.cloned().collect()
 }
 
 #[cfg(test)]
@@ -257,7 +323,7 @@ mod tests {
             map.append(name, value.parse().expect("a header value"));
         }
         let head = Head { method: &Method::GET, target: target.as_bytes(), version, headers: &map };
-        head.check(raw.as_bytes(), &Requests::default())
+        head.check(raw.as_bytes(), None, &Requests::default())
     }
 
     #[test]
@@ -272,12 +338,24 @@ mod tests {
     fn host_and_path_are_made_comparable() {
         let asked = check("/a/../api?x=1", Version::HTTP_11, &[("Host", "Example.COM.:8080")]);
         assert_eq!(asked, Ok(Asked { host: "example.com".into(), path: b"/api".to_vec() }));
-        let asked = check("http://other/x", Version::HTTP_11, &[("Host", "h")]);
-        assert_eq!(asked, Ok(Asked { host: "other".into(), path: b"/x".to_vec() }));
-        let asked = check("http://other?q", Version::HTTP_11, &[("Host", "h")]);
-        assert_eq!(asked.map(|a| a.path), Ok(b"/".to_vec()));
         let asked = check("/", Version::HTTP_11, &[("Host", "[::1]:80")]);
         assert_eq!(asked.map(|a| a.host), Ok("[::1]".into()));
+    }
+
+    #[test]
+    fn a_connection_header_takes_nothing_away_that_others_rely_on() {
+        for (said, left) in [
+            ("close", None),
+            ("Keep-Alive, Upgrade, X-Own", None),
+            ("close, Host", Some("close")),
+            ("X-Real-IP, Cookie, x-forwarded-PROTO, Content-Length", Some("")),
+            ("upgrade, If-Match, close", Some("upgrade, close")),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert(CONNECTION, said.parse().expect("a header value"));
+            let left = left.map(|text| text.as_bytes().to_vec());
+            assert_eq!(connection_options(&headers), left, "{said}");
+        }
     }
 
     #[test]
@@ -290,7 +368,9 @@ mod tests {
     fn a_second_or_broken_host_is_refused() {
         let two = check("/", Version::HTTP_11, &[("Host", "a"), ("Host", "b")]);
         assert_eq!(two, Err(Malformed::InvalidHost));
-        for host in ["a/b", "a b", "[::1", "a:80x", "a@b"] {
+        for host in
+            ["a/b", "a b", "[::1", "a:80x", "a@b", "a..b", "a:65536", "[x]", "b[::1]", "\u{e9}"]
+        {
             let asked = check("/", Version::HTTP_11, &[("Host", host)]);
             assert_eq!(asked, Err(Malformed::InvalidHost), "{host}");
         }

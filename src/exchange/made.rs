@@ -123,8 +123,8 @@ impl<'a> Facts<'a> {
         client
     }
 
-    fn client(&self) -> Option<SocketAddr> {
-        self.scene.client
+    pub(super) fn client(&self) -> Option<SocketAddr> {
+        self.course.client.or(self.scene.client)
     }
 }
 

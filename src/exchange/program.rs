@@ -81,7 +81,11 @@ pub(super) async fn run(
 }
 
 fn set(variable: Settable, value: &Template, course: &mut Course, scene: &Scene<'_>) {
-    let value = scene.with(course).text(value);
+    assign(variable, scene.with(course).text(value), course);
+}
+
+/// Gives a variable its value.
+pub(super) fn assign(variable: Settable, value: Vec<u8>, course: &mut Course) {
     match variable {
         Settable::Own(slot) => course.set(slot, value),
         Settable::Args => {
@@ -91,7 +95,7 @@ fn set(variable: Settable, value: &Template, course: &mut Course, scene: &Scene<
         Settable::LimitRate => {
             // As in nginx, what is no size sets no limit.
             let rate = std::str::from_utf8(&value).ok().and_then(|text| words::size(text).ok());
-            course.limit_rate = rate.unwrap_or(0);
+            course.limit_rate = Some(rate.unwrap_or(0));
         }
     }
 }

@@ -117,6 +117,7 @@ mod tests {
         let scene = Scene {
             config: &config,
             router: &router,
+            tables: &crate::limits::Tables::default(),
             head: Head {
                 method: &Method::GET,
                 target: b"/",
@@ -127,9 +128,11 @@ mod tests {
             client: None,
             peer: None,
             local: None,
+            proxied: None,
             tls: None,
             scheme: "http",
             request_id: "0123",
+            trace: None,
             trusted: false,
             so_far: SoFar::default(),
         };

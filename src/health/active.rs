@@ -10,18 +10,31 @@ use std::num::NonZeroU32;
 
 use crate::config::model::HealthCheck;
 
-/// How many probes in a row turn the verdict.
+/// How many probes in a row turn the verdict, and what holds before there is one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ProbeRule {
     /// Passes in a row that make a failing peer pass.
     pub rise: NonZeroU32,
     /// Failures in a row that make a passing peer fail.
     pub fall: NonZeroU32,
+    /// Whether a new peer waits for its first pass.
+    pub mandatory: bool,
+    /// Whether a pass from before a reload counts after it.
+    pub persistent: bool,
+}
+
+impl ProbeRule {
+    /// One whose new peers wait.
+    #[must_use]
+    pub fn new(rise: NonZeroU32, fall: NonZeroU32) -> Self {
+        Self { rise, fall, mandatory: true, persistent: false }
+    }
 }
 
 impl From<&HealthCheck> for ProbeRule {
     fn from(check: &HealthCheck) -> Self {
-        Self { rise: check.rise, fall: check.fall }
+        let HealthCheck { rise, fall, mandatory, persistent, .. } = *check;
+        Self { rise, fall, mandatory, persistent }
     }
 }
 
@@ -71,6 +84,24 @@ impl Verdict {
         }
     }
 
+    /// What several checks have shown together: all of them have to pass, and one that fails decides.
+    #[must_use]
+    pub fn of_all(verdicts: &[Self]) -> Self {
+        let first = |is: fn(&Self) -> bool| verdicts.iter().copied().find(is);
+        let failing = first(|verdict| verdict.is_failing());
+        let unknown = || first(|verdict| matches!(verdict, Self::Unknown { .. }));
+        let passing = || verdicts.iter().copied().max_by_key(|verdict| verdict.fails());
+        failing.or_else(unknown).or_else(passing).unwrap_or_default()
+    }
+
+    /// Failures in a row that have not turned it.
+    fn fails(self) -> u32 {
+        match self {
+            Self::Unknown { fails } | Self::Passing { fails } => fails,
+            Self::Failing { .. } => 0,
+        }
+    }
+
     /// Whether probes pass.
     #[must_use]
     pub fn is_passing(self) -> bool {
@@ -90,10 +121,8 @@ mod tests {
 
     /// The verdict after each probe, `+` passed and `-` failed: `?` unknown, `P` passing, `F` failing.
     fn verdicts(rise: u32, fall: u32, probes: &str) -> String {
-        let rule = ProbeRule {
-            rise: NonZeroU32::new(rise).expect("tests use at least 1"),
-            fall: NonZeroU32::new(fall).expect("tests use at least 1"),
-        };
+        let number = |n| NonZeroU32::new(n).expect("tests use at least 1");
+        let rule = ProbeRule::new(number(rise), number(fall));
         let mut verdict = Verdict::default();
         let mut after = |probe| {
             verdict = verdict.after(probe == '+', rule);
@@ -117,6 +146,21 @@ mod tests {
             (2, 3, "+---+-++", "PPPFFFFP"),
         ] {
             assert_eq!(verdicts(rise, fall, probes), expected, "rise {rise} fall {fall} {probes}");
+        }
+    }
+
+    #[test]
+    fn of_several_checks_one_that_fails_decides() {
+        let unknown = Verdict::Unknown { fails: 1 };
+        let passing = Verdict::Passing { fails: 0 };
+        let failing = Verdict::Failing { passes: 1 };
+        for (verdicts, together) in [
+            (&[passing, failing, unknown][..], failing),
+            (&[passing, unknown], unknown),
+            (&[passing, Verdict::Passing { fails: 2 }], Verdict::Passing { fails: 2 }),
+            (&[], Verdict::default()),
+        ] {
+            assert_eq!(Verdict::of_all(verdicts), together, "{verdicts:?}");
         }
     }
 

@@ -4,6 +4,7 @@
 //! values, so their tests are tables.
 
 pub mod active;
+pub mod answer;
 mod clock;
 pub mod growing;
 pub mod passive;

@@ -3,8 +3,9 @@
 //! By default that is stderr, in robin's own form: `2026-11-21T06:40:11.123+00:00 WARN peer ejected …`,
 //! and `RUST_LOG` takes the place of the filter, `robin=info`. Where there is an error log they go
 //! there instead, in nginx's form, from the level on that it names: `2026/11/21 06:40:11 [warn]
-//! 17#17: peer ejected …`. A thread of its own writes, so that whoever reads too slowly makes no
-//! request wait. A reload may lead the lines elsewhere.
+//! 17#17: peer ejected …`. For machines (`event_format: json`) a line is one JSON object in either
+//! place (`machine`). A thread of its own writes, so that whoever reads too slowly
+//! makes no request wait. A reload may lead the lines elsewhere, or change their form.
 
 use std::fmt;
 use std::io::{self, Write as _};
@@ -13,11 +14,15 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
+use jiff::tz::TimeZone;
 use log::{Level, LevelFilter, Log, Metadata, Record};
 
+use super::event::Line;
 use super::queue::{Notice, Queue};
 use super::sink::Sink;
 use super::stamp::{error_time, event_time, local_zone};
+use super::{counters, machine};
+use crate::config::model::EventFormat;
 use crate::config::open_failed;
 
 /// What is logged unless `RUST_LOG` says otherwise: our own lines from INFO on. The libraries
@@ -30,12 +35,21 @@ const LAST_LINES: Duration = Duration::from_secs(1);
 /// The logger of the process, once there is one.
 static EVENTS: OnceLock<Events> = OnceLock::new();
 
+/// Where event lines go, and what they look like there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// Where they go.
+    pub place: Place,
+    /// For people or for machines.
+    pub format: EventFormat,
+}
+
 /// Where event lines go.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Target {
-    /// To stderr, in robin's own form.
+pub enum Place {
+    /// To stderr; for people in robin's own form.
     Stderr,
-    /// To a file, in nginx's form.
+    /// To a file; for people in nginx's form.
     ErrorLog {
         /// The file.
         path: PathBuf,
@@ -55,7 +69,7 @@ pub fn start(target: &Target) -> EventLog {
     let output = Output::new(target).unwrap_or_else(|error| {
         let failed = open_failed(&target.name(), &error);
         let _ = writeln!(io::stderr(), "nginx: [alert] could not open error log file: {failed}");
-        Output::stderr()
+        Output::stderr(target.format)
     });
     let events = EVENTS.get_or_init(|| Events(ArcSwap::from_pointee(output)));
     if log::set_logger(events).is_ok() {
@@ -91,10 +105,13 @@ impl Drop for EventLog {
 }
 
 impl Target {
+    /// Standard error, for people.
+    pub const STDERR: Self = Self { place: Place::Stderr, format: EventFormat::Text };
+
     fn name(&self) -> String {
-        match self {
-            Self::Stderr => "stderr".to_owned(),
-            Self::ErrorLog { path, .. } => path.display().to_string(),
+        match &self.place {
+            Place::Stderr => "stderr".to_owned(),
+            Place::ErrorLog { path, .. } => path.display().to_string(),
         }
     }
 }
@@ -138,34 +155,54 @@ impl fmt::Debug for Output {
 
 impl Output {
     fn new(target: &Target) -> io::Result<Self> {
-        let Target::ErrorLog { path, level } = target else { return Ok(Self::stderr()) };
-        let queue = Queue::start("error-log", Sink::open(path)?, event_log)?;
+        let format = target.format;
+        let Place::ErrorLog { path, level } = &target.place else {
+            return Ok(Self::stderr(format));
+        };
+        let tell = move |notice| event_log(format, notice);
+        let queue =
+            Queue::start("error-log", Sink::open(path)?, &counters::EVENT_LINES_LOST, tell)?;
         let filter = format!("robin={level}");
         let filter = env_logger::Builder::from_env(environment(&filter)).build();
         Ok(Self { target: target.clone(), filter, queue: Some(queue) })
     }
 
-    fn stderr() -> Self {
+    fn stderr(format: EventFormat) -> Self {
+        let tell = move |notice| event_log(format, notice);
+        let queue = Queue::start("event-log", io::stderr(), &counters::EVENT_LINES_LOST, tell);
         Self {
-            target: Target::Stderr,
+            target: Target { place: Place::Stderr, format },
             filter: env_logger::Builder::from_env(environment(DEFAULT_FILTER)).build(),
-            queue: Queue::start("event-log", io::stderr(), event_log).ok(),
+            queue: queue.ok(),
         }
     }
 
     fn line(&self, record: &Record<'_>) -> String {
-        let (level, text) = (record.level(), record.args());
-        match self.target {
-            Target::Stderr => {
-                format!("{} {level} {text}\n", event_time(SystemTime::now(), local_zone()))
+        match (&self.target.place, self.target.format) {
+            (Place::ErrorLog { .. }, EventFormat::Text) => {
+                error_line(SystemTime::now(), nginx_level(record.level()), record.args())
             }
-            Target::ErrorLog { .. } => error_line(SystemTime::now(), nginx_level(level), text),
+            (_, format) => own_line(format, SystemTime::now(), local_zone(), record),
         }
     }
 
     /// Writes what is left; false where that takes too long.
     fn close(&self) -> bool {
         self.queue.as_ref().is_none_or(|queue| queue.close(LAST_LINES))
+    }
+}
+
+/// A line in robin's own form, for people or for machines.
+pub(super) fn own_line(
+    format: EventFormat,
+    at: SystemTime,
+    zone: TimeZone,
+    record: &Record<'_>,
+) -> String {
+    let at = event_time(at, zone);
+    match format {
+        EventFormat::Text => format!("{at} {} {}\n", record.level(), record.args()),
+        EventFormat::Json => machine::line(&at, record),
     }
 }
 
@@ -215,14 +252,23 @@ fn environment(filter: &str) -> env_logger::Env<'_> {
 }
 
 /// Says what the writer of the event log has met: on stderr itself, on its own thread.
-fn event_log(notice: Notice) {
-    let (line, lines) = match notice {
+fn event_log(format: EventFormat, notice: Notice) {
+    let Some((level, line)) = event_log_line(notice) else { return };
+    let record = |record: &Record<'_>| own_line(format, SystemTime::now(), local_zone(), record);
+    let _ = io::stderr().write_all(line.as_record("robin::events", level, record).as_bytes());
+}
+
+pub(super) fn event_log_line(notice: Notice) -> Option<(Level, Line)> {
+    match notice {
         // Nobody reads what would say so.
-        Notice::Failing(_) => return,
-        Notice::Dropped { lines } => ("event log dropped", lines),
-        Notice::Recovered { lost } => ("event log works again after losing", lost),
-    };
-    let _ = writeln!(io::stderr(), "{line} lines={lines}");
+        Notice::Failing(_) => None,
+        Notice::Dropped { lines } => {
+            Some((Level::Warn, Line::new("event log dropped").number("lines", lines)))
+        }
+        Notice::Recovered { lost } => {
+            Some((Level::Info, Line::new("event log is written again").number("lost", lost)))
+        }
+    }
 }
 
 #[cfg(test)]

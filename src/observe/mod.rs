@@ -9,14 +9,27 @@
 //! escaped: no byte of it can end a line or reach a terminal as a command.
 
 pub mod access;
+pub mod counters;
 pub mod dashboard;
+pub(crate) mod escape;
 pub mod event;
+#[cfg(test)]
+mod examples;
+pub mod history;
 pub mod host;
+pub mod latest;
 pub mod logger;
+mod machine;
+pub mod metrics;
+#[cfg(feature = "otlp")]
+pub mod otlp;
+pub mod page;
 pub mod peers;
 mod queue;
+mod sides;
 pub mod sink;
 pub(crate) mod stamp;
+pub mod status;
 mod table;
 pub(crate) mod text;
 pub mod view;

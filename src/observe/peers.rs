@@ -9,20 +9,23 @@
 //!     + 172.18.0.9:8002  backup       1  up                                 3m12s          0         0         0
 //! ```
 //!
-//! The marks and words are those of the dashboard; a reason comes with what the last probe met.
+//! The marks and words are those of the dashboard; a reason comes with what the last probe met. Where an upstream is
+//! probed, what traffic says and what probes say of each peer stands side by side.
 
 use super::dashboard::{heading, shortened};
 use super::table::{Align, Table};
 use super::text::Short;
 use super::view::{PeerView, QueueView, UpstreamView};
 
-const COLUMNS: [(&str, Align); 10] = [
+const COLUMNS: [(&str, Align); 12] = [
     ("peer", Align::Left),
     ("server", Align::Left),
     ("tier", Align::Left),
     ("weight", Align::Right),
     ("state", Align::Left),
     ("for", Align::Left),
+    ("traffic", Align::Left),
+    ("probes", Align::Left),
     ("in flight", Align::Right),
     ("requests", Align::Right),
     ("failures", Align::Right),
@@ -44,6 +47,16 @@ pub fn table(upstreams: &[UpstreamView]) -> String {
         }
     }
     table.to_string().trim_start_matches('\n').to_owned()
+}
+
+/// An upstream in one line: how many of its peers are up, and why the others are not.
+#[must_use]
+pub fn standing(upstream: &UpstreamView) -> String {
+    let out = upstream.peers.iter().filter(|peer| !peer.state.is_up());
+    let out = out.map(|peer| format!("{} {}", peer.address, shortened(&peer.reason)));
+    let out: Vec<String> = out.collect();
+    let between = if out.is_empty() { "" } else { ": " };
+    format!("{}{between}{}", heading(upstream), out.join(", "))
 }
 
 /// How the upstream's queue stands, behind what its heading says.
@@ -70,6 +83,8 @@ fn cells(peer: &PeerView, with_host: bool) -> [String; COLUMNS.len()] {
         peer.weight.to_string(),
         shortened(&peer.reason),
         Short(peer.lasting).to_string(),
+        peer.traffic_cell(),
+        peer.probes_cell(),
         in_flight,
         peer.requests.to_string(),
         peer.failures.to_string(),
@@ -82,26 +97,17 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::observe::view::{ProbeView, Said, State};
+    use crate::observe::view::{ProbeView, ProbesView, Said, State, VerdictView};
     use crate::upstream::Tier;
 
     fn peer(address: &str, state: State, reason: &str) -> PeerView {
         PeerView {
-            address: address.into(),
-            host: None,
-            tier: Tier::Primary,
-            weight: 1,
             state,
-            words: String::new(),
             reason: reason.into(),
             lasting: Duration::from_secs(192),
-            hand: None,
-            in_flight: 0,
-            max_conns: 0,
             requests: 50,
-            failures: 0,
             average_ms: Some(4.25),
-            last_probe: None,
+            ..PeerView::plain(address)
         }
     }
 
@@ -110,6 +116,13 @@ mod tests {
         let peers = vec![
             PeerView { in_flight: 2, max_conns: 8, ..peer("172.18.0.4:5252", State::Up, "up") },
             PeerView {
+                probes: Some(ProbesView {
+                    state: VerdictView::Failing,
+                    lasting: Duration::from_secs(192),
+                    in_a_row: 4,
+                    last: Some(failed.clone()),
+                    age_ms: Some(250),
+                }),
                 last_probe: Some(failed),
                 failures: 7,
                 ..peer(
@@ -140,15 +153,24 @@ mod tests {
     #[test]
     fn every_peer_has_its_line_with_the_reason() {
         let expected = "      \
-peer             tier    weight  state                                         for    in flight  requests  failures  average
+peer             tier    weight  state                                         for    traffic  probes             in flight  requests  failures  average
   back-end: 1/3 peers up, 1/1 backups up; queue: 3 of 100 waiting, 7 refused
-    + 172.18.0.4:5252               1  up                                            3m12s     2 of 8        50         0      4ms
-    ! 172.18.0.5:5252               1  failing probes: status 500, expected 200-399  3m12s          0        50         7      4ms
-    - 172.18.0.6:5252               1  draining by hand                              3m12s          0        50         0      4ms
-    + 172.18.0.9:8002  backup       1  up                                            3m12s          0         0         0
+    + 172.18.0.4:5252               1  up                                            3m12s                                 2 of 8        50         0      4ms
+    ! 172.18.0.5:5252               1  failing probes: status 500, expected 200-399  3m12s  up       failing, 4 failed          0        50         7      4ms
+    - 172.18.0.6:5252               1  draining by hand                              3m12s                                      0        50         0      4ms
+    + 172.18.0.9:8002  backup       1  up                                            3m12s                                      0         0         0
   api: no addresses: no such name (NXDOMAIN)";
         assert_eq!(table(&stack()), expected);
         assert_eq!(table(&[]), "no upstreams");
+    }
+
+    #[test]
+    fn an_upstream_in_a_line_names_those_that_are_out() {
+        let [back_end, api] = &stack()[..] else { panic!("there are two") };
+        let expected = "back-end: 1/3 peers up, 1/1 backups up: 172.18.0.5:5252 failing probes: status 500, \
+                        expected 200-399, 172.18.0.6:5252 draining by hand";
+        assert_eq!(standing(back_end), expected);
+        assert_eq!(standing(api), "api: no addresses: no such name (NXDOMAIN)");
     }
 
     #[test]

@@ -79,6 +79,37 @@ impl AccessStamp {
     }
 }
 
+/// The stamp of a line for machines, but for its milliseconds made anew once a second.
+pub(super) struct IsoStamp {
+    zone: TimeZone,
+    second: Option<u64>,
+    time: String,
+    offset: String,
+}
+
+impl IsoStamp {
+    /// A stamp in this zone.
+    pub(super) fn new(zone: TimeZone) -> Self {
+        Self { zone, second: None, time: String::new(), offset: String::new() }
+    }
+
+    /// Appends the time, as `2026-11-21T06:40:11.123+00:00`.
+    pub(super) fn push(&mut self, out: &mut Vec<u8>, at: SystemTime) {
+        let since = at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO);
+        if self.second != Some(since.as_secs()) {
+            self.second = Some(since.as_secs());
+            let zoned = zoned(at, self.zone.clone());
+            self.time = zoned.strftime("%Y-%m-%dT%H:%M:%S").to_string();
+            self.offset = zoned.strftime("%:z").to_string();
+        }
+        out.extend_from_slice(self.time.as_bytes());
+        let millis = since.subsec_millis();
+        let digit = |place: u32| b'0' + (millis / place % 10) as u8;
+        out.extend_from_slice(&[b'.', digit(100), digit(10), digit(1)]);
+        out.extend_from_slice(self.offset.as_bytes());
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -106,6 +137,16 @@ mod tests {
         assert_eq!(event_time(at, TimeZone::UTC), "2026-11-21T06:40:11.123+00:00");
         assert_eq!(event_time(at, berlin()), "2026-11-21T07:40:11.123+01:00");
         assert_eq!(error_time(at, berlin()), "2026/11/21 07:40:11");
+    }
+
+    #[test]
+    fn stamps_for_machines_are_those_of_event_lines() {
+        let mut stamp = IsoStamp::new(berlin());
+        for millis in [1_795_243_211_007, 1_795_243_211_999, 1_795_243_212_120, 1_782_000_000_000] {
+            let mut out = Vec::new();
+            stamp.push(&mut out, moment(millis));
+            assert_eq!(String::from_utf8_lossy(&out), event_time(moment(millis), berlin()));
+        }
     }
 
     #[test]

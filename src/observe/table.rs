@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use super::text;
+
 /// On which side of its column a cell stands.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Align {
@@ -15,6 +17,20 @@ pub(super) enum Align {
 pub(super) struct Table<const N: usize> {
     columns: [(&'static str, Align); N],
     lines: Vec<Line<N>>,
+    fit: Option<Fit>,
+}
+
+/// What to do where a table is wider than `limit`: the columns of `shorten` are cut, one after the
+/// other and none to less than [`Fit::LEAST`], then those of `drop` are left out.
+#[derive(Clone, Copy)]
+pub(super) struct Fit {
+    pub(super) limit: usize,
+    pub(super) shorten: &'static [usize],
+    pub(super) drop: &'static [usize],
+}
+
+impl Fit {
+    const LEAST: usize = 14;
 }
 
 enum Line<const N: usize> {
@@ -25,7 +41,12 @@ enum Line<const N: usize> {
 impl<const N: usize> Table<N> {
     /// An empty table with these columns.
     pub(super) fn new(columns: [(&'static str, Align); N]) -> Self {
-        Self { columns, lines: Vec::new() }
+        Self { columns, lines: Vec::new(), fit: None }
+    }
+
+    /// The same, as wide as that allows.
+    pub(super) fn fitting(self, fit: Fit) -> Self {
+        Self { fit: Some(fit), ..self }
     }
 
     /// Appends a line of its own over the rows that follow.
@@ -47,11 +68,31 @@ impl<const N: usize> Table<N> {
 
     /// The width of each column, in characters; none where it is left out.
     fn widths(&self) -> [Option<usize>; N] {
-        std::array::from_fn(|column| {
+        let mut widths = std::array::from_fn(|column| {
             let widest = self.rows().map(|cells| cells[column].chars().count()).max();
             let title = self.columns[column].0.len();
             widest.filter(|width| *width > 0).map(|width| width.max(title))
-        })
+        });
+        if let Some(fit) = self.fit {
+            let excess = |widths: &[Option<usize>; N]| {
+                // The mark with its indent, and two spaces before each column but the first.
+                let all: usize = widths.iter().flatten().map(|width| width + 2).sum();
+                (all + 4).saturating_sub(fit.limit)
+            };
+            for column in fit.shorten {
+                let most = excess(&widths);
+                widths[*column] = widths[*column].map(|width| match width {
+                    ..Fit::LEAST => width,
+                    _ => width.saturating_sub(most).max(Fit::LEAST),
+                });
+            }
+            for column in fit.drop {
+                if excess(&widths) > 0 {
+                    widths[*column] = None;
+                }
+            }
+        }
+        widths
     }
 
     fn line<'a>(
@@ -65,6 +106,7 @@ impl<const N: usize> Table<N> {
             let Some(width) = width else { continue };
             // The mark is one space from the first column, columns are two from each other.
             let gap = if line.len() == 5 { " " } else { "  " };
+            let cell = text::cut(cell, width);
             line += &match align {
                 Align::Left => format!("{gap}{cell:width$}"),
                 Align::Right => format!("{gap}{cell:>width$}"),

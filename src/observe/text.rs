@@ -1,36 +1,18 @@
-//! How text gets into a log line: escaping, `key=value`, and durations for a reader.
-//!
-//! Escaping is nginx's (`ngx_http_log_escape`): `"`, `\`, control bytes and everything past ASCII
-//! become `\xHH`. It serves all logs, so that a line is plain ASCII whatever a client sent.
+//! How text gets into a log line: `key=value`, numbers, and durations for a reader. Escaping is
+//! [`super::escape`]'s.
 
+use std::borrow::Cow;
 use std::fmt::{self, Write as _};
+use std::io;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+use http::Version;
+
+pub(crate) use super::escape::push_escaped;
+pub(super) use super::escape::{push_hex, unsafe_in_log};
 pub(super) use crate::health::Short;
-
-/// Whether the byte has to be escaped.
-fn unsafe_in_log(byte: u8) -> bool {
-    matches!(byte, b'"' | b'\\' | ..=0x1f | 0x7f..)
-}
-
-/// Appends `text`, escaped.
-pub(crate) fn push_escaped(out: &mut Vec<u8>, text: &[u8]) {
-    let mut rest = text;
-    // Nearly every text needs nothing: runs are copied whole.
-    while let Some(at) = rest.iter().position(|&b| unsafe_in_log(b)) {
-        out.extend_from_slice(&rest[..at]);
-        push_hex(out, rest[at]);
-        rest = &rest[at + 1..];
-    }
-    out.extend_from_slice(rest);
-}
-
-/// Appends `\xHH`.
-pub(super) fn push_hex(out: &mut Vec<u8>, byte: u8) {
-    const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
-    let digit = |nibble: u8| DIGITS[usize::from(nibble)];
-    out.extend_from_slice(&[b'\\', b'x', digit(byte >> 4), digit(byte & 15)]);
-}
+use crate::upstream::PeerAddress;
 
 /// Appends a number in decimal.
 pub(crate) fn push_decimal(out: &mut Vec<u8>, mut number: u64) {
@@ -45,6 +27,53 @@ pub(crate) fn push_decimal(out: &mut Vec<u8>, mut number: u64) {
         }
     }
     out.extend_from_slice(&digits[start..]);
+}
+
+/// Appends an address. As its `Display`, which takes ten times as long to write into a `Vec`; each line of
+/// an access log has some.
+pub(crate) fn push_ip(out: &mut Vec<u8>, address: IpAddr) {
+    let IpAddr::V4(address) = address else { return push_display(out, address) };
+    let [first, rest @ ..] = address.octets();
+    push_decimal(out, u64::from(first));
+    for octet in rest {
+        out.push(b'.');
+        push_decimal(out, u64::from(octet));
+    }
+}
+
+/// Appends the address of a peer.
+pub(crate) fn push_peer(out: &mut Vec<u8>, peer: &PeerAddress) {
+    let Some(SocketAddr::V4(address)) = peer.as_tcp() else { return push_display(out, peer) };
+    push_ip(out, IpAddr::V4(*address.ip()));
+    out.push(b':');
+    push_decimal(out, u64::from(address.port()));
+}
+
+/// Appends what is printed.
+pub(crate) fn push_display(out: &mut Vec<u8>, value: impl fmt::Display) {
+    // Writing into a Vec cannot fail, and none of the values' `Display` does.
+    let _ = io::Write::write_fmt(out, format_args!("{value}"));
+}
+
+/// Appends a value of a `key=value` pair.
+pub(super) fn push_value(out: &mut Vec<u8>, value: &str) {
+    let value = Value(value);
+    match value.is_bare() {
+        true => out.extend_from_slice(value.0.as_bytes()),
+        false => push_display(out, value),
+    }
+}
+
+/// The protocol of a request line.
+pub(crate) fn protocol(version: Version) -> &'static str {
+    match version {
+        Version::HTTP_09 => "HTTP/0.9",
+        Version::HTTP_10 => "HTTP/1.0",
+        Version::HTTP_2 => "HTTP/2.0",
+        Version::HTTP_3 => "HTTP/3.0",
+        // There is no other.
+        _ => "HTTP/1.1",
+    }
 }
 
 /// Appends seconds with three decimals, as nginx's `$request_time`.
@@ -72,7 +101,8 @@ pub(super) struct Value<'a>(pub(super) &'a str);
 
 impl Value<'_> {
     fn is_bare(&self) -> bool {
-        !self.0.is_empty() && !self.0.bytes().any(|b| unsafe_in_log(b) || matches!(b, b' ' | b'='))
+        let hides = |b: u8| unsafe_in_log(b) | matches!(b, b' ' | b'=');
+        !self.0.is_empty() && !self.0.bytes().fold(false, |found, b| found | hides(b))
     }
 }
 
@@ -83,6 +113,18 @@ impl fmt::Display for Value<'_> {
             false => write!(f, "\"{}\"", Escaped(self.0)),
         }
     }
+}
+
+/// Escaped text, cut to so many characters, and not within a `\xHH`.
+pub(super) fn cut(text: &str, width: usize) -> Cow<'_, str> {
+    if text.chars().count() <= width {
+        return text.into();
+    }
+    // What is escaped is ASCII, but for the mark of an earlier cut.
+    let end = text.char_indices().nth(width.saturating_sub(1)).map_or(0, |(at, _)| at);
+    let kept = &text[..end];
+    let end = kept.rfind('\\').filter(|at| kept.len() - at < 4).unwrap_or(end);
+    format!("{}…", &kept[..end]).into()
 }
 
 #[cfg(test)]
@@ -114,6 +156,22 @@ mod tests {
             ("x\ny", r#""x\x0Ay""#),
         ] {
             assert_eq!(Value(value).to_string(), printed);
+        }
+    }
+
+    #[test]
+    fn addresses_are_written_as_they_are_displayed() {
+        for ip in ["0.0.0.0", "127.0.0.1", "255.10.9.100", "::1", "::ffff:1.2.3.4"] {
+            let ip: IpAddr = ip.parse().expect("an address");
+            for port in [0, 80, 65535] {
+                let peer = PeerAddress::from((ip, port));
+                let mut out = Vec::new();
+                push_peer(&mut out, &peer);
+                assert_eq!(out, peer.to_string().as_bytes());
+            }
+            let mut out = Vec::new();
+            push_ip(&mut out, ip);
+            assert_eq!(out, ip.to_string().as_bytes());
         }
     }
 

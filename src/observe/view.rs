@@ -8,8 +8,13 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::history::HistoryView;
+pub use super::sides::{CauseView, ProbesView, TrafficView, VerdictView};
+use crate::discovery::Lookups;
 use crate::health::Tick;
-use crate::upstream::{self, Hand, Status, Tier, UpstreamState};
+use crate::upstream::{
+    self, Departure, Hand, Status, StatusCounts, Tally, Tier, Upstream, UpstreamState,
+};
 
 /// What is known of one upstream at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -23,8 +28,66 @@ pub struct UpstreamView {
     pub panic: bool,
     /// How its queue stands; none where there is none.
     pub queue: Option<QueueView>,
+    /// Whether only requests name it.
+    #[serde(default)]
+    pub implicit: bool,
+    /// Requests that were handed to it, by what their clients got.
+    #[serde(default)]
+    pub statuses: StatusCounts,
+    /// Attempts after the first of a request.
+    #[serde(default)]
+    pub retries: u64,
+    /// Second attempts beside a first one.
+    #[serde(default)]
+    pub hedges: u64,
+    /// Requests that found no peer.
+    #[serde(default)]
+    pub unserved: u64,
+    /// How the lookups of its names went.
+    #[serde(default)]
+    pub lookups: Vec<LookupView>,
     /// Its peers, in order of their server lines.
     pub peers: Vec<PeerView>,
+    /// Peers that have left lately.
+    #[serde(default)]
+    pub left: Vec<LeftView>,
+}
+
+/// How the lookups of one name went.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LookupView {
+    /// The name.
+    pub host: String,
+    /// Lookups that were answered.
+    pub good: u64,
+    /// Lookups that were not.
+    pub bad: u64,
+    /// How long ago the last good one ended; none before the first.
+    pub age_ms: Option<u64>,
+    /// Addresses that are known.
+    pub addresses: usize,
+    /// Why the last one was not good, or found nothing.
+    pub error: Option<String>,
+}
+
+/// A peer that has left.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LeftView {
+    /// Its address.
+    pub address: String,
+    /// Primary or backup.
+    #[serde(with = "tier")]
+    pub tier: Tier,
+    /// Why it is gone.
+    pub reason: String,
+    /// How long it has been gone.
+    #[serde(rename = "for_ms", with = "millis")]
+    pub lasting: Duration,
+    /// Attempts that it has had.
+    pub requests: u64,
+    /// How it fared in the last hour; only where everything is asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub history: Option<HistoryView>,
 }
 
 /// Those that wait for a peer with room.
@@ -72,8 +135,41 @@ pub struct PeerView {
     pub failures: u64,
     /// The average time until the head of an answer was here; none before the first.
     pub average_ms: Option<f64>,
+    /// The time within which half of the latest heads came; none before there were twenty.
+    #[serde(default)]
+    pub p50_ms: Option<f64>,
+    /// The time within which 99 of 100 came.
+    #[serde(default)]
+    pub p99_ms: Option<f64>,
+    /// What came of its attempts.
+    #[serde(default)]
+    pub statuses: StatusCounts,
+    /// Connections that were made.
+    #[serde(default)]
+    pub opened: u64,
+    /// Attempts over a connection that had served before.
+    #[serde(default)]
+    pub reused: u64,
+    /// How often traffic took it out.
+    #[serde(default)]
+    pub ejections: u64,
+    /// Probes that passed.
+    #[serde(default)]
+    pub probes_passed: u64,
+    /// Probes that failed.
+    #[serde(default)]
+    pub probes_failed: u64,
     /// What the last probe met; none where there are no probes or none has ended.
     pub last_probe: Option<ProbeView>,
+    /// How it fared in the last hour; only where everything is asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub history: Option<HistoryView>,
+    /// What traffic alone says of it.
+    #[serde(default)]
+    pub traffic: TrafficView,
+    /// What probes alone say of it; none where there are none.
+    #[serde(default)]
+    pub probes: Option<ProbesView>,
 }
 
 /// What a peer is doing.
@@ -128,6 +224,35 @@ pub enum ProbeView {
 }
 
 impl State {
+    /// All of them, the best first.
+    pub const ALL: [Self; 9] = [
+        Self::Up,
+        Self::Full,
+        Self::Probation,
+        Self::Waiting,
+        Self::Ejected,
+        Self::Failing,
+        Self::Absent,
+        Self::Draining,
+        Self::Down,
+    ];
+
+    /// The word for it, as in JSON.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Up => "up",
+            Self::Full => "full",
+            Self::Ejected => "ejected",
+            Self::Probation => "probation",
+            Self::Failing => "failing",
+            Self::Waiting => "waiting",
+            Self::Absent => "absent",
+            Self::Draining => "draining",
+            Self::Down => "down",
+        }
+    }
+
     /// Whether it serves.
     #[must_use]
     pub fn is_up(self) -> bool {
@@ -164,9 +289,25 @@ impl From<Status> for State {
 }
 
 impl UpstreamView {
-    /// The view of an upstream; `trouble` is what discovery has to complain about.
+    /// The view of an upstream as its requests and its discovery know it.
     #[must_use]
-    pub fn of(state: &UpstreamState, trouble: Option<String>, now: Tick) -> Self {
+    pub fn of(upstream: &Upstream, discovery: Known, now: Tick) -> Self {
+        let Tally { requests, retries, hedges, unserved, .. } = upstream.tally();
+        let lookups = discovery.lookups.into_iter().map(|lookups| LookupView::of(lookups, now));
+        Self {
+            statuses: requests.statuses.read(),
+            retries: retries.read(),
+            hedges: hedges.read(),
+            unserved: unserved.read(),
+            lookups: lookups.collect(),
+            implicit: discovery.implicit,
+            ..Self::of_state(&upstream.snapshot(now), discovery.trouble, now)
+        }
+    }
+
+    /// The same without what is counted; `trouble` is what discovery has to complain about.
+    #[must_use]
+    pub fn of_state(state: &UpstreamState, trouble: Option<String>, now: Tick) -> Self {
         let peers = state.peers.iter().map(|peer| PeerView::of(peer, now)).collect();
         let panic = state.panics.iter().any(Option::is_some);
         let queue = state.queue.map(|queue| QueueView {
@@ -174,7 +315,8 @@ impl UpstreamView {
             max: queue.max,
             refused: queue.refused,
         });
-        Self { name: state.name.clone(), trouble, panic, queue, peers }
+        let left = state.left.iter().map(|left| LeftView::of(left, now)).collect();
+        Self { name: state.name.clone(), trouble, panic, queue, peers, left, ..Self::default() }
     }
 
     /// Whether its peers come from several hosts, so that a reader has to be told which is whose.
@@ -186,6 +328,52 @@ impl UpstreamView {
     pub(super) fn count(&self, tier: Tier) -> (usize, usize) {
         let of_tier = || self.peers.iter().filter(|p| p.tier == tier);
         (of_tier().filter(|p| p.state.is_up()).count(), of_tier().count())
+    }
+}
+
+/// What discovery knows of an upstream.
+#[derive(Clone, Debug, Default)]
+pub struct Known {
+    /// What it has to complain about.
+    pub trouble: Option<String>,
+    /// How its lookups went.
+    pub lookups: Vec<Lookups>,
+    /// Whether only requests name the upstream.
+    pub implicit: bool,
+}
+
+impl LookupView {
+    fn of(lookups: Lookups, now: Tick) -> Self {
+        let Lookups { host, good, bad, good_at, addresses, error } = lookups;
+        let age_ms = good_at.map(|at| age(at, now));
+        Self { host, good, bad, age_ms, addresses, error }
+    }
+}
+
+impl LeftView {
+    fn of(left: &Departure, now: Tick) -> Self {
+        Self {
+            address: left.address.to_string(),
+            tier: left.tier,
+            reason: "left DNS".into(),
+            lasting: now.since(left.at),
+            requests: left.requests,
+            history: None,
+        }
+    }
+}
+
+#[cfg(test)]
+impl PeerView {
+    /// A primary that is up, of which nothing else is known.
+    pub(super) fn plain(address: &str) -> Self {
+        let member = upstream::Member::new(([127, 0, 0, 1], 1).into());
+        let policy = upstream::Policy::default();
+        let upstream = Upstream::with("", policy);
+        let now = Tick::default();
+        upstream.publish(&[member], now);
+        let state = upstream.snapshot(now);
+        Self { address: address.to_owned(), ..Self::of(&state.peers[0], now) }
     }
 }
 
@@ -213,8 +401,19 @@ impl PeerView {
             max_conns: peer.member.max_conns,
             requests: peer.requests,
             failures: peer.failures,
-            average_ms: peer.average.map(|average| average.as_micros() as f64 / 1000.0),
+            average_ms: peer.average.map(fraction),
+            p50_ms: peer.median.map(fraction),
+            p99_ms: peer.slowest.map(fraction),
+            statuses: peer.statuses,
+            opened: peer.opened,
+            reused: peer.reused,
+            ejections: peer.ejections,
+            probes_passed: peer.probes_passed,
+            probes_failed: peer.probes_failed,
+            traffic: TrafficView::of(peer, now),
+            probes: ProbesView::of(peer, now, last_probe.as_ref()),
             last_probe,
+            history: None,
         }
     }
 
@@ -226,21 +425,39 @@ impl PeerView {
 
     /// The cell of its tier, empty for a primary.
     pub(super) fn tier_cell(&self) -> String {
-        match self.tier {
-            Tier::Primary => String::new(),
-            Tier::Backup => "backup".into(),
-        }
+        tier_cell(self.tier)
     }
 }
 
-mod millis {
+/// The cell of a tier, empty for primaries.
+pub(super) fn tier_cell(tier: Tier) -> String {
+    match tier {
+        Tier::Primary => String::new(),
+        Tier::Backup => "backup".into(),
+    }
+}
+
+/// How long ago something was, in milliseconds.
+pub(super) fn age(at: Tick, now: Tick) -> u64 {
+    u64::try_from(now.since(at).as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Milliseconds with what is below one.
+fn fraction(time: Duration) -> f64 {
+    time.as_micros() as f64 / 1000.0
+}
+
+pub(super) mod millis {
     use super::{Deserialize, Duration};
 
-    pub(super) fn serialize<S: serde::Serializer>(of: &Duration, to: S) -> Result<S::Ok, S::Error> {
+    pub(in crate::observe) fn serialize<S: serde::Serializer>(
+        of: &Duration,
+        to: S,
+    ) -> Result<S::Ok, S::Error> {
         to.serialize_u64(u64::try_from(of.as_millis()).unwrap_or(u64::MAX))
     }
 
-    pub(super) fn deserialize<'a, D: serde::Deserializer<'a>>(
+    pub(in crate::observe) fn deserialize<'a, D: serde::Deserializer<'a>>(
         from: D,
     ) -> Result<Duration, D::Error> {
         u64::deserialize(from).map(Duration::from_millis)

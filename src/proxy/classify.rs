@@ -2,6 +2,7 @@
 
 use std::io;
 
+use h2::Reason;
 use pingora::{Error, ErrorSource, ErrorType};
 
 use crate::exchange::failure::Failure;
@@ -33,6 +34,10 @@ pub(super) fn connect(error: &Error, attempted: Attempted) -> Failure {
 pub(super) fn exchange(error: &Error, attempted: Attempted) -> Failure {
     match (error.esource(), error.etype()) {
         (ErrorSource::Downstream, etype) => downstream(etype, error),
+        (ErrorSource::Upstream, _) if let Some(leaving) = unprocessed(error) => {
+            let error = if leaving { "connection ends (GOAWAY)" } else { "stream refused" };
+            Failure::Unprocessed { peer: attempted.peer, error: error.into(), leaving }
+        }
         (ErrorSource::Upstream, etype) => Failure::Broken {
             peer: attempted.peer,
             error: words(error),
@@ -41,6 +46,17 @@ pub(super) fn exchange(error: &Error, attempted: Attempted) -> Failure {
             invalid: matches!(etype, ErrorType::InvalidHTTPHeader),
         },
         _ => Failure::Internal(words(error)),
+    }
+}
+
+/// Whether a peer of HTTP/2 says that it has not looked at the request, because its connection ends
+/// (true) or because it would not have it.
+fn unprocessed(error: &Error) -> Option<bool> {
+    let error = error.root_cause().downcast_ref::<h2::Error>().filter(|error| error.is_remote())?;
+    match error.reason() {
+        Some(Reason::NO_ERROR) if error.is_go_away() => Some(true),
+        Some(Reason::REFUSED_STREAM) if error.is_reset() => Some(false),
+        _ => None,
     }
 }
 
@@ -55,12 +71,19 @@ pub(super) fn shows_another(error: &Error) -> bool {
 
 /// An error of the client's side.
 fn downstream(etype: &ErrorType, error: &Error) -> Failure {
+    let kind = error.root_cause().downcast_ref::<io::Error>().map(io::Error::kind);
     match etype {
         ErrorType::ReadTimedout => Failure::ClientTimeout,
+        // What our own reader says of a body that it cannot follow.
+        ErrorType::ReadError if kind == Some(io::ErrorKind::InvalidData) => {
+            Failure::InvalidBody("chunks that cannot be told apart".into())
+        }
         ErrorType::ReadError
         | ErrorType::WriteError
         | ErrorType::WriteTimedout
-        | ErrorType::ConnectionClosed => Failure::ClientGone,
+        | ErrorType::ConnectionClosed
+        // The stream was reset: what is wrong with a body of HTTP/2 is found before.
+        | ErrorType::H2Error => Failure::ClientGone,
         _ => Failure::InvalidBody(words(error)),
     }
 }

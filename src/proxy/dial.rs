@@ -18,9 +18,10 @@ use nix::errno::Errno;
 use pingora::connectors::l4::Connect;
 use pingora::protocols::l4::socket::SocketAddr as Address;
 use pingora::protocols::l4::stream::Stream;
-use pingora::upstreams::peer::{HttpPeer, HttpUpstreamRequestPolicy};
+use pingora::upstreams::peer::{ALPN, HttpPeer, HttpUpstreamRequestPolicy};
 use pingora::{Error, ErrorType, Result};
 use socket2::SockRef;
+use tokio::io::AsyncWriteExt as _;
 use tokio::net::{TcpSocket, TcpStream, UnixStream};
 use tokio::time::sleep;
 
@@ -32,11 +33,18 @@ use crate::config::model::{RouteSettings, Upstream as Spec};
 use crate::upstream::{Peer, PeerAddress, Upstream};
 
 /// How long a connection may have been idle that takes a request which cannot be sent twice.
-const FRESH: Duration = Duration::from_millis(500);
+pub(super) const FRESH: Duration = Duration::from_millis(500);
 
 /// After this long without an answer to a connect, DNS is asked whether the peer is still there.
 /// A local network answers within a few milliseconds.
 const SUSPICIOUS: Duration = Duration::from_millis(300);
+
+/// As many requests may share a connection of HTTP/2; a peer that takes fewer says so. What most
+/// servers take (RFC 9113, section 6.5.2: no less than 100).
+const STREAMS: usize = 128;
+/// Bytes of one answer, and of all on a connection, that a peer may send before we have read them.
+const STREAM_WINDOW: u32 = 1 << 20;
+const CONNECTION_WINDOW: u32 = 4 << 20;
 
 /// Which pooled connections a request may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,9 +57,18 @@ pub(super) enum Pooled {
     None,
 }
 
+/// What is spoken over a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Speaks {
+    /// HTTP/1, and another protocol where the request asks for it and may.
+    Http1 { upgrades: bool },
+    /// HTTP/2.
+    Http2,
+}
+
 impl Pooled {
     /// The pool's key for an appearance of a peer.
-    fn group_key(self, peer: &Peer) -> u64 {
+    pub(super) fn group_key(self, peer: &Peer) -> u64 {
         // Peers are numbered from one on: there will not be 2^39 of them.
         let key = peer.id() << 1 | u64::from(peer.generation() & 0x7f_ffff) << 40;
         match self {
@@ -62,7 +79,7 @@ impl Pooled {
         }
     }
 
-    fn idle(self, spec: &Spec) -> Duration {
+    pub(super) fn idle(self, spec: &Spec) -> Duration {
         match self {
             Self::Any => spec.keepalive_idle,
             Self::Fresh => spec.keepalive_idle.min(FRESH),
@@ -71,7 +88,9 @@ impl Pooled {
     }
 }
 
-/// The peer in Pingora's terms, for one attempt.
+/// The peer in Pingora's terms, for one attempt. `announced` is what its connection
+/// begins with.
+#[expect(clippy::too_many_arguments, reason = "one of each of what an attempt is made of")]
 pub(super) fn http_peer(
     upstream: &Arc<Upstream>,
     spec: &Spec,
@@ -79,7 +98,8 @@ pub(super) fn http_peer(
     settings: &RouteSettings,
     secure: Option<Secure>,
     pooled: Pooled,
-    upgrades: bool,
+    speaks: Speaks,
+    announced: Option<Vec<u8>>,
 ) -> Box<HttpPeer> {
     let keeps_none = spec.keepalive == 0 || spec.keepalive_idle.is_zero();
     let pooled = if keeps_none { Pooled::None } else { pooled };
@@ -97,25 +117,42 @@ pub(super) fn http_peer(
         own.hash(&mut hasher);
         http.group_key ^= hasher.finish();
     }
+    if let Some(announced) = &announced {
+        // What was said of one client holds for its requests only.
+        let mut hasher = DefaultHasher::new();
+        announced.hash(&mut hasher);
+        http.group_key ^= hasher.finish();
+    }
     let options = &mut http.options;
+    if speaks == Speaks::Http2 {
+        // TLS is spoken by our own connector, which asks for HTTP/2: to Pingora all is prior knowledge.
+        options.alpn = ALPN::H2;
+        options.max_h2_streams = STREAMS;
+        options.h2_stream_window_size = Some(STREAM_WINDOW);
+        options.h2_connection_window_size = Some(CONNECTION_WINDOW);
+    }
     // With a connector of our own this is the only limit on a connect.
-    let connect = settings.timeouts.connect;
-    options.total_connection_timeout = Some(match settings.retry.try_timeout {
-        Duration::ZERO => connect,
-        limit => limit.min(connect),
-    });
+    options.total_connection_timeout = Some(connect_limit(settings));
     options.read_timeout = Some(settings.timeouts.read);
     options.write_timeout = Some(settings.timeouts.send);
     options.idle_timeout = Some(pooled.idle(spec));
-    options.http_upstream_request_policy = if upgrades {
-        HttpUpstreamRequestPolicy::standard()
-    } else {
-        HttpUpstreamRequestPolicy::deny_upgrades()
+    options.http_upstream_request_policy = match speaks {
+        Speaks::Http1 { upgrades: true } => HttpUpstreamRequestPolicy::standard(),
+        _ => HttpUpstreamRequestPolicy::deny_upgrades(),
     };
     // As in nginx, a strange token in `Connection` is no reason to refuse.
     options.http_upstream_request_policy.reject_malformed_connection_nominations = false;
-    options.custom_l4 = Some(Arc::new(Dialer::new(upstream, peer, secure, passing)));
+    options.custom_l4 = Some(Arc::new(Dialer::new(upstream, peer, secure, passing, announced)));
     http
+}
+
+/// How long a connect may take.
+pub(super) fn connect_limit(settings: &RouteSettings) -> Duration {
+    let connect = settings.timeouts.connect;
+    match settings.retry.try_timeout {
+        Duration::ZERO => connect,
+        limit => limit.min(connect),
+    }
 }
 
 /// Connects to one peer, unless it leaves DNS meanwhile: the address of a container that was
@@ -130,11 +167,24 @@ pub(super) struct Dialer {
     bind: Option<IpAddr>,
     /// `proxy_socket_keepalive`: whether the system asks now and then if the peer is still there.
     socket_keepalive: bool,
+    /// What a connection begins with, before TLS: the PROXY protocol's header.
+    announced: Option<Arc<[u8]>>,
 }
 
 #[async_trait]
 impl Connect for Dialer {
     async fn connect(&self, _: &Address) -> Result<Stream> {
+        let socket = self.reach().await?;
+        let descriptor = socket.descriptor();
+        let mut stream = socket.into_stream();
+        Wire::attach(&mut stream, descriptor, &self.peer)?;
+        Ok(stream)
+    }
+}
+
+impl Dialer {
+    /// A new connection, unless its peer leaves DNS meanwhile.
+    pub(super) async fn reach(&self) -> Result<Socket> {
         let mut connect = pin!(self.open());
         let mut left = pin!(self.peer.left());
         let mut suspicion = pin!(sleep(SUSPICIOUS));
@@ -153,7 +203,7 @@ impl Connect for Dialer {
                 }
             }
         };
-        let socket = connected.map_err(|error| {
+        connected.map_err(|error| {
             let error_type = match error.kind() {
                 _ if is_our_shortage(&error) => ErrorType::InternalError,
                 io::ErrorKind::ConnectionRefused => ErrorType::ConnectRefused,
@@ -164,21 +214,16 @@ impl Connect for Dialer {
                 _ => ErrorType::ConnectError,
             };
             Error::because(error_type, "connect", error)
-        })?;
-        let descriptor = socket.descriptor();
-        let mut stream = socket.into_stream();
-        Wire::attach(&mut stream, descriptor, &self.peer)?;
-        Ok(stream)
+        })
     }
-}
 
-impl Dialer {
     /// What connects to `peer` as a route says.
     pub(super) fn new(
         upstream: &Arc<Upstream>,
         peer: &Peer,
         secure: Option<Secure>,
         passing: &Passing,
+        announced: Option<Vec<u8>>,
     ) -> Self {
         Self {
             upstream: Arc::clone(upstream),
@@ -186,6 +231,7 @@ impl Dialer {
             secure,
             bind: passing.bind,
             socket_keepalive: passing.socket_keepalive,
+            announced: announced.map(Arc::from),
         }
     }
 
@@ -219,7 +265,10 @@ impl Dialer {
     pub(super) async fn open(&self) -> io::Result<Socket> {
         match self.peer.address() {
             PeerAddress::Tcp(address) => {
-                let io = self.connect_tcp(*address).await?;
+                let mut io = self.connect_tcp(*address).await?;
+                if let Some(announced) = &self.announced {
+                    io.write_all(announced).await?;
+                }
                 match &self.secure {
                     None => Ok(Socket::Tcp(io)),
                     Some(secure) => {
@@ -229,7 +278,10 @@ impl Dialer {
                 }
             }
             PeerAddress::Unix(path) => {
-                let io = UnixStream::connect(path).await?;
+                let mut io = UnixStream::connect(path).await?;
+                if let Some(announced) = &self.announced {
+                    io.write_all(announced).await?;
+                }
                 match &self.secure {
                     None => Ok(Socket::Unix(io)),
                     Some(secure) => secure.connect(io).await.map(Socket::Unix),

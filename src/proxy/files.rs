@@ -15,10 +15,18 @@ use pingora_proxy::Session;
 
 use super::disk::blocking;
 use super::gzip::Packer;
+use super::request::Gauge;
 use crate::exchange::answers::Plan;
 
 /// How much of a file is read at once, in bytes: two pieces are held for a client.
 pub(super) const PIECE: u64 = 128 << 10;
+
+/// How much of it is written at once over HTTP/2: a client's time begins anew with each that it takes
+/// (`send_timeout`). The largest frame unless both sides agree on more.
+pub(super) const FRAME: u64 = 16 << 10;
+
+/// How much is read at once where a rate is kept over HTTP/2.
+const PACED_PIECE: u64 = 4 << 10;
 
 /// What an answer of our own holds.
 #[derive(Debug)]
@@ -78,22 +86,26 @@ pub(super) fn read_at(file: &File, part: Range<u64>) -> io::Result<Bytes> {
 ///
 /// # Cancel safety
 /// Dropped midway, the answer is cut off; its connection must not be used again.
-pub(super) async fn write(session: &mut Session, body: &Body, plan: Plan) -> Result<()> {
+pub(super) async fn write(
+    session: &mut Session,
+    body: &Body,
+    plan: Plan,
+    gauge: &mut Option<Gauge>,
+) -> Result<()> {
     match plan {
         Plan::Nothing => {}
-        Plan::Whole => write_part(session, body, 0..body.len(), None).await?,
+        Plan::Whole => write_part(session, body, 0..body.len(), None, gauge).await?,
         Plan::Packed(level) => {
             let mut packer = Packer::new(level);
-            write_part(session, body, 0..body.len(), Some(&mut packer)).await?;
-            let end = packer.finish();
-            session.write_response_body(Some(end), false).await?;
+            write_part(session, body, 0..body.len(), Some(&mut packer), gauge).await?;
+            send(session, packer.finish()).await?;
         }
         Plan::Parts(parts) => {
             for (before, part) in parts.parts {
-                session.write_response_body(Some(before), false).await?;
-                write_part(session, body, part, None).await?;
+                send(session, before).await?;
+                write_part(session, body, part, None, gauge).await?;
             }
-            session.write_response_body(Some(parts.end), false).await?;
+            send(session, parts.end).await?;
         }
     }
     Ok(())
@@ -104,8 +116,11 @@ async fn write_part(
     body: &Body,
     part: Range<u64>,
     mut packer: Option<&mut Packer>,
+    gauge: &mut Option<Gauge>,
 ) -> Result<()> {
-    let end_of = |start: u64| part.end.min(start + PIECE);
+    // A rate is kept piece by piece.
+    let most = if gauge.is_some() { PACED_PIECE } else { PIECE };
+    let end_of = |start: u64| part.end.min(start + most);
     let mut start = part.start;
     let mut piece = read(body, start..end_of(start)).await?;
     while start < part.end {
@@ -114,12 +129,23 @@ async fn write_part(
             Some(packer) => packer.pack(&piece),
             None => piece,
         };
-        let (wrote, next) = tokio::join!(
-            session.write_response_body(Some(written), false),
-            read(body, start..end_of(start))
-        );
+        if let Some(wait) = gauge.as_mut().and_then(|gauge| gauge.wait(written.len())) {
+            tokio::time::sleep(wait).await;
+        }
+        let (wrote, next) = tokio::join!(send(session, written), read(body, start..end_of(start)));
         wrote?;
         piece = next?;
+    }
+    Ok(())
+}
+
+async fn send(session: &mut Session, mut bytes: Bytes) -> Result<()> {
+    if !session.is_http2() {
+        return session.write_response_body(Some(bytes), false).await;
+    }
+    while !bytes.is_empty() {
+        let frame = bytes.split_to(bytes.len().min(index(FRAME)));
+        session.write_response_body(Some(frame), false).await?;
     }
     Ok(())
 }

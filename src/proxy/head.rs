@@ -37,10 +37,17 @@ impl Head for ResponseHeader {
 
 /// A name as people write it; Pingora knows some only.
 pub(super) fn written(name: &HeaderName) -> Bytes {
-    match name.as_str() {
-        "etag" => return Bytes::from_static(b"ETag"),
-        "www-authenticate" => return Bytes::from_static(b"WWW-Authenticate"),
-        _ => {}
+    let known: &[u8] = match name.as_str() {
+        "etag" => b"ETag",
+        "www-authenticate" => b"WWW-Authenticate",
+        // These are in nearly every answer.
+        "connection" => b"Connection",
+        "date" => b"Date",
+        "server" => b"Server",
+        _ => b"",
+    };
+    if !known.is_empty() {
+        return Bytes::from_static(known);
     }
     let mut begins = true;
     let letters = name.as_str().bytes().map(|letter| {

@@ -1,8 +1,10 @@
 //! The bytes of a client's connection, whatever carries them: TCP or a socket of the file system,
 //! plain or in TLS.
 //!
-//! The first byte can be read ahead of the rest: it tells whether a client that has come to a
-//! listener with TLS speaks TLS at all. One that does not is answered in plain text, as nginx does.
+//! What a proxy before this one says of the connection is read before all else. What comes then can
+//! be read ahead of the rest. The first byte tells whether a client that has come to a listener with
+//! TLS speaks TLS at all; one that does not is answered in plain text, as nginx does. The first 24
+//! tell whether a client that has come to one without TLS speaks HTTP/2.
 
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
@@ -11,6 +13,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use async_trait::async_trait;
+use bytes::{Buf as _, BytesMut};
 use pingora::protocols::raw_connect::ProxyDigest;
 use pingora::protocols::{
     GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl,
@@ -20,15 +23,20 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::server::TlsStream;
 
+use crate::exchange::proxy_protocol::{self, Read, Said};
+
 /// The first byte of a TLS handshake record (RFC 8446, section 5.1).
 const HANDSHAKE: u8 = 0x16;
+
+/// What a client that speaks HTTP/2 says first (RFC 9113, section 3.4).
+const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// An accepted socket.
 #[derive(Debug)]
 pub struct Socket {
     carrier: Carrier,
-    /// A byte that was read ahead.
-    first: Option<u8>,
+    /// What was read ahead.
+    ahead: BytesMut,
 }
 
 #[derive(Debug)]
@@ -39,13 +47,13 @@ enum Carrier {
 
 impl From<TcpStream> for Socket {
     fn from(io: TcpStream) -> Self {
-        Self { carrier: Carrier::Tcp(io), first: None }
+        Self { carrier: Carrier::Tcp(io), ahead: BytesMut::new() }
     }
 }
 
 impl From<UnixStream> for Socket {
     fn from(io: UnixStream) -> Self {
-        Self { carrier: Carrier::Unix(io), first: None }
+        Self { carrier: Carrier::Unix(io), ahead: BytesMut::new() }
     }
 }
 
@@ -59,12 +67,69 @@ impl Socket {
     /// # Cancel safety
     /// Nothing is lost when the future is dropped.
     pub async fn begins_tls(&mut self) -> io::Result<bool> {
-        let first = match self.first {
-            Some(first) => first,
-            None => self.read_u8().await?,
+        if self.ahead.is_empty() {
+            self.look_ahead(1).await?;
+        }
+        Ok(self.ahead.first() == Some(&HANDSHAKE))
+    }
+
+    /// Waits for as much as tells whether the client speaks HTTP/2 without having asked, which the
+    /// first byte nearly always does. All of it stays to be read.
+    ///
+    /// # Errors
+    /// The socket's; [`io::ErrorKind::UnexpectedEof`] when the client leaves before that.
+    ///
+    /// # Cancel safety
+    /// Nothing is lost when the future is dropped.
+    pub async fn begins_http2(&mut self) -> io::Result<bool> {
+        while PREFACE.starts_with(&self.ahead) {
+            let missing = PREFACE.len() - self.ahead.len();
+            if missing == 0 {
+                return Ok(true);
+            }
+            self.look_ahead(missing).await?;
+        }
+        // What follows a header of a proxy's may be more than the preface.
+        Ok(self.ahead.starts_with(PREFACE))
+    }
+
+    /// Reads so many bytes at most and keeps them.
+    async fn look_ahead(&mut self, most: usize) -> io::Result<()> {
+        let mut bytes = [0; PREFACE.len()];
+        let read = match &mut self.carrier {
+            Carrier::Tcp(io) => io.read(&mut bytes[..most]).await?,
+            Carrier::Unix(io) => io.read(&mut bytes[..most]).await?,
         };
-        self.first = Some(first);
-        Ok(first == HANDSHAKE)
+        if read == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        self.ahead.extend_from_slice(&bytes[..read]);
+        Ok(())
+    }
+
+    /// Reads what a proxy before this one says of the connection.
+    ///
+    /// # Errors
+    /// The socket's, and [`io::ErrorKind::InvalidData`] for what is no such header.
+    ///
+    /// # Cancel safety
+    /// None: a part of the header may be lost.
+    pub async fn proxy_protocol(&mut self) -> io::Result<Said> {
+        let mut head = BytesMut::new();
+        loop {
+            let found = proxy_protocol::read(&head);
+            let found = found.map_err(|e| io::Error::new(io::ErrorKind::InvalidData, e))?;
+            if let Read::Header(said, length) = found {
+                head.advance(length);
+                self.ahead = head;
+                return Ok(said);
+            }
+            let mut piece = [0; 512];
+            match self.read(&mut piece).await? {
+                0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+                count => head.extend_from_slice(&piece[..count]),
+            }
+        }
     }
 }
 
@@ -83,10 +148,9 @@ impl AsyncRead for Socket {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if buf.remaining() > 0
-            && let Some(first) = self.first.take()
-        {
-            buf.put_slice(&[first]);
+        if !self.ahead.is_empty() {
+            let count = self.ahead.len().min(buf.remaining());
+            buf.put_slice(&self.ahead.split_to(count));
             return Poll::Ready(Ok(()));
         }
         match &mut self.carrier {
@@ -242,5 +306,23 @@ mod tests {
     async fn the_first_byte_tells_tls_from_plain_text_and_stays_to_be_read() {
         assert_eq!(first_of(b"\x16\x03\x01").await, (true, b"\x16\x03\x01".to_vec()));
         assert_eq!(first_of(b"GET / HTTP/1.1").await, (false, b"GET / HTTP/1.1".to_vec()));
+    }
+
+    #[tokio::test]
+    async fn the_preface_tells_http2_from_http1_and_stays_to_be_read() {
+        for (sent, http2) in [
+            (&b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04"[..], true),
+            (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\r", false),
+            (b"PUT / HTTP/1.1\r\n", false),
+        ] {
+            let (mut client, server) = UnixStream::pair().expect("a pair of sockets");
+            client.write_all(sent).await.expect("room for a few bytes");
+            drop(client);
+            let mut socket = Socket::from(server);
+            assert_eq!(socket.begins_http2().await.expect("enough is sent"), http2);
+            let mut read = Vec::new();
+            socket.read_to_end(&mut read).await.expect("all is sent");
+            assert_eq!(read, sent);
+        }
     }
 }

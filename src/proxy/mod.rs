@@ -5,11 +5,12 @@
 //! lives in its [`Exchange`]; the retry loop itself is Pingora's.
 
 mod classify;
-mod counters;
 mod dial;
 mod disk;
 mod downstream;
+mod express;
 mod files;
+mod framed;
 mod gzip;
 mod head;
 mod io;
@@ -19,14 +20,18 @@ mod request;
 mod socket;
 mod spool;
 mod tls;
+mod unchunked;
 mod wire;
 
+use std::any::Any;
 use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use bytes::Bytes;
+use http::HeaderMap;
+use ipnet::IpNet;
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::modules::http::HttpModules;
 use pingora::protocols::Digest;
@@ -34,17 +39,25 @@ use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorType, Result};
 use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 
-use crate::config::model::{Config, Host, Resolver, Upstream as Spec};
+use crate::config::model::{Config, Host, Listen, Resolver, Upstream as Spec};
+use crate::discovery::Lookups;
+use crate::health::Tick;
+use crate::limits::Tables;
 use crate::observe::access::AccessLog;
 use crate::observe::event::OnChange;
+use crate::observe::metrics;
+use crate::observe::status::StatusView;
+use crate::observe::view::{self, UpstreamView};
 use crate::route::Router;
-use crate::upstream::Upstream;
+use crate::upstream::{Totals, Upstream};
 
 pub use downstream::{Connection, Downstream, Refusal};
+pub use express::{Idle, Lane, Lanes, Turn};
+pub use framed::{Framed, Offence};
 pub use io::{Io, Socket};
-pub use refused::{log_refusal, refused_head};
+pub use refused::{log_refusal, refusing};
 pub use request::{Exchange, request_id};
-pub use tls::{TlsError, TlsPeers, TlsServers, handshake};
+pub use tls::{Handshake, TlsError, TlsPeers, TlsServers, handshake};
 
 /// All that requests are served from.
 #[derive(Debug)]
@@ -53,6 +66,10 @@ pub struct Runtime {
     pub config: Config,
     /// Which route a request belongs to.
     pub router: Router,
+    /// Which routes the express lane can serve.
+    pub lanes: Lanes,
+    /// What limits have counted.
+    pub tables: Tables,
     /// The upstreams, in the order of `config.upstreams`.
     pub upstreams: Vec<Arc<Served>>,
     /// Those that only requests name.
@@ -65,6 +82,9 @@ pub struct Runtime {
     pub access_log: AccessLog,
     /// Where those of routes with logs of their own go, in the order of `config.logs`.
     pub logs: Vec<AccessLog>,
+    /// Where traces go.
+    #[cfg(feature = "otlp")]
+    pub exporter: Option<crate::observe::otlp::Exporter>,
 }
 
 /// Finds or makes the upstream of a host that only a request names.
@@ -80,12 +100,17 @@ pub trait Implicit: std::fmt::Debug + Send + Sync {
 
     /// Those there are at the moment, by their names.
     fn known(&self) -> Vec<Arc<Served>>;
+
+    /// What was counted of all there ever were, together.
+    fn totals(&self) -> Totals;
 }
 
 /// A live upstream with what requests need beside it.
 pub struct Served {
     /// What was written of it.
     pub spec: Spec,
+    /// Whether only requests name it.
+    pub of_requests: bool,
     /// Its peers.
     pub upstream: Arc<Upstream>,
     /// Whether the lack of a peer has been told.
@@ -94,6 +119,79 @@ pub struct Served {
     pub spent: OnChange,
     /// Why discovery knows no address, if so.
     pub reason: Box<dyn Fn() -> Option<String> + Send + Sync>,
+    /// How the lookups of its names went.
+    pub lookups: Box<dyn Fn() -> Vec<Lookups> + Send + Sync>,
+}
+
+impl Served {
+    /// What is known of it, for whoever shows it.
+    #[must_use]
+    pub fn view(&self, now: Tick) -> UpstreamView {
+        let known = view::Known {
+            trouble: (self.reason)(),
+            lookups: (self.lookups)(),
+            implicit: self.of_requests,
+        };
+        UpstreamView::of(&self.upstream, known, now)
+    }
+}
+
+impl Runtime {
+    /// All upstreams: those of the configuration in its order, then those that only requests name.
+    #[must_use]
+    pub fn served(&self) -> Vec<Arc<Served>> {
+        let mut all = self.upstreams.clone();
+        all.extend(self.implicit.known());
+        all
+    }
+
+    /// Whether a listener is the status listener.
+    #[must_use]
+    pub fn is_status(&self, listener: usize) -> bool {
+        let server = || self.config.virtual_servers.get(self.router.default(listener)?);
+        self.config.status.is_some() && server().is_some_and(|s| self.config.is_of_status(s))
+    }
+
+    /// What is written of a listener, for each virtual server there.
+    fn listens(&self, listener: usize) -> impl Iterator<Item = &Listen> {
+        let address = self.router.listeners().nth(listener);
+        let listens = self.config.virtual_servers.iter().flat_map(|server| &server.listen);
+        listens.filter(move |listen| Some(&listen.address) == address)
+    }
+
+    /// Whose PROXY protocol headers a listener reads, empty for anybody's; none where there are none.
+    #[must_use]
+    pub fn proxy_protocol(&self, listener: usize) -> Option<Vec<IpNet>> {
+        let said: Vec<&Vec<IpNet>> =
+            self.listens(listener).filter_map(|listen| listen.proxy_protocol.as_ref()).collect();
+        let anybody = said.iter().any(|networks| networks.is_empty());
+        let all = said.iter().flat_map(|networks| networks.iter().copied());
+        (!said.is_empty()).then(|| if anybody { Vec::new() } else { all.collect() })
+    }
+
+    /// How many connections a listener may have at once; none for any number.
+    #[must_use]
+    pub fn max_connections(&self, listener: usize) -> Option<u32> {
+        self.listens(listener).filter_map(|listen| listen.max_connections).min()
+    }
+
+    /// What Prometheus is told.
+    #[must_use]
+    pub fn metrics(&self) -> String {
+        let now = Tick::now();
+        let served = self.upstreams.iter();
+        let upstreams = served.map(|s| (s.view(now), s.upstream.tally().read())).collect();
+        let named = Some(self.implicit.totals());
+        let named = named.filter(|totals| self.config.lets_requests_name() || totals.are_some());
+        metrics::text(&StatusView::of(Vec::new()), upstreams, named)
+    }
+
+    /// What is known of the process.
+    #[must_use]
+    pub fn status(&self) -> StatusView {
+        let now = Tick::now();
+        StatusView::of(self.served().iter().map(|served| served.view(now)).collect())
+    }
 }
 
 impl std::fmt::Debug for Served {
@@ -118,14 +216,36 @@ impl ProxyHttp for Robin {
         Exchange::new(self.0.load_full())
     }
 
-    /// None: compression, the default, would run a filter over each chunk to do nothing.
-    fn init_downstream_modules(&self, _: &mut HttpModules) {}
+    /// Not compression, the default, which would look at each chunk to do nothing.
+    fn init_downstream_modules(&self, modules: &mut HttpModules) {
+        modules.add_module(Box::new(unchunked::Builder));
+    }
+
+    /// Goes on with a request that the express lane has begun with.
+    fn on_connection_reuse(
+        &self,
+        _: &mut Session,
+        ctx: &mut Exchange,
+        begun: Box<dyn Any + Send + Sync>,
+    ) {
+        if let Ok(begun) = begun.downcast() {
+            *ctx = *begun;
+        }
+    }
 
     async fn early_request_filter(&self, session: &mut Session, ctx: &mut Exchange) -> Result<()> {
         ctx.read_head(session)
     }
 
+    /// What is asked about a request takes the same way (`auth_request`).
+    fn allow_spawning_subrequest(&self, _: &Session, _: &Exchange) -> bool {
+        true
+    }
+
     async fn request_filter(&self, session: &mut Session, ctx: &mut Exchange) -> Result<bool> {
+        if let Some(answered) = ctx.go_on(session).await? {
+            return Ok(answered);
+        }
         if ctx.find_route(session).await? {
             return Ok(true);
         }
@@ -148,6 +268,7 @@ impl ProxyHttp for Robin {
         ctx: &mut Exchange,
     ) -> Result<()> {
         ctx.write_head(session, request)?;
+        ctx.write_http2_head(session, request)?;
         ctx.tell_sent_head(request);
         ctx.begin_race(session, request);
         Ok(())
@@ -173,8 +294,11 @@ impl ProxyHttp for Robin {
         end: bool,
         ctx: &mut Exchange,
     ) -> Result<()> {
-        ctx.check_body_so_far(session)?;
+        // Over HTTP/2 Pingora takes any other error for the upstream's, and goes on without the body.
+        ctx.check_body_so_far(session)
+            .map_err(|e| if ctx.speaks_http2() { e.into_down() } else { e })?;
         ctx.note_body_read(session);
+        ctx.tell_body_part(body.as_ref());
         ctx.replace_body(session, body, end);
         Ok(())
     }
@@ -195,11 +319,13 @@ impl ProxyHttp for Robin {
         end: bool,
         ctx: &mut Exchange,
     ) -> Result<Option<Duration>> {
-        ctx.tell_answer_part(part.as_ref().map_or(0, Bytes::len), end);
+        let bytes = part.as_ref().map_or(0, Bytes::len);
+        ctx.tell_answer_part(bytes, end);
+        ctx.check_answer_time(session)?;
         if end {
             ctx.release_peer(session);
         }
-        Ok(None)
+        Ok(ctx.pace_upstream(bytes))
     }
 
     async fn response_filter(
@@ -209,7 +335,20 @@ impl ProxyHttp for Robin {
         ctx: &mut Exchange,
     ) -> Result<()> {
         ctx.buffer_answer(session, response);
-        ctx.finish_answer_head(session, response)
+        ctx.finish_answer_head(session, response);
+        Ok(())
+    }
+
+    async fn response_trailer_filter(
+        &self,
+        session: &mut Session,
+        trailers: &mut HeaderMap,
+        ctx: &mut Exchange,
+    ) -> Result<Option<Bytes>> {
+        ctx.release_peer(session);
+        ctx.pass_trailers(session, trailers);
+        // To a client of HTTP/2 this takes the trailers' place.
+        Ok(ctx.pack_rest())
     }
 
     fn response_body_filter(
@@ -220,7 +359,7 @@ impl ProxyHttp for Robin {
         ctx: &mut Exchange,
     ) -> Result<Option<Duration>> {
         ctx.pass_body(session, body, end);
-        Ok(None)
+        Ok(ctx.pace_answer(body.as_ref().map_or(0, Bytes::len)))
     }
 
     fn fail_to_connect(
@@ -255,7 +394,9 @@ impl ProxyHttp for Robin {
     }
 
     async fn logging(&self, session: &mut Session, error: Option<&Error>, ctx: &mut Exchange) {
-        ctx.deliver_answer(session, error.is_none()).await;
+        if error.is_none() {
+            ctx.deliver_answer(session).await;
+        }
         ctx.end(session);
     }
 

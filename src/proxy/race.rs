@@ -29,7 +29,7 @@ use super::socket::Socket;
 use super::wire::Wire;
 use crate::health::{Outcome, Tick};
 use crate::observe::event;
-use crate::upstream::{Connection as _, Lease, Peer, PeerAddress, Upstream};
+use crate::upstream::{Connection as _, Lease, Peer, Upstream};
 
 /// As much of an answer as says its status: `HTTP/1.1 200`.
 const STATUS: usize = 12;
@@ -55,9 +55,18 @@ const SECOND: u8 = 2;
 /// How far the second attempt is.
 #[derive(Debug, Default)]
 struct Second {
-    /// Its peer, and when it began; none before.
-    begun: Option<(PeerAddress, Instant)>,
+    /// None before.
+    begun: Option<Begun>,
     winner: Option<Winner>,
+}
+
+/// An attempt that has begun.
+#[derive(Clone, Debug)]
+pub(super) struct Begun {
+    pub(super) peer: Peer,
+    pub(super) at: Instant,
+    /// Whether it has a connection.
+    pub(super) connected: bool,
 }
 
 /// A connection over which an answer has begun to come.
@@ -85,9 +94,13 @@ impl Race {
             tokio::time::sleep_until(at).await;
             let Some(lease) = pick() else { return };
             let began = Instant::now();
-            ours.second().begun = Some((lease.address().clone(), began));
+            let (peer, connected) = (Peer::clone(&lease), false);
+            ours.second().begun = Some(Begun { peer, at: began, connected });
             let dialer = dialer.to(&lease);
-            let asked = ask(&dialer, &head).await;
+            let connected = || {
+                ours.second().begun.iter_mut().for_each(|begun| begun.connected = true);
+            };
+            let asked = ask(&dialer, &head, connected).await;
             let (socket, read) = match asked {
                 Ok(answered) => answered,
                 Err(outcome) => return tell(dialer.upstream(), &lease, outcome),
@@ -120,8 +133,8 @@ impl Race {
         self.shared.second().winner.take()
     }
 
-    /// The second attempt's peer, and when it began, if it did.
-    pub(super) fn begun(&self) -> Option<(PeerAddress, Instant)> {
+    /// The second attempt, if it began.
+    pub(super) fn begun(&self) -> Option<Begun> {
         self.shared.second().begun.clone()
     }
 }
@@ -144,8 +157,13 @@ impl Shared {
 }
 
 /// Sends the request and reads until the status of an answer is here.
-async fn ask(dialer: &Dialer, head: &[u8]) -> Result<(Socket, BytesMut), Outcome> {
+async fn ask(
+    dialer: &Dialer,
+    head: &[u8],
+    connected: impl FnOnce(),
+) -> Result<(Socket, BytesMut), Outcome> {
     let mut socket = dialer.open().await.map_err(|_| Outcome::ConnectFailure)?;
+    connected();
     let failed = |_| Outcome::Failure;
     socket.write_all(head).await.map_err(failed)?;
     socket.flush().await.map_err(failed)?;

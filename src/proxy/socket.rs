@@ -26,6 +26,24 @@ impl Socket {
         }
     }
 
+    /// Whether nothing has come that was not read, as far as the runtime has heard: not even its end.
+    pub(super) fn has_nothing(&self) -> bool {
+        let mut byte = [0];
+        let read = match self {
+            Self::Tcp(io) => io.try_read(&mut byte),
+            Self::Unix(io) => io.try_read(&mut byte),
+        };
+        read.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
+    }
+
+    /// Has what is written go out without waiting for more.
+    pub(super) fn send_at_once(&self) {
+        if let Self::Tcp(io) = self {
+            // It may have ended already, which the first read tells.
+            let _ = io.set_nodelay(true);
+        }
+    }
+
     /// The connection as Pingora takes it.
     pub(super) fn into_stream(self) -> Stream {
         match self {

@@ -42,20 +42,34 @@ pub(super) struct Wire {
     /// [`GONE`] once it was ended while none did.
     users: AtomicU32,
     cut: AtomicBool,
+    /// Whether no attempt begins to use it any more.
+    retired: AtomicBool,
 }
 
 impl Wire {
     /// Makes `stream`, a connection to `peer` with this descriptor, known to its peer, and itself to
     /// whoever gets it. The attempt that has made it is its first user.
     pub(super) fn attach(stream: &mut Stream, descriptor: RawFd, peer: &Peer) -> Result<()> {
-        let wire = Arc::new(Self::new(descriptor, peer));
-        let known: Arc<dyn Connection> = wire.clone();
-        peer.connected(&known);
+        let wire = Self::known(descriptor, peer);
         stream.tracer = Some(Tracer(Box::new(Watched(Arc::clone(&wire)))));
         // There is no proxy between us and the peer; nothing else that we may add travels along.
         let nothing = Box::new(ResponseHeader::build(200, Some(0))?);
         stream.set_proxy_digest(ProxyDigest::new(nothing, Some(Box::new(wire))));
         Ok(())
+    }
+
+    /// The same for a connection that does not go to Pingora; dropping the second, which has to happen
+    /// before the connection is closed, makes the wire forget it.
+    pub(super) fn watch(descriptor: RawFd, peer: &Peer) -> (Arc<Self>, Closing) {
+        let wire = Self::known(descriptor, peer);
+        (Arc::clone(&wire), Closing(wire))
+    }
+
+    fn known(descriptor: RawFd, peer: &Peer) -> Arc<Self> {
+        let wire = Arc::new(Self::new(descriptor, peer));
+        let known: Arc<dyn Connection> = wire.clone();
+        peer.connected(&known);
+        wire
     }
 
     fn new(descriptor: RawFd, peer: &Peer) -> Self {
@@ -67,6 +81,7 @@ impl Wire {
             uses: AtomicU64::new(0),
             users: AtomicU32::new(1),
             cut: AtomicBool::new(false),
+            retired: AtomicBool::new(false),
         }
     }
 
@@ -88,6 +103,11 @@ impl Wire {
     /// How many attempts have used it, and for how long it has been open.
     pub(super) fn age(&self) -> (u64, Duration) {
         (self.uses.load(Relaxed), self.made.elapsed())
+    }
+
+    /// Ends it once nobody uses it; until then nobody begins to.
+    pub(super) fn retire(&self) {
+        self.retired.store(true, Relaxed);
     }
 
     fn descriptor(&self) -> MutexGuard<'_, Option<RawFd>> {
@@ -126,6 +146,9 @@ impl Use {
     /// before, and its end has not reached Pingora's pool yet.
     pub(super) fn begin(wire: &Arc<Wire>, reused: bool) -> Option<Self> {
         if reused {
+            if wire.retired.load(Relaxed) {
+                return None;
+            }
             let more = |users: u32| (users != GONE).then(|| users + 1);
             wire.users.fetch_update(Relaxed, Relaxed, more).ok()?;
         }
@@ -144,9 +167,20 @@ impl Drop for Use {
         let wire = &self.0;
         let last = wire.users.fetch_sub(1, Relaxed) == 1;
         // Pingora has put it into its pool by now, where nobody will look for it again.
-        if last && (wire.peer.has_left() || wire.peer.generation() != wire.generation) {
+        let ends = || wire.peer.has_left() || wire.peer.generation() != wire.generation;
+        if last && (wire.retired.load(Relaxed) || ends()) {
             wire.cut();
         }
+    }
+}
+
+/// Tells a [`Wire`], when dropped, that its connection is about to be closed.
+#[derive(Debug)]
+pub(super) struct Closing(Arc<Wire>);
+
+impl Drop for Closing {
+    fn drop(&mut self) {
+        *self.0.descriptor() = None;
     }
 }
 

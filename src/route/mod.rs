@@ -24,7 +24,7 @@ pub struct Found<'r> {
     /// The patterns that matched on the way to it, and what: the outer one first.
     pub matched: Vec<(&'r Pattern, Captures)>,
     /// Whether the path lacks a slash at its end: the client is told to come back with it
-    /// (`location /dir/` with `proxy_pass`, asked for as `/dir`).
+    /// (`location /dir/` with `proxy_pass` or `robin_status`, asked for as `/dir`).
     pub wants_slash: bool,
 }
 
@@ -156,7 +156,8 @@ fn levels(routes: &[Route]) -> Vec<Level> {
             PathMatch::Prefix(path) => (path, false),
             PathMatch::PrefixOnly(path) => (path, true),
         };
-        let redirects = path.ends_with('/') && matches!(route.action, Action::Proxy(_));
+        let below = matches!(route.action, Action::Proxy(_) | Action::Status);
+        let redirects = path.ends_with('/') && below;
         level.prefixes.push(Prefix { path: path.clone().into(), route: index, alone, redirects });
     }
     for level in &mut levels {

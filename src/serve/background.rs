@@ -4,7 +4,7 @@
 //! their peers, and the tasks behind them.
 
 use std::panic::AssertUnwindSafe;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use futures_util::FutureExt as _;
@@ -20,10 +20,11 @@ use super::resolvers::Resolvers;
 use crate::config::model::{self, Config};
 use crate::discovery::{self, Discovery, Resolver};
 use crate::health::Tick;
-use crate::observe::dashboard::{self, Due};
+use crate::observe::dashboard::{self, Due, Sums};
 use crate::observe::event::{self, Line, OnChange};
+use crate::observe::history;
 use crate::observe::view::UpstreamView;
-use crate::proxy::Served;
+use crate::proxy::{Implicit, Served};
 use crate::upstream::{Member, Peer, PeerState, Policy, Status, Upstream, Words};
 
 /// How often a name that has no address is looked up at least. With a long `refresh` nothing else
@@ -39,7 +40,7 @@ pub(super) struct Kept {
     spec: model::Upstream,
     balancer: Balancer,
     discovery: Arc<Discovery>,
-    probe: Option<Probe>,
+    probes: Vec<Probe>,
     served: Arc<Served>,
     /// Turns true with the end of the first refresh.
     refreshed: watch::Sender<bool>,
@@ -56,6 +57,8 @@ pub(super) struct Running {
 pub(super) struct Background {
     running: Vec<Running>,
     dashboard: model::Dashboard,
+    /// What the summaries have told of; a reload does not begin it anew.
+    sums: Arc<Mutex<Sums>>,
     shown: JoinSet<()>,
 }
 
@@ -95,7 +98,8 @@ impl Background {
     /// Nothing yet.
     pub(super) fn new() -> Self {
         let dashboard = model::Dashboard { enabled: false, summary: Duration::ZERO };
-        Self { running: Vec::new(), dashboard, shown: JoinSet::new() }
+        let sums = Arc::new(Mutex::new(Sums::new(Tick::now())));
+        Self { running: Vec::new(), dashboard, sums, shown: JoinSet::new() }
     }
 
     /// Live upstreams for a configuration. One whose specification has not changed is the one
@@ -121,12 +125,13 @@ impl Background {
     }
 
     fn keep(&self, spec: &model::Upstream, resolvers: &Resolvers) -> Kept {
-        let kept = Kept::new(spec, resolvers.of(spec.resolver.as_ref()));
+        let kept = Kept::new(spec, resolvers.of(spec.resolver.as_ref()), false);
         for known in &self.running {
             kept.discovery.adopt(&known.kept.discovery);
             if known.kept.spec.name == spec.name {
                 kept.balancer.upstream().adopt_sessions(known.kept.balancer.upstream());
                 kept.inherit(known.kept.served.upstream.words());
+                kept.balancer.upstream().inherit_passes(known.kept.balancer.upstream());
             }
         }
         let members = kept.discovery.known();
@@ -166,11 +171,13 @@ impl Background {
         self.dashboard = next.dashboard;
     }
 
-    /// Prints the dashboard at once, on changes, and its summary line, until the next call.
-    pub(super) fn show(&mut self) {
-        let watched = self.running.iter().map(|running| running.kept.watched()).collect();
+    /// Prints the dashboard at once, on changes, and its summary line, and keeps the history of all peers,
+    /// until the next call.
+    pub(super) fn show(&mut self, implicit: Arc<dyn Implicit>) {
+        let watched = self.running.iter().map(|running| Arc::clone(running.served())).collect();
         self.shown = JoinSet::new();
-        self.shown.spawn(show(watched, self.dashboard.clone()));
+        let sums = Arc::clone(&self.sums);
+        self.shown.spawn(show(watched, implicit, self.dashboard.clone(), sums));
     }
 }
 
@@ -203,21 +210,30 @@ impl Next {
     }
 }
 
-async fn show(watched: Vec<(Arc<Upstream>, Arc<Discovery>)>, dashboard: model::Dashboard) {
+async fn show(
+    watched: Vec<Arc<Served>>,
+    implicit: Arc<dyn Implicit>,
+    dashboard: model::Dashboard,
+    sums: Arc<Mutex<Sums>>,
+) {
     let mut schedule = dashboard::Schedule::new(&dashboard, Tick::now());
     loop {
         let now = Tick::now();
-        let view = |(upstream, discovery): &(Arc<Upstream>, Arc<Discovery>)| {
-            UpstreamView::of(&upstream.snapshot(now), discovery.reason(), now)
-        };
-        let views: Vec<UpstreamView> = watched.iter().map(view).collect();
+        let mut views: Vec<UpstreamView> = watched.iter().map(|served| served.view(now)).collect();
         schedule.see(&views);
         while let Some(due) = schedule.due(now) {
             match due {
                 Due::Block => dashboard::print_block(&views),
-                Due::Summary => dashboard::print_summary(&views),
+                Due::Summary => {
+                    let times = |at: usize| watched[at].upstream.tally().requests.time.read();
+                    let mut sums = sums.lock().unwrap_or_else(PoisonError::into_inner);
+                    let (since, sums) = sums.take(&views, times, now);
+                    dashboard::print_summary(&views, &sums, since);
+                }
             }
         }
+        views.extend(implicit.known().iter().map(|served| served.view(now)));
+        history::record(&views);
         sleep(LOOK).await;
     }
 }
@@ -229,7 +245,7 @@ impl Running {
         let mut tasks = JoinSet::new();
         tasks.spawn(probes::run(
             Arc::clone(kept.balancer.upstream()),
-            kept.probe.clone(),
+            kept.probes.clone(),
             |upstream, change| event::peer(upstream, &change),
             ending.clone(),
         ));
@@ -256,7 +272,8 @@ impl Running {
 }
 
 impl Kept {
-    pub(super) fn new(spec: &model::Upstream, resolver: &Arc<Resolver>) -> Self {
+    /// An upstream of the configuration or, with `of_requests`, one that only requests name.
+    pub(super) fn new(spec: &model::Upstream, resolver: &Arc<Resolver>, of_requests: bool) -> Self {
         let upstream = Arc::new(Upstream::with(&spec.name, Policy::of(spec)));
         let discovery = Arc::new(Discovery::new(spec, Arc::clone(resolver)));
         let lookups = Lookups {
@@ -264,28 +281,32 @@ impl Kept {
             upstream: spec.name.clone(),
             refresh: spec.refresh,
         };
-        let probe = Probe::of(spec);
-        let check = probe.clone().map(|p| Box::new(p) as Box<dyn HealthCheck + Send + Sync>);
+        let probes = Probe::all_of(spec);
+        let check = probes.first().cloned();
+        let check = check.map(|p| Box::new(p) as Box<dyn HealthCheck + Send + Sync>);
         let balancer = Balancer::new(Arc::clone(&upstream), lookups, check);
-        let known = Arc::clone(&discovery);
+        let (known, looked_up) = (Arc::clone(&discovery), Arc::clone(&discovery));
         let served = Arc::new(Served {
             spec: spec.clone(),
+            of_requests,
             upstream,
             outage: OnChange::default(),
             spent: OnChange::default(),
             reason: Box::new(move || known.reason()),
+            lookups: Box::new(move || looked_up.lookups()),
         });
         let refreshed = watch::Sender::new(false);
-        Self { spec: spec.clone(), balancer, discovery, probe, served, refreshed }
+        Self { spec: spec.clone(), balancer, discovery, probes, served, refreshed }
+    }
+
+    /// What requests ask.
+    pub(super) fn served(&self) -> &Arc<Served> {
+        &self.served
     }
 
     /// Takes over what the operator has said of the peers of one that it takes the place of.
     pub(super) fn inherit(&self, words: Words) {
         self.balancer.upstream().inherit(words);
-    }
-
-    fn watched(&self) -> (Arc<Upstream>, Arc<Discovery>) {
-        (Arc::clone(self.balancer.upstream()), Arc::clone(&self.discovery))
     }
 
     /// Resolves when a refresh cannot wait for its turn.
@@ -314,7 +335,7 @@ impl Kept {
                 Err(_) => {
                     let line = Line::new("refresh panicked, keeping peers");
                     let line = line.field("upstream", upstream.name());
-                    log::error!(target: "robin::discovery", "{line}");
+                    line.error("robin::discovery");
                 }
             }
             self.refreshed.send_replace(true);

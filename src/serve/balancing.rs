@@ -21,6 +21,7 @@ use pingora_load_balancing::selection::{BackendIter, BackendSelection};
 use pingora_load_balancing::{Backend, Backends, Extensions, LoadBalancer};
 
 use crate::health::Tick;
+use crate::observe::event::Line;
 use crate::upstream::{Event, Key, Member, Method, PeerAddress, Tried, Upstream};
 
 /// Finds the members of an upstream.
@@ -165,10 +166,9 @@ impl Balancer {
         let _updating = self.updating.lock().await;
         // `Discover` has no error to return.
         if let Err(error) = self.lb.update().await {
-            log::warn!(
-                "refresh failed, keeping peers upstream={} error={error:?}",
-                self.upstream().name()
-            );
+            let line = Line::new("refresh failed, keeping peers");
+            let line = line.field("upstream", self.upstream().name());
+            line.field("error", format_args!("{error:?}")).warn("robin::discovery");
         }
         self.publication.publish();
         std::mem::take(&mut *locked(&self.publication.events))

@@ -1,37 +1,56 @@
-//! One connection from its first byte to its last: TLS, then HTTP/1 or HTTP/2, request after
-//! request.
+//! One connection from its first byte to its last: TLS, then HTTP/1, request after request, or
+//! [`super::http2`].
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
-use futures_util::future::FusedFuture as _;
+use futures_util::future::{Fuse, FusedFuture as _};
 use pingora::apps::HttpServerApp as _;
-use pingora::protocols::Digest;
 use pingora::protocols::http::ServerSession;
-use pingora::protocols::http::v2::server::{self as http2, H2Accept, HttpSession};
 use tokio::sync::mpsc;
-use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::pools::Pools;
 use super::worker::{Ending, LAST_REQUESTS, ended};
-use crate::exchange::TlsFacts;
-use crate::proxy::{self, Connection, Downstream, Io, Runtime, Socket, handshake};
+use crate::exchange::variables::is_trusted;
+use crate::proxy::{
+    self, Connection, Downstream, Exchange, Io, Lane, Runtime, Socket, Turn, handshake,
+};
 
-/// nginx's `http2_max_concurrent_streams`.
-const STREAMS: u32 = 128;
-/// Requests that cannot be understood end a connection of HTTP/2 when there are so many. Pingora's
-/// own loop has this limit.
-const MALFORMED: usize = 32;
 /// How long a client may take to see that the connection is about to be closed, before its next
 /// request would be lost.
-const GOODBYE: Duration = Duration::from_secs(1);
+pub(super) const GOODBYE: Duration = Duration::from_secs(1);
 
 /// Waits until the end is reached, and a while longer.
-async fn after(mut ending: Ending, grace: Duration) {
+pub(super) async fn after(mut ending: Ending, grace: Duration) {
     ending.reached().await;
     sleep(grace).await;
+}
+
+/// Waits until a connection of a listener that was left out has had its time.
+async fn over(mut ending: Ending, pools: Arc<Pools>) {
+    ended(&mut ending.listener).await;
+    sleep(time_left(&ending, &pools)).await;
+}
+
+/// How long a connection may still take whose listener is closed. Where the process ends, the worker sees to that.
+fn time_left(ending: &Ending, pools: &Pools) -> Duration {
+    if *ending.process.borrow() {
+        return Duration::MAX;
+    }
+    pools.runtime().config.shutdown_timeout.max(LAST_REQUESTS * 2)
+}
+
+/// Has the answers of a connection that is to end say so, and waits a while for the next request, which
+/// may be on its way. The first one surely is: who has just connected does not know of any end.
+async fn last_call(mut leaving: Pin<&mut Fuse<impl Future<Output = ()>>>, connection: &Connection) {
+    if !leaving.is_terminated() {
+        leaving.as_mut().await;
+        connection.leave();
+    }
+    sleep(if connection.is_fresh() { GOODBYE } else { LAST_REQUESTS }).await;
 }
 
 /// What a connection is served with.
@@ -44,33 +63,67 @@ pub(super) struct Serving {
 }
 
 impl Serving {
-    /// Serves until either side has enough.
+    /// Serves until either side has enough, or `shutdown_timeout` is over since the listener was left out.
     pub(super) async fn run(mut self, io: Socket) {
-        let Some(io) = self.greet(io).await else { return };
-        if self.connection.tls.as_ref().is_some_and(TlsFacts::is_http2) {
-            self.http2(io).await;
+        // Apart, so that a connection that waits for its next request has room for no more than that.
+        let Some((io, http2)) = Box::pin(self.greet(io)).await else { return };
+        if http2 {
+            let over = over(self.ending.clone(), Arc::clone(&self.pools));
+            let served = Box::pin(self.http2(io));
+            tokio::select! {
+                biased;
+                () = served => {}
+                () = over => {}
+            }
         } else {
             self.http1(io).await;
         }
     }
 
-    /// Makes the TLS handshake where the listener wants one. A client that speaks plain HTTP there
-    /// is let in, to be told so.
-    async fn greet(&mut self, mut io: Socket) -> Option<Io> {
+    /// Makes the TLS handshake where the listener wants one, and finds out whether the client speaks
+    /// HTTP/2. A client that speaks plain HTTP where TLS is wanted is let in, to be told so.
+    async fn greet(&mut self, mut io: Socket) -> Option<(Io, bool)> {
         let runtime = self.pools.runtime();
         let Runtime { tls, router, .. } = &*runtime;
         let listener = self.connection.listener;
-        if !tls.is_tls(listener) {
-            return Some(Io::Plain(io));
-        }
         let deadline = Instant::now() + runtime.config.client_header_timeout;
+        if let Some(trust) = runtime.proxy_protocol(listener) {
+            let client = self.connection.client;
+            let said = tokio::select! {
+                said = timeout_at(deadline, io.proxy_protocol()) => said.ok()?,
+                () = after(self.ending.clone(), LAST_REQUESTS) => return None,
+            };
+            let trusted = trust.is_empty() || client.is_none() || is_trusted(&trust, client);
+            match said {
+                Ok(said) if trusted => self.connection.proxied = Some(said),
+                Ok(_) => {
+                    let client = client.map(|client| client.to_string()).unwrap_or_default();
+                    log::debug!(target: "robin::serve", "proxy not trusted client={client}");
+                    return None;
+                }
+                Err(error) => {
+                    log::debug!(target: "robin::serve", "no proxy protocol error=\"{error}\"");
+                    return None;
+                }
+            }
+        }
+        if !tls.is_tls(listener) {
+            if !tls.is_http2(listener) {
+                return Some((Io::Plain(io), false));
+            }
+            let http2 = tokio::select! {
+                http2 = timeout_at(deadline, io.begins_http2()) => http2.ok()?.ok()?,
+                () = after(self.ending.clone(), LAST_REQUESTS) => return None,
+            };
+            return Some((Io::Plain(io), http2));
+        }
         let begins = tokio::select! {
             begins = timeout_at(deadline, io.begins_tls()) => begins.ok()?.ok()?,
             () = after(self.ending.clone(), LAST_REQUESTS) => return None,
         };
         if !begins {
             self.connection.plain_to_tls = true;
-            return Some(Io::Plain(io));
+            return Some((Io::Plain(io), false));
         }
         let choose = |host: Option<&str>| tls.choose(router, listener, host);
         let settled = tokio::select! {
@@ -79,8 +132,9 @@ impl Serving {
         };
         match settled {
             Ok(Ok((stream, facts))) => {
+                let http2 = facts.is_http2();
                 self.connection.tls = Some(facts);
-                Some(Io::Tls(Box::new(stream)))
+                Some((Io::Tls(Box::new(stream)), http2))
             }
             Ok(Err(error)) => {
                 log::debug!(target: "robin::serve", "handshake failed error=\"{error}\"");
@@ -90,104 +144,101 @@ impl Serving {
         }
     }
 
-    /// Pingora's own loop (`ServerApp::process_new`) with our stream, timeouts and pipelining. Once the
-    /// listener is left out of the configuration it ends before the next request.
+    /// Serves request after request: in the express lane what is plain, else as Pingora's own loop
+    /// (`ServerApp::process_new`) does, with our stream, timeouts and pipelining. Once
+    /// the process is to end or the listener is left out of the configuration, the next answer is the last,
+    /// and a connection that has no request on its way is closed.
     async fn http1(self, io: Io) {
-        let mut left_out = self.ending.listener.clone();
-        let mut left_out = std::pin::pin!(ended(&mut left_out).fuse());
+        // The end of the process closes every listener: one channel is looked at each time that a request waits.
+        let mut closing = self.ending.listener.clone();
+        let mut leaving = std::pin::pin!(ended(&mut closing).fuse());
         let connection = Arc::new(self.connection);
         let refusal_id = proxy::request_id();
-        let stream = Downstream::new(io, Arc::clone(&connection), refusal_id.clone());
-        let mut session = ServerSession::new_http1(Box::new(stream));
-        session.set_pipelining_enabled(true);
+        let mut stream = Box::new(Downstream::new(io, Arc::clone(&connection), refusal_id));
+        let (pools, ending) = (self.pools, self.ending);
+        let mut turns = Turns {
+            pools: Arc::clone(&pools),
+            ending: ending.clone(),
+            lane: pools.lane(),
+            connection: Arc::clone(&connection),
+        };
+        let mut first = true;
         loop {
-            let header_timeout = self.pools.runtime().config.client_header_timeout;
-            session.set_read_timeout(Some(header_timeout));
             connection.expect_head();
-            let began = Instant::now();
-            let proxy = self.pools.proxy();
-            let mut serving = std::pin::pin!(proxy.process_new_http(session, &self.ending.process));
-            let served = tokio::select! {
-                biased;
-                served = &mut serving => served,
-                () = &mut left_out => {
-                    if connection.is_idle() {
-                        return;
+            let served = {
+                let mut serving = std::pin::pin!(turns.serve(stream, first));
+                tokio::select! {
+                    biased;
+                    served = &mut serving => served,
+                    () = last_call(leaving.as_mut(), &connection) => {
+                        if connection.is_idle() {
+                            return;
+                        }
+                        let limit = time_left(&ending, &pools);
+                        let Ok(served) = timeout(limit, serving).await else { return };
+                        served
                     }
-                    serving.await
                 }
             };
-            let Some(reused) = served else {
-                let timed_out = began.elapsed() >= header_timeout;
-                if let Some(refusal) = connection.refusal(refusal_id, timed_out) {
-                    proxy::log_refusal(&self.pools.runtime(), &refusal, &connection);
-                }
-                return;
-            };
-            let (stream, settings) = reused.consume();
-            session = ServerSession::new_http1(stream);
-            if let Some(settings) = settings {
-                settings.apply_to_session(&mut session);
-            }
-            // The head of a request resets it to "without limit"; between requests it is ours.
-            let keepalive_timeout = self.pools.runtime().config.keepalive_timeout;
-            session.set_keepalive(Some(keepalive_timeout.as_secs().max(1)));
-            if left_out.is_terminated() {
-                return;
-            }
+            let Some(served) = served else { return };
+            (stream, first) = (served, false);
+        }
+    }
+}
+
+/// What serves the requests of a connection, one after the other.
+struct Turns {
+    pools: Arc<Pools>,
+    ending: Ending,
+    connection: Arc<Connection>,
+    lane: Lane,
+}
+
+impl Turns {
+    /// Serves one request, the connection's `first` or a later one; gives the connection back if it may have
+    /// another.
+    async fn serve(&mut self, mut stream: Box<Downstream>, first: bool) -> Option<Box<Downstream>> {
+        let runtime = self.pools.runtime();
+        let config = &runtime.config;
+        let patience = if first { config.client_header_timeout } else { config.keepalive_timeout };
+        drop(runtime);
+        let ending = &self.ending.process;
+        match self.lane.turn(&mut stream, patience, || *ending.borrow()).await {
+            Turn::Answered => Some(stream),
+            Turn::Over => None,
+            Turn::Pingora(begun) => Box::pin(self.serve_by_pingora(stream, first, begun)).await,
         }
     }
 
-    /// Serves the streams of an HTTP/2 connection side by side.
-    ///
-    /// As Pingora's own loop, which hides where a request came from: here each carries its
-    /// connection.
-    async fn http2(self, io: Io) {
+    async fn serve_by_pingora(
+        &self,
+        stream: Box<Downstream>,
+        first: bool,
+        begun: Option<Box<Exchange>>,
+    ) -> Option<Box<Downstream>> {
         let runtime = self.pools.runtime();
-        let (header_timeout, keepalive_timeout) =
-            (runtime.config.client_header_timeout, runtime.config.keepalive_timeout);
+        let header_timeout = runtime.config.client_header_timeout;
+        let keepalive_timeout = runtime.config.keepalive_timeout;
         drop(runtime);
-        let mut options = http2::default_h2_options();
-        options.max_concurrent_streams(STREAMS);
-        let settled = http2::handshake(Box::new(io), Some(options));
-        let settled = tokio::select! {
-            settled = timeout(header_timeout, settled) => settled,
-            () = after(self.ending.clone(), GOODBYE) => return,
-        };
-        let Ok(Ok(mut io)) = settled else { return };
-        let connection = Arc::new(self.connection);
-        let digest = Arc::new(Digest::default());
-        let mut ending = self.ending.clone();
-        let (mut malformed, mut draining) = (0, false);
-        let mut streams = JoinSet::new();
-        loop {
-            let idle = if draining { GOODBYE } else { keepalive_timeout };
-            let accepted = tokio::select! {
-                biased;
-                () = ending.reached(), if !draining => {
-                    io.graceful_shutdown();
-                    draining = true;
-                    continue;
-                }
-                accepted = HttpSession::from_h2_conn(&mut io, Arc::clone(&digest)) => accepted,
-                Some(_) = streams.join_next() => continue,
-                () = sleep(idle), if streams.is_empty() => return,
-            };
-            match accepted {
-                Ok(Some(H2Accept::Session(mut stream))) => {
-                    stream.req_header_mut().extensions_mut().insert(Arc::clone(&connection));
-                    let (proxy, shutdown) = (self.pools.proxy(), self.ending.process.clone());
-                    let alive = self.alive.clone();
-                    streams.spawn(async move {
-                        let session = ServerSession::new_http2(stream);
-                        proxy.process_new_http(session, &shutdown).await;
-                        drop(alive);
-                    });
-                }
-                Ok(Some(H2Accept::Rejected)) if malformed < MALFORMED => malformed += 1,
-                // Those under way find out by themselves, and tell the access log.
-                _ => return streams.detach_all(),
-            }
+        let refusal_id = stream.refusal_id().to_owned();
+        let mut session = ServerSession::new_http1(stream);
+        session.set_pipelining_enabled(true);
+        session.set_read_timeout(Some(header_timeout));
+        if !first {
+            // The head of a request resets it to "without limit"; between requests it is ours.
+            session.set_keepalive(Some(keepalive_timeout.as_secs().max(1)));
         }
+        session.set_connection_user_context(begun.map(|begun| begun as _));
+        let began = Instant::now();
+        let proxy = self.pools.proxy();
+        let Some(reused) = proxy.process_new_http(session, &self.ending.process).await else {
+            let timed_out = began.elapsed() >= header_timeout;
+            if let Some(refusal) = self.connection.refusal(refusal_id, timed_out) {
+                proxy::log_refusal(&self.pools.runtime(), &refusal, &self.connection);
+            }
+            return None;
+        };
+        let (stream, _) = reused.consume();
+        stream.into_any().downcast().ok()
     }
 }

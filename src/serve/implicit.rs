@@ -17,10 +17,10 @@ use tokio::time::timeout;
 
 use super::background::{Kept, Running};
 use super::resolvers::Resolvers;
-use crate::config::model::{self, Host, Upstream, UpstreamServer};
+use crate::config::model::{self, Host, UpstreamServer};
 use crate::health::Tick;
 use crate::proxy::{Implicit, Served};
-use crate::upstream::Words;
+use crate::upstream::{Totals, Upstream, Words};
 
 /// How many hosts are known before those that nobody asks for are let go.
 const MANY: usize = 64;
@@ -54,6 +54,55 @@ pub(super) struct Registry {
     ending: watch::Receiver<bool>,
     /// What the operator has said of hosts that a configuration before had asked for.
     words: HashMap<String, Words>,
+    book: Arc<Book>,
+}
+
+/// What was counted of every upstream that requests have named, also of those that were let go and
+/// of those of a configuration before: sums over them never shrink.
+#[derive(Debug, Default)]
+pub(super) struct Book(Mutex<Counted>);
+
+#[derive(Debug, Default)]
+struct Counted {
+    /// Those that may still count.
+    present: Vec<Arc<Upstream>>,
+    /// What the others have counted.
+    past: Totals,
+}
+
+impl Book {
+    fn counted(&self) -> MutexGuard<'_, Counted> {
+        // A sum that lacks its last part is the worst that a panic leaves.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn enter(&self, upstream: &Arc<Upstream>) {
+        let mut counted = self.counted();
+        counted.settle();
+        counted.present.push(Arc::clone(upstream));
+    }
+
+    fn read(&self) -> Totals {
+        let mut counted = self.counted();
+        counted.settle();
+        let mut sum = counted.past.clone();
+        counted.present.iter().for_each(|upstream| sum += &upstream.tally().read());
+        sum
+    }
+}
+
+impl Counted {
+    /// Keeps no more than the sums of those that nobody else knows: they count no more.
+    fn settle(&mut self) {
+        let Self { present, past } = self;
+        present.retain(|upstream| {
+            let counts = Arc::strong_count(upstream) > 1;
+            if !counts {
+                *past += &upstream.tally().read();
+            }
+            counts
+        });
+    }
 }
 
 impl fmt::Debug for Registry {
@@ -63,18 +112,20 @@ impl fmt::Debug for Registry {
 }
 
 impl Registry {
-    /// To be made on the main thread's runtime. The operator's words hold on after `before`.
+    /// To be made on the main thread's runtime. The operator's words hold on after `before`; the
+    /// book is the process's.
     pub(super) fn new(
         resolvers: Resolvers,
         ending: watch::Receiver<bool>,
         before: &[Arc<Served>],
+        book: Arc<Book>,
     ) -> Self {
         let words = before.iter().map(|served| {
             let upstream = &served.upstream;
             (upstream.name().to_owned(), upstream.words())
         });
         let words = words.filter(|(_, words)| !words.is_empty()).collect();
-        Self { known: Mutex::default(), resolvers, main: Handle::current(), ending, words }
+        Self { known: Mutex::default(), resolvers, main: Handle::current(), ending, words, book }
     }
 
     fn known(&self) -> MutexGuard<'_, HashMap<Key, Known>> {
@@ -98,7 +149,8 @@ impl Registry {
             let spec = key.spec();
             let resolver = self.resolvers.of(key.resolver.as_ref());
             let _main = self.main.enter();
-            let kept = Kept::new(&spec, resolver);
+            let kept = Kept::new(&spec, resolver, true);
+            self.book.enter(&kept.served().upstream);
             kept.inherit(self.words.get(&spec.name).cloned().unwrap_or_default());
             let running = Running::start(kept, &self.ending);
             Known { running, asked: now }
@@ -129,11 +181,15 @@ impl Implicit for Registry {
         known.sort_by(|a, b| a.spec.name.cmp(&b.spec.name));
         known
     }
+
+    fn totals(&self) -> Totals {
+        self.book.read()
+    }
 }
 
 impl Key {
     /// An upstream with one server line, as for an address that a route names.
-    fn spec(&self) -> Upstream {
+    fn spec(&self) -> model::Upstream {
         let Self { host, port, resolver } = self;
         let name = match host {
             Host::Address(address) => std::net::SocketAddr::new(*address, *port).to_string(),
@@ -142,6 +198,6 @@ impl Key {
         };
         let servers = vec![UpstreamServer::at(host.clone(), *port)];
         let resolver = resolver.clone();
-        Upstream { implicit: true, resolver, ..Upstream::new(name, servers) }
+        model::Upstream { implicit: true, resolver, ..model::Upstream::new(name, servers) }
     }
 }

@@ -3,11 +3,13 @@
 //! An address has one a worker, with SO_REUSEPORT, so that the kernel shares connections out and
 //! no worker waits for another. A socket of the file system has one that all workers accept from. Its
 //! file is open to all, as nginx's, and goes with the process; one that was left behind is
-//! replaced, one that somebody answers at is not.
+//! replaced, one that somebody answers at is not. Sockets that another process has opened for us are taken as
+//! they are: closing one would reset the connections that wait in it.
 
 use std::fs::{self, Permissions};
 use std::io;
 use std::net::{SocketAddr, TcpListener as StdTcpListener};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
 use std::os::unix::net::{UnixListener as StdUnixListener, UnixStream as StdUnixStream};
 use std::path::{Path, PathBuf};
@@ -15,6 +17,7 @@ use std::path::{Path, PathBuf};
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
+use super::heritage::{self, Inherited};
 use crate::config::model::ListenAddress;
 use crate::observe::event::Line;
 use crate::proxy;
@@ -45,8 +48,10 @@ pub(super) enum Listener {
 /// All listening sockets of a process.
 #[derive(Debug)]
 pub(super) struct Bound {
-    /// Those of each worker, in the order of the addresses.
-    pub(super) workers: Vec<Vec<Listener>>,
+    /// Those of each worker, with the position of their address.
+    pub(super) workers: Vec<Vec<(usize, Listener)>>,
+    /// Those of each address once more, to be handed to a process that takes our place.
+    pub(super) originals: Vec<Vec<Listener>>,
     /// The files that go with the process.
     pub(super) files: SocketFiles,
 }
@@ -56,6 +61,11 @@ pub(super) struct Bound {
 pub(super) struct SocketFiles(Vec<PathBuf>);
 
 impl SocketFiles {
+    /// Whether the file of an address is among them.
+    pub(super) fn has(&self, address: &ListenAddress) -> bool {
+        self.0.iter().any(|path| *address == ListenAddress::Unix(path.clone()))
+    }
+
     /// Removes the file of an address that is listened on no more.
     pub(super) fn remove(&mut self, address: &ListenAddress) {
         let is_its = |path: &PathBuf| *address == ListenAddress::Unix(path.clone());
@@ -65,10 +75,13 @@ impl SocketFiles {
 
 impl Drop for SocketFiles {
     fn drop(&mut self) {
+        if heritage::files_stay() {
+            return;
+        }
         for path in &self.0 {
             if let Err(error) = fs::remove_file(path) {
                 let line = Line::new("socket file stays").field("file", path.display());
-                log::warn!(target: "robin::serve", "{}", line.field("error", error));
+                line.field("error", error).warn("robin::serve");
             }
         }
     }
@@ -79,54 +92,70 @@ impl Drop for SocketFiles {
 pub(super) fn raise_open_files() {
     if let Err(error) = rlimit::increase_nofile_limit(u64::MAX) {
         let line = Line::new("open files stay limited").field("error", error);
-        log::warn!(target: "robin::serve", "{line}");
+        line.warn("robin::serve");
     }
 }
 
-/// The sockets of each worker, in the order of `addresses`.
+/// The sockets of each worker; those that are inherited are not made anew.
 ///
 /// # Errors
 /// [`ListenError`] names the first address that is taken or not ours.
-pub(super) fn bind(addresses: &[ListenAddress], workers: usize) -> Result<Bound, ListenError> {
+pub(super) fn bind(
+    addresses: &[ListenAddress],
+    workers: usize,
+    inherited: &mut Inherited,
+) -> Result<Bound, ListenError> {
+    let mut bound = Bound {
+        workers: (0..workers).map(|_| Vec::with_capacity(addresses.len())).collect(),
+        originals: addresses.iter().map(|address| inherited.listeners(address)).collect(),
+        files: SocketFiles::default(),
+    };
     // Any process of the same user may join in on an address with SO_REUSEPORT. A second robin by
     // mistake is to be told, so each address is tried without it first. It is not listened on:
     // a client that came to this socket would be reset.
-    for address in addresses {
-        if let ListenAddress::Tcp(tcp) = address {
+    for (address, originals) in addresses.iter().zip(&bound.originals) {
+        if let (ListenAddress::Tcp(tcp), true) = (address, originals.is_empty()) {
             let error = |source| ListenError { address: address.clone(), source };
             tcp_socket(*tcp, false).map_err(error)?;
         }
     }
-    let mut bound = Bound {
-        workers: (0..workers).map(|_| Vec::with_capacity(addresses.len())).collect(),
-        files: SocketFiles::default(),
-    };
-    for address in addresses {
-        bound.add(address).map_err(|source| ListenError { address: address.clone(), source })?;
+    // The first comes last: whoever waits until it answers finds the others there too.
+    for (n, address) in addresses.iter().enumerate().rev() {
+        let error = |source| ListenError { address: address.clone(), source };
+        bound.add(n, address, inherited).map_err(error)?;
     }
     Ok(bound)
 }
 
 impl Bound {
-    fn add(&mut self, address: &ListenAddress) -> io::Result<()> {
+    /// Opens what is not inherited and shares all out.
+    fn add(&mut self, n: usize, address: &ListenAddress, inherited: &Inherited) -> io::Result<()> {
+        let originals = &mut self.originals[n];
+        let is_new = originals.is_empty();
         match address {
-            ListenAddress::Tcp(address) => {
-                for listeners in &mut self.workers {
+            ListenAddress::Tcp(address) if is_new => {
+                for _ in &self.workers {
                     let socket = tcp_socket(*address, true)?;
                     socket.listen(BACKLOG)?;
-                    listeners.push(Listener::Tcp(socket.into()));
+                    originals.push(Listener::Tcp(socket.into()));
                 }
             }
-            ListenAddress::Unix(path) => {
+            ListenAddress::Unix(path) if is_new => {
                 let socket = unix_socket(path)?;
                 self.files.0.push(path.clone());
                 fs::set_permissions(path, Permissions::from_mode(OPEN_TO_ALL))?;
                 socket.listen(BACKLOG)?;
-                let listener = StdUnixListener::from(socket);
-                for listeners in &mut self.workers {
-                    listeners.push(Listener::Unix(listener.try_clone()?));
-                }
+                originals.push(Listener::Unix(socket.into()));
             }
+            ListenAddress::Unix(path) if inherited.owns_file(path) => {
+                self.files.0.push(path.clone())
+            }
+            ListenAddress::Tcp(_) | ListenAddress::Unix(_) => {}
+        }
+        // With fewer sockets than workers some share one; with more, some workers have several.
+        let (sockets, workers) = (originals.len(), self.workers.len());
+        for turn in 0..sockets.max(workers) {
+            self.workers[turn % workers].push((n, originals[turn % sockets].try_clone()?));
         }
         Ok(())
     }
@@ -232,7 +261,24 @@ impl Accepting {
     }
 }
 
+impl From<Listener> for OwnedFd {
+    fn from(listener: Listener) -> Self {
+        match listener {
+            Listener::Tcp(listener) => listener.into(),
+            Listener::Unix(listener) => listener.into(),
+        }
+    }
+}
+
 impl Listener {
+    /// The same socket once more.
+    pub(super) fn try_clone(&self) -> io::Result<Self> {
+        match self {
+            Self::Tcp(listener) => listener.try_clone().map(Self::Tcp),
+            Self::Unix(listener) => listener.try_clone().map(Self::Unix),
+        }
+    }
+
     /// A connection that waits already; none for one whose client has left.
     ///
     /// # Errors
@@ -257,11 +303,37 @@ impl Listener {
 mod tests {
     use super::*;
 
+    fn none() -> Inherited {
+        Inherited::default()
+    }
+
+    #[test]
+    fn inherited_sockets_are_all_taken_by_however_many_workers() {
+        for (sockets, workers, shares) in
+            [(1, 3, vec![1, 1, 1]), (3, 2, vec![2, 1]), (2, 3, vec![1, 1, 1])]
+        {
+            let free: SocketAddr = "127.0.0.1:0".parse().expect("an address");
+            let first = tcp_socket(free, true).expect("a free port");
+            let address = first.local_addr().ok().and_then(|a| a.as_socket()).expect("a port");
+            let mut all = vec![first];
+            all.extend((1..sockets).map(|_| tcp_socket(address, true).expect("shared")));
+            all.iter().for_each(|socket| socket.listen(BACKLOG).expect("listens"));
+            let mut inherited =
+                Inherited::of(all.into_iter().map(|s| Listener::Tcp(s.into())).collect());
+            let address = [ListenAddress::Tcp(address)];
+            let bound = bind(&address, workers, &mut inherited).expect("they are there");
+            let counts: Vec<usize> = bound.workers.iter().map(Vec::len).collect();
+            assert_eq!(counts, shares, "{sockets} sockets for {workers} workers");
+            assert_eq!(bound.originals[0].len(), sockets);
+        }
+    }
+
     #[test]
     fn an_address_in_use_is_told() {
         let taken = StdTcpListener::bind("127.0.0.1:0").expect("a free port");
         let address = taken.local_addr().expect("a bound socket has an address");
-        let error = bind(&[ListenAddress::Tcp(address)], 2).expect_err("the port is taken");
+        let error =
+            bind(&[ListenAddress::Tcp(address)], 2, &mut none()).expect_err("the port is taken");
         assert_eq!(error.address, ListenAddress::Tcp(address));
         assert!(error.to_string().contains("in use"), "{error}");
     }
@@ -270,7 +342,8 @@ mod tests {
     fn a_socket_file_is_open_to_all_and_goes_with_the_process() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("a.sock");
-        let bound = bind(&[ListenAddress::Unix(path.clone())], 2).expect("nobody is there");
+        let unix = [ListenAddress::Unix(path.clone())];
+        let bound = bind(&unix, 2, &mut none()).expect("nobody is there");
         assert_eq!(bound.workers.iter().map(Vec::len).collect::<Vec<_>>(), [1, 1]);
         let mode = fs::metadata(&path).expect("a file").permissions().mode();
         assert_eq!(mode & 0o777, OPEN_TO_ALL);
@@ -285,13 +358,13 @@ mod tests {
         let path = folder.path().join("a.sock");
         let unix = [ListenAddress::Unix(path.clone())];
         let answering = StdUnixListener::bind(&path).expect("a free path");
-        let error = bind(&unix, 1).expect_err("somebody answers");
+        let error = bind(&unix, 1, &mut none()).expect_err("somebody answers");
         assert!(error.to_string().ends_with("Address already in use (os error 98)"), "{error}");
         drop(answering);
         assert!(path.exists(), "left behind");
-        drop(bind(&unix, 1).expect("nobody answers"));
+        drop(bind(&unix, 1, &mut none()).expect("nobody answers"));
         fs::write(&path, "precious").expect("a file");
-        bind(&unix, 1).expect_err("no socket");
+        bind(&unix, 1, &mut none()).expect_err("no socket");
         assert!(path.exists(), "what is no socket stays");
     }
 }

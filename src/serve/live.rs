@@ -6,6 +6,8 @@
 //! with. Where anything fails, the present one serves on. Threads, the user, the pid file
 //! and the control socket are the process's own: they stay until it is started again.
 
+use std::io;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,33 +18,61 @@ use tokio::time::timeout;
 
 use super::background::Background;
 use super::control::Roster;
-use super::implicit::Registry;
+use super::heritage::{FOREIGN, Inherited, LISTENER};
+use super::implicit::{Book, Registry};
+use super::life::Obeys;
 use super::listen::SocketFiles;
-use super::worker::{Listening, News, Worker};
-use super::{Obeys, Process, Reread, ServeError, listen};
+use super::pools::Pools;
+use super::reread::{Refused, Reread};
+use super::watch::seen;
+use super::worker::{Listening, News, Places, Worker};
+use super::{Process, ServeError, changes, listen, systemd};
 use crate::config::model::{Config, ListenAddress, LogPath};
+use crate::limits::Tables;
 use crate::observe::access::AccessLog;
+use crate::observe::counters;
 use crate::observe::event::Line;
-use crate::observe::{logger, sink};
-use crate::proxy::{Current, Runtime, Served, TlsPeers, TlsServers};
+use crate::observe::logger::{self, Target};
+#[cfg(feature = "otlp")]
+use crate::observe::otlp::Exporter;
+use crate::observe::sink;
+use crate::proxy::{Current, Lanes, Runtime, Served, TlsPeers, TlsServers};
 use crate::route::Router;
 
 /// How long new upstreams have to be looked up and probed once before requests go to them.
 const FIRST_LOOKUPS: Duration = Duration::from_secs(1);
 
+/// How long busy workers are waited for to close a listener.
+const CLOSED: Duration = Duration::from_secs(5);
+
 /// A listener's address, and what closes it.
 struct Door {
     address: ListenAddress,
     closing: watch::Sender<bool>,
+    /// Its sockets, for a process that takes our place; none once it is closed.
+    sockets: Vec<listen::Listener>,
+    /// Each worker has a sender while it accepts here.
+    open: (mpsc::Sender<()>, mpsc::Receiver<()>),
+    /// How many connections came through it.
+    places: Arc<Places>,
 }
 
 impl Door {
     fn new(address: ListenAddress) -> Self {
-        Self { address, closing: watch::Sender::new(false) }
+        let (sockets, open) = (Vec::new(), mpsc::channel(1));
+        Self { address, closing: watch::Sender::new(false), sockets, open, places: Arc::default() }
     }
 
     fn is_open(&self) -> bool {
         !*self.closing.borrow()
+    }
+
+    /// Closes it, and waits until the workers have done so: the next configuration may want the address again.
+    async fn close(&mut self) {
+        self.closing.send_replace(true);
+        self.sockets.clear();
+        self.open.0 = mpsc::channel(1).0;
+        let _ = timeout(CLOSED, self.open.1.recv()).await;
     }
 }
 
@@ -53,6 +83,8 @@ type Sockets = Vec<(usize, listen::Listener)>;
 struct Opening {
     /// For each worker.
     sockets: Vec<Sockets>,
+    /// Of each listener that is opened, by its number.
+    originals: Vec<(usize, Vec<listen::Listener>)>,
     files: SocketFiles,
 }
 
@@ -60,14 +92,15 @@ struct Opening {
 pub(super) struct Ready {
     config: Config,
     router: Router,
+    tables: Tables,
     tls: TlsServers,
     tls_peers: TlsPeers,
     access_log: AccessLog,
     logs: Vec<AccessLog>,
-    /// For each worker those that it has not got yet.
-    sockets: Vec<Sockets>,
-    /// What goes with them.
-    files: SocketFiles,
+    #[cfg(feature = "otlp")]
+    exporter: Option<Exporter>,
+    /// What is listened on that is not yet.
+    opening: Opening,
     /// Every address that it listens on.
     wanted: Vec<ListenAddress>,
 }
@@ -78,6 +111,7 @@ impl Ready {
         config: Config,
         threads: usize,
         present: Option<&Live>,
+        inherited: &mut Inherited,
     ) -> Result<Self, ServeError> {
         let mut router = Router::new(&config);
         let known = present.map_or(&[][..], |live| &live.listeners);
@@ -90,8 +124,10 @@ impl Ready {
         let (numbers, addresses): (Vec<usize>, Vec<ListenAddress>) = new.unzip();
         let tls = TlsServers::new(&config, &router)?;
         let tls_peers = TlsPeers::new(&config)?;
-        let listen::Bound { workers: sockets, files } = listen::bind(&addresses, threads)?;
-        let number = |sockets: Vec<_>| numbers.iter().copied().zip(sockets).collect();
+        let bound = listen::bind(&addresses, threads, inherited)?;
+        let number = |sockets: Sockets| {
+            sockets.into_iter().map(|(position, socket)| (numbers[position], socket)).collect()
+        };
         let runtime = present.map(|live| live.current.load_full());
         let known_log = |path: &LogPath| {
             let runtime = runtime.as_ref()?;
@@ -109,17 +145,53 @@ impl Ready {
             }
             _ => AccessLog::open(&config.access_log).map_err(ServeError::AccessLog)?,
         };
-        let sockets = sockets.into_iter().map(number).collect();
-        Ok(Self { config, router, tls, tls_peers, access_log, logs, sockets, files, wanted })
+        let opening = Opening {
+            sockets: bound.workers.into_iter().map(number).collect(),
+            originals: numbers.iter().copied().zip(bound.originals).collect(),
+            files: bound.files,
+        };
+        #[cfg(feature = "otlp")]
+        let exporter = match (&config.otlp, &runtime) {
+            (Some(otlp), Some(runtime)) if runtime.config.otlp.as_ref() == Some(otlp) => {
+                runtime.exporter.clone()
+            }
+            (otlp, _) => otlp.as_ref().map(Exporter::start).transpose()?,
+        };
+        let none = Tables::default();
+        let known = runtime.as_ref().map_or(&none, |runtime| &runtime.tables);
+        let tables = Tables::new(&config.zones.requests, &config.zones.connections, known);
+        Ok(Self {
+            config,
+            router,
+            tables,
+            tls,
+            tls_peers,
+            access_log,
+            logs,
+            #[cfg(feature = "otlp")]
+            exporter,
+            opening,
+            wanted,
+        })
     }
 
     /// What requests are served from, and the sockets that are to be opened for them.
     fn runtime(self, upstreams: Vec<Arc<Served>>, implicit: Registry) -> (Runtime, Opening) {
-        let Self { config, router, tls, tls_peers, access_log, logs, sockets, files, .. } = self;
-        let implicit = Arc::new(implicit);
-        let runtime =
-            Runtime { config, router, upstreams, implicit, tls, tls_peers, access_log, logs };
-        (runtime, Opening { sockets, files })
+        let runtime = Runtime {
+            lanes: Lanes::new(&self.config),
+            config: self.config,
+            router: self.router,
+            tables: self.tables,
+            upstreams,
+            implicit: Arc::new(implicit),
+            tls: self.tls,
+            tls_peers: self.tls_peers,
+            access_log: self.access_log,
+            logs: self.logs,
+            #[cfg(feature = "otlp")]
+            exporter: self.exporter,
+        };
+        (runtime, self.opening)
     }
 }
 
@@ -130,6 +202,8 @@ pub(super) struct Live {
     /// The same for the operator.
     roster: Roster,
     background: Background,
+    /// What was counted of upstreams that only requests name.
+    book: Arc<Book>,
     /// Every listener that there has been; its number is its place here.
     listeners: Vec<Door>,
     /// The files of those that have one; they go with the process.
@@ -154,14 +228,16 @@ impl Live {
         // Without the first addresses the first requests would be refused for no reason.
         let settled = timeout(FIRST_LOOKUPS, next.settled()).map(drop);
         let upstreams = background.served(&next);
-        let implicit = Registry::new(next.resolvers(), shutdown.subscribe(), &[]);
+        let book = Arc::<Book>::default();
+        let implicit =
+            Registry::new(next.resolvers(), shutdown.subscribe(), &[], Arc::clone(&book));
         background.advance(next);
         let (runtime, opening) = ready.runtime(upstreams, implicit);
         let current: Current = Arc::new(ArcSwap::from_pointee(runtime));
         let worker = |_: &Sockets| {
             let (sender, news) = mpsc::unbounded_channel();
-            let (current, shutdown) = (Arc::clone(&current), shutdown.subscribe());
-            (sender, Worker { current, news, shutdown })
+            let pools = Arc::new(Pools::new(Arc::clone(&current)));
+            (sender, Worker { pools, news, shutdown: shutdown.subscribe() })
         };
         let (senders, workers) = opening.sockets.iter().map(worker).unzip();
         let mut live = Self {
@@ -169,6 +245,7 @@ impl Live {
             roster: Roster::new(Arc::clone(&current)),
             current,
             background,
+            book,
             listeners: Vec::new(),
             files: Vec::new(),
             workers: senders,
@@ -178,9 +255,9 @@ impl Live {
         Ok((live, workers, settled))
     }
 
-    /// Prints the dashboard from now on.
+    /// Prints the dashboard and keeps the history of the peers from now on.
     pub(super) fn show(&mut self) {
-        self.background.show();
+        self.background.show(Arc::clone(&self.current.load().implicit));
     }
 
     /// Whom the operator can mean.
@@ -201,72 +278,100 @@ impl Live {
         std::iter::once(&runtime.access_log).chain(&runtime.logs).cloned().collect()
     }
 
+    /// Where traces go.
+    #[cfg(feature = "otlp")]
+    pub(super) fn exporter(&self) -> Option<Exporter> {
+        self.current.load().exporter.clone()
+    }
+
     /// Hands sockets to the workers.
     fn open(&mut self, opening: Opening) {
-        let Opening { sockets, files } = opening;
+        let Opening { sockets, originals, files } = opening;
         self.files.push(files);
         let runtime = self.current.load_full();
         let known = self.listeners.len();
         let new = runtime.router.listeners().skip(known).cloned();
         self.listeners.extend(new.map(Door::new));
-        for (number, _) in sockets.first().into_iter().flatten() {
-            // It may have been closed by a configuration before.
-            self.listeners[*number].closing.send_replace(false);
+        for (number, sockets) in originals {
+            // It may have been closed by a configuration before, whose connections are to end all the same.
+            let address = self.listeners[number].address.clone();
+            self.listeners[number] = Door { sockets, ..Door::new(address) };
         }
         for (worker, sockets) in self.workers.iter().zip(sockets) {
             for (number, socket) in sockets {
-                let closing = self.listeners[number].closing.subscribe();
+                let door = &self.listeners[number];
+                let (closing, open) = (door.closing.subscribe(), door.open.0.clone());
                 // A worker that has ended ends the process.
-                let _ = worker.send(News::Listen(Listening { number, socket, closing }));
+                let places = Arc::clone(&door.places);
+                let listening = Listening { number, socket, closing, open, places };
+                let _ = worker.send(News::Listen(listening));
             }
         }
     }
 
-    /// Reads the configuration again and serves it, or serves on as before and says why.
-    async fn reload(&mut self) {
+    /// Reads the configuration again and serves it, or serves on as before and says why. Returns what has
+    /// changed.
+    async fn reload(&mut self) -> Result<String, Refused> {
         let Some(read) = self.process.read.clone() else {
-            log::warn!(target: "robin::serve", "SIGHUP ignored, there is no file to read again");
-            return;
+            return Err(Refused::because("there is no file to read again"));
         };
-        let problems = match tokio::task::spawn_blocking(move || read()).await {
-            Ok(Ok(config)) => match self.change_to(config).await {
-                Ok(()) => return,
-                Err(error) => vec![error.to_string()],
-            },
-            Ok(Err(problems)) => problems,
-            Err(panicked) => vec![panicked.to_string()],
+        let watches = self.process.watched.is_some();
+        let read = move || {
+            let reread = read()?;
+            // Before it is served: what is changed from then on is news.
+            let seen = watches.then(|| seen(&reread.loaded));
+            Ok((reread, seen))
         };
-        for problem in problems {
-            let line = Line::new("reload refused, serving on as before").field("error", problem);
-            log::error!(target: "robin::serve", "{line}");
+        match tokio::task::spawn_blocking(read).await {
+            Ok(Ok((reread, seen))) => {
+                let Reread { loaded, events } = *reread;
+                let changed = self.change_to(loaded.config.clone(), &events).await;
+                let watched = self.process.watched.as_ref().zip(seen);
+                if let (Ok(_), Some((watched, seen))) = (&changed, watched) {
+                    watched.now(seen);
+                }
+                changed.map_err(|error| Refused::by(&error, &loaded))
+            }
+            Ok(Err(refused)) => Err(refused),
+            Err(panicked) => Err(Refused::because(panicked)),
         }
     }
 
-    async fn change_to(&mut self, reread: Reread) -> Result<(), ServeError> {
-        let Reread { config, events } = reread;
+    /// The sockets that nobody accepts from at the moment.
+    fn paused(&self) -> Result<Inherited, ServeError> {
+        let paused = self.listeners.iter().filter(|door| !door.is_open());
+        let sockets = paused.flat_map(|door| &door.sockets).map(listen::Listener::try_clone);
+        Ok(Inherited::of(sockets.collect::<Result<_, _>>()?))
+    }
+
+    async fn change_to(&mut self, config: Config, events: &Target) -> Result<String, ServeError> {
         let threads = config.threads.map_or_else(super::cores, usize::from);
         if threads != self.workers.len() {
             let line = Line::new("threads stay as they are until a restart");
-            let line = line.field("threads", self.workers.len());
-            log::warn!(target: "robin::serve", "{line}");
+            let line = line.number("threads", self.workers.len());
+            line.warn("robin::serve");
         }
-        let ready = Ready::new(config, self.workers.len(), Some(self))?;
+        let mut paused = self.paused()?;
+        let ready = Ready::new(config, self.workers.len(), Some(self), &mut paused)?;
         let next = self.background.next(&ready.config, &self.shutdown.subscribe())?;
         let _ = timeout(FIRST_LOOKUPS, next.settled()).await;
-        logger::redirect(&events).map_err(ServeError::ErrorLog)?;
+        logger::redirect(events).map_err(ServeError::ErrorLog)?;
         let upstreams = self.background.served(&next);
         let wanted: Vec<ListenAddress> = ready.wanted.clone();
         let before = self.current.load_full();
         let known = before.implicit.known();
-        let implicit = Registry::new(next.resolvers(), self.shutdown.subscribe(), &known);
+        let (ending, book) = (self.shutdown.subscribe(), Arc::clone(&self.book));
+        let implicit = Registry::new(next.resolvers(), ending, &known, book);
         let (runtime, opening) = ready.runtime(upstreams, implicit);
+        let changed = changes::between(&before.config, &runtime.config);
         self.current.store(Arc::new(runtime));
         self.roster.reloaded(&before);
         drop(before);
         self.open(opening);
-        for door in &self.listeners {
-            if door.is_open() && !wanted.contains(&door.address) {
-                door.closing.send_replace(true);
+        for door in &mut self.listeners {
+            let is_there = door.is_open() || !door.sockets.is_empty();
+            if is_there && !wanted.contains(&door.address) {
+                door.close().await;
                 self.files.iter_mut().for_each(|files| files.remove(&door.address));
             }
         }
@@ -274,32 +379,65 @@ impl Live {
             let _ = worker.send(News::Reloaded);
         }
         self.background.advance(next);
-        self.background.show();
+        self.show();
+        // Who reads the line finds it counted.
+        counters::RELOADS.add();
         let line = Line::new("reloaded").field("listen", self.addresses());
-        log::info!(target: "robin::serve", "{line}");
-        Ok(())
+        line.field("changed", &changed).info("robin::serve");
+        Ok(changed)
     }
 }
 
 impl Obeys for Live {
-    async fn reload(&mut self) {
-        Live::reload(self).await;
+    async fn reload(&mut self) -> Result<String, Refused> {
+        systemd::reloading();
+        let reloaded = Live::reload(self).await;
+        systemd::ready();
+        if let Err(refused) = &reloaded {
+            counters::RELOADS_REFUSED.add();
+            refused.tell();
+        }
+        reloaded
+    }
+
+    fn sockets(&self) -> io::Result<Vec<(&'static str, OwnedFd)>> {
+        let mut sockets = Vec::new();
+        for door in &self.listeners {
+            let is_local = matches!(door.address, ListenAddress::Unix(_));
+            let is_foreign = is_local && !self.files.iter().any(|files| files.has(&door.address));
+            for socket in &door.sockets {
+                let name = if is_foreign { FOREIGN } else { LISTENER };
+                sockets.push((name, socket.try_clone()?.into()));
+            }
+        }
+        Ok(sockets)
+    }
+
+    fn pause(&mut self) {
+        for door in &self.listeners {
+            door.closing.send_replace(true);
+        }
     }
 
     fn reopen(&mut self) {
         let failed = sink::reopen();
         if failed.is_empty() {
-            log::info!(target: "robin::serve", "log files reopened");
+            Line::new("log files reopened").info("robin::serve");
         }
         for (path, error) in failed {
             let line = Line::new("log file cannot be reopened, writing to the old one");
             let line = line.field("path", path.display()).field("error", error);
-            log::error!(target: "robin::serve", "{line}");
+            line.error("robin::serve");
         }
     }
 
     fn end(&mut self) {
         // Receivers are gone only when no worker is left, and then there is nothing to tell.
         self.shutdown.send_replace(true);
+        for door in &mut self.listeners {
+            door.closing.send_replace(true);
+            // While these are open, clients would wait at them in vain.
+            door.sockets.clear();
+        }
     }
 }

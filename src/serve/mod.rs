@@ -1,49 +1,65 @@
 //! The process: accept loops, signals, draining and background tasks.
 //!
 //! Workers serve requests, each on a thread of its own. The main thread waits for signals and
-//! runs everything on a timer: discovery, probes, the dashboard. The order at the start is: listen for
+//! runs everything on a timer: discovery, probes, the dashboard (`life`). The order at the start is: listen for
 //! signals, bind, give up root, look names up and probe once, accept. A name that does not resolve delays the start
 //! by a second at most and never prevents it. SIGHUP reads the configuration again (`live`).
 
 mod background;
 pub mod balancing;
+mod changes;
 mod connection;
 mod control;
 pub mod demo;
+mod heritage;
+mod http2;
 mod implicit;
+mod life;
 mod listen;
 mod live;
 mod pid_file;
 mod pools;
 mod privileges;
 pub mod probes;
+mod reread;
 mod resolvers;
 mod signals;
+mod systemd;
+mod upgrade;
+mod watch;
 mod worker;
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
+use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
 
 use crate::config::model::{Config, Control};
 use crate::observe::event::Line;
-use crate::observe::logger::Target;
+use crate::observe::status;
 use crate::proxy::TlsError;
 use control::Socket;
 pub use control::{Answer, Ask, AskError, Told, ask, health};
+pub use heritage::Inherited;
+use life::{Desk, Life};
 pub use listen::ListenError;
 use live::{Live, Ready};
 use pid_file::PidFile;
 pub use privileges::PrivilegeError;
-use signals::{End, Signals};
+pub use reread::{Read, Refused, Reread};
+use signals::Signals;
+pub use watch::Watched;
 use worker::Worker;
 
 /// How long the end waits for the access log to be written.
 const LAST_LINES: Duration = Duration::from_secs(1);
+/// How long the end of the process waits for a collector to take the last spans.
+#[cfg(feature = "otlp")]
+const LAST_SPANS: Duration = Duration::from_secs(1);
 
 /// Why the process could not start or go on.
 #[derive(Debug, thiserror::Error)]
@@ -74,18 +90,6 @@ pub enum ServeError {
     Worker,
 }
 
-/// A configuration that was read again, and where event lines go with it.
-#[derive(Clone, Debug)]
-pub struct Reread {
-    /// The configuration.
-    pub config: Config,
-    /// Where event lines go.
-    pub events: Target,
-}
-
-/// Reads the configuration again; each problem with it is a line.
-pub type Read = Arc<dyn Fn() -> Result<Reread, Vec<String>> + Send + Sync>;
-
 /// How a process serves, beside its configuration.
 #[derive(Clone, Default)]
 pub struct Process {
@@ -99,35 +103,51 @@ pub struct Process {
     pub fast_stop: bool,
     /// What SIGHUP does. Default: nothing.
     pub read: Option<Read>,
+    /// What it was read from, where it is to be read again as soon as that changes. Default: only when told to.
+    pub watched: Option<Watched>,
 }
 
 /// Serves a configuration until a signal ends the process; `started` is called once connections
-/// are accepted.
+/// are accepted. Of its listeners those that are `inherited` are not made anew.
 ///
 /// # Errors
 /// [`ServeError`] says what keeps the process from starting.
-pub fn run(config: Config, process: Process, started: impl FnOnce()) -> Result<(), ServeError> {
+pub fn run(
+    config: Config,
+    process: Process,
+    inherited: &mut Inherited,
+    started: impl FnOnce(),
+) -> Result<(), ServeError> {
     let main = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     // Before anything can be seen from outside: a signal without a handler kills the process, or,
     // where it is a container's first, is lost.
     let signals = main.block_on(async { Signals::new(process.fast_stop) })?;
     let threads = config.threads.map_or_else(cores, usize::from);
     listen::raise_open_files();
-    // Before the listeners: who sees one of them and asks for health is to wait, not be turned away.
-    let health = control::bind(&process.path);
-    let pid = config.pid.clone().or_else(|| process.pid.clone());
-    let user = config.user.clone();
-    let written = config.control.clone();
-    let ready = Ready::new(config, threads, None)?;
-    let _pid_file = pid.and_then(|path| PidFile::write(&path));
-    let operator = match &process.control {
-        Some(path) => Control::At(path.clone()),
-        None => written,
+    // Before the listeners: who sees one of them and asks for health or for peers is to wait, not be turned away.
+    let health = match std::mem::take(&mut inherited.health) {
+        sockets if sockets.is_empty() => control::bind(&process.path),
+        sockets => Ok(sockets),
     };
-    let operator = operators_socket(&operator, user.as_deref());
+    let user = config.user.clone();
+    let control = match &process.control {
+        Some(path) => Control::At(path.clone()),
+        None => config.control.clone(),
+    };
+    let operator = control.path().map(|path| match inherited.control_at(path) {
+        Some(listener) => (path, Socket::adopt(path, listener)),
+        None => (path, Socket::bind(path, privileges::heir(user.as_deref()))),
+    });
+    let pid = config.pid.clone().or_else(|| process.pid.clone());
+    let ready = Ready::new(config, threads, None, inherited)?;
+    let pid_file = pid.and_then(|path| PidFile::write(&path, privileges::heir(user.as_deref())));
+    let operator = operator.and_then(|(path, bound)| operators_socket(&control, path, bound));
+    inherited.tell();
     privileges::drop_privileges(user.as_deref())?;
 
+    status::begin();
     let (ended, access_logs) = main.block_on(async {
+        let watched = process.watched.clone();
         let (mut live, workers, settled) = Live::start(ready, process)?;
         let mut signals = signals;
         let signalled = tokio::select! {
@@ -136,39 +156,46 @@ pub fn run(config: Config, process: Process, started: impl FnOnce()) -> Result<(
         };
         live.show();
         let workers = start_workers(workers)?;
-        if let Some(socket) = &operator {
-            tokio::spawn(control::serve(Arc::clone(socket), live.roster()));
-        }
-        match health {
-            Ok(listeners) => {
-                listeners.into_iter().map(control::answer).map(tokio::spawn).for_each(drop);
-            }
-            Err(error) => log::warn!(
-                target: "robin::serve",
-                "{}", Line::new("robin health will not work").field("error", error)
-            ),
+        let health = health.unwrap_or_else(|error| {
+            Line::new("robin health will not work").field("error", error).warn("robin::serve");
+            Vec::new()
+        });
+        let (desk, orders) = Desk::open(operator, health, live.roster());
+        if let Some(watched) = watched {
+            watched.start(desk.orders())?;
         }
         let line = Line::new("started").field("version", env!("CARGO_PKG_VERSION"));
-        let line = line.field("listen", live.addresses()).field("threads", threads);
-        log::info!(target: "robin::serve", "{line}");
+        let line = line.field("listen", live.addresses()).number("threads", threads);
+        line.info("robin::serve");
         started();
-        let ended = until_ended(signalled, signals, workers, &mut live).await;
+        inherited.ready();
+        systemd::ready();
+        let (desk, heir, waiting) = (Some(desk), None, None);
+        let mut life =
+            Life { signals, orders, workers, live: &mut live, desk, pid_file, heir, waiting };
+        let ended = life.run(signalled).await;
+        #[cfg(feature = "otlp")]
+        if live.exporter().is_some_and(|exporter| !exporter.close(LAST_SPANS)) {
+            Line::new("spans lost at the end").warn("robin::serve");
+        }
         Ok::<_, ServeError>((ended, live.access_logs()))
     })?;
     main.shutdown_background();
     // Each has its time: `all` would stop at the first that fails.
     let lost = access_logs.iter().filter(|log| !log.close(LAST_LINES)).count();
     if lost > 0 {
-        log::warn!(target: "robin::serve", "access log lines lost at the end");
+        Line::new("access log lines lost at the end").warn("robin::serve");
     }
-    log::info!(target: "robin::serve", "ended");
+    Line::new("ended").info("robin::serve");
     ended
 }
 
 /// The operator's socket; none where it cannot be had, which is told.
-fn operators_socket(control: &Control, user: Option<&str>) -> Option<Arc<Socket>> {
-    let path = control.path()?;
-    let bound = Socket::bind(path, privileges::heir(user));
+fn operators_socket(
+    control: &Control,
+    path: &Path,
+    bound: io::Result<Socket>,
+) -> Option<Arc<Socket>> {
     if let Err(error) = &bound {
         // Where nobody has named a place it is no more than what there was before.
         let level = match control {
@@ -177,7 +204,7 @@ fn operators_socket(control: &Control, user: Option<&str>) -> Option<Arc<Socket>
         };
         let line = Line::new("no control socket, robin peers and its kin will not work");
         let line = line.field("path", path.display()).field("error", error);
-        log::log!(target: "robin::serve", level, "{line}");
+        line.print("robin::serve", level);
     }
     bound.ok().map(Arc::new)
 }
@@ -204,13 +231,13 @@ struct Obituary {
 }
 
 impl Obituary {
-    fn of(mut self, worker: Worker) {
-        match worker.run() {
+    fn of(mut self, worker: Worker, runtime: Runtime) {
+        match worker.run(runtime) {
             Ok(true) => self.ending = Ending::Drained,
             Ok(false) => self.ending = Ending::CutOff,
             Err(error) => {
                 let line = Line::new("worker failed").field("error", error);
-                log::error!(target: "robin::serve", "{line}");
+                line.error("robin::serve");
             }
         }
     }
@@ -227,124 +254,12 @@ impl Drop for Obituary {
 /// the last.
 fn start_workers(all: Vec<Worker>) -> io::Result<mpsc::UnboundedReceiver<Ending>> {
     let (sender, workers) = mpsc::unbounded_channel();
-    for (index, worker) in all.into_iter().enumerate() {
+    let runtimes = worker::runtimes(all.len())?;
+    for (index, (worker, runtime)) in all.into_iter().zip(runtimes).enumerate() {
         let obituary = Obituary { ending: Ending::Failed, workers: sender.clone() };
         thread::Builder::new()
             .name(format!("worker-{index}"))
-            .spawn(move || obituary.of(worker))?;
+            .spawn(move || obituary.of(worker, runtime))?;
     }
     Ok(workers)
-}
-
-/// Who does what signals ask for.
-trait Obeys {
-    /// Reads the configuration again.
-    async fn reload(&mut self);
-    /// Opens the log files again.
-    fn reopen(&mut self);
-    /// Tells the workers to drain and end.
-    fn end(&mut self);
-}
-
-/// Does what signals ask for until one ends the process, unless one has come already, and then waits
-/// for the workers to drain. A worker that fails takes the others with it: its share of the
-/// connections would be lost silently, where whoever started the process can start it again.
-async fn until_ended(
-    signalled: Option<End>,
-    mut signals: Signals,
-    mut workers: mpsc::UnboundedReceiver<Ending>,
-    live: &mut impl Obeys,
-) -> Result<(), ServeError> {
-    let mut signalled = signalled;
-    while signalled.is_none() {
-        tokio::select! {
-            told = signals.next() => match told {
-                signals::Told::End(end) => signalled = Some(end),
-                signals::Told::Reload => live.reload().await,
-                signals::Told::Reopen => live.reopen(),
-            },
-            _ = workers.recv() => break,
-        }
-    }
-    match signalled {
-        Some(End::AtOnce(name)) => {
-            log::info!(target: "robin::serve", "{}", Line::new("stopping").field("signal", name));
-            return Ok(());
-        }
-        Some(End::Drain(name)) => {
-            log::info!(target: "robin::serve", "{}", Line::new("draining").field("signal", name));
-        }
-        None => {}
-    }
-    live.end();
-    let drained = tokio::select! {
-        drained = all_drained(&mut workers) => drained,
-        end = signals.end() => {
-            let line = Line::new("requests cut off").field("signal", end.name());
-            log::warn!(target: "robin::serve", "{line}");
-            Ok(())
-        }
-    };
-    signalled.map(drop).ok_or(ServeError::Worker).and(drained)
-}
-
-async fn all_drained(workers: &mut mpsc::UnboundedReceiver<Ending>) -> Result<(), ServeError> {
-    let (mut cut_off, mut failed) = (false, false);
-    while let Some(ending) = workers.recv().await {
-        cut_off |= matches!(ending, Ending::CutOff);
-        failed |= matches!(ending, Ending::Failed);
-    }
-    if cut_off {
-        log::warn!(target: "robin::serve", "requests cut off after shutdown_timeout");
-    }
-    if failed { Err(ServeError::Worker) } else { Ok(()) }
-}
-
-#[cfg(test)]
-mod tests {
-    use tokio::sync::watch;
-
-    use super::*;
-
-    struct Stub(watch::Sender<bool>);
-
-    impl Obeys for Stub {
-        async fn reload(&mut self) {}
-
-        fn reopen(&mut self) {}
-
-        fn end(&mut self) {
-            self.0.send_replace(true);
-        }
-    }
-
-    #[tokio::test]
-    async fn a_worker_that_fails_makes_the_others_drain_and_ends_the_process() {
-        let (sender, workers) = mpsc::unbounded_channel();
-        let mut stub = Stub(watch::Sender::new(false));
-        let mut ending = stub.0.subscribe();
-        let other = Obituary { ending: Ending::Drained, workers: sender.clone() };
-        drop(Obituary { ending: Ending::Failed, workers: sender });
-        let signals = Signals::new(false).expect("the system has signals");
-        let ended =
-            tokio::spawn(async move { until_ended(None, signals, workers, &mut stub).await });
-        ending.wait_for(|ending| *ending).await.expect("the others are told");
-        assert!(!ended.is_finished(), "the other one is still draining");
-        drop(other);
-        let ended = ended.await.expect("no panic");
-        assert!(matches!(ended, Err(ServeError::Worker)), "{ended:?}");
-    }
-
-    #[tokio::test]
-    async fn a_worker_that_panics_while_draining_is_told() {
-        let (sender, mut workers) = mpsc::unbounded_channel();
-        let obituary = Obituary { ending: Ending::Failed, workers: sender };
-        let panicked = thread::spawn(move || {
-            let _obituary = obituary;
-            panic!("as a worker might");
-        });
-        let ended = all_drained(&mut workers).await;
-        assert!(panicked.join().is_err());
-        assert!(matches!(ended, Err(ServeError::Worker)), "{ended:?}");
-    }
 }

@@ -3,14 +3,13 @@
 //! How many it keeps idle is fixed when it is made: where a reload asks for more, another takes its
 //! place, and only then do the connections of the one before end unused.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use pingora::apps::HttpServerApp as _;
 use pingora::server::configuration::ServerConf;
 use pingora_proxy::HttpProxy;
 
-use crate::proxy::{Current, Robin, Runtime};
+use crate::proxy::{Current, Idle, Lane, Robin, Runtime};
 
 /// As many idle connections as one upstream may ask for. The pool's table is made for all of them.
 const MOST: usize = 65_535;
@@ -19,8 +18,8 @@ const MOST: usize = 65_535;
 pub(super) struct Pools {
     current: Current,
     newest: ArcSwap<Pool>,
-    /// Those that were replaced: a connection may still wait in one for its next request.
-    replaced: Mutex<Vec<Arc<Pool>>>,
+    /// Those that the express lane keeps.
+    idle: Arc<Idle>,
 }
 
 struct Pool {
@@ -31,12 +30,19 @@ struct Pool {
 impl Pools {
     pub(super) fn new(current: Current) -> Self {
         let newest = ArcSwap::from_pointee(Pool::new(&current));
-        Self { current, newest, replaced: Mutex::default() }
+        let idle = Arc::<Idle>::default();
+        idle.fit(wanted(&current.load()));
+        Self { current, newest, idle }
     }
 
     /// What requests are served from at the moment.
     pub(super) fn runtime(&self) -> Arc<Runtime> {
         self.current.load_full()
+    }
+
+    /// What serves the plain requests of a connection.
+    pub(super) fn lane(&self) -> Lane {
+        Lane::new(Arc::clone(&self.current), Arc::clone(&self.idle))
     }
 
     /// What serves the next request.
@@ -46,24 +52,11 @@ impl Pools {
 
     /// Makes room for as many idle connections as the runtime of the moment asks for.
     pub(super) fn fit(&self) {
-        if wanted(&self.runtime()) > self.newest.load().size {
-            let before = self.newest.swap(Arc::new(Pool::new(&self.current)));
-            self.replaced().push(before);
+        let wanted = wanted(&self.runtime());
+        self.idle.fit(wanted);
+        if wanted > self.newest.load().size {
+            self.newest.store(Arc::new(Pool::new(&self.current)));
         }
-    }
-
-    /// Closes the clients' connections that have no request on its way.
-    pub(super) async fn close_idle(&self) {
-        let mut all = std::mem::take(&mut *self.replaced());
-        all.push(self.newest.load_full());
-        for pool in all {
-            pool.proxy.http_cleanup().await;
-        }
-    }
-
-    fn replaced(&self) -> MutexGuard<'_, Vec<Arc<Pool>>> {
-        // A push cannot be left half done by a panic: a poisoned lock is as good.
-        self.replaced.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -4,6 +4,8 @@ use std::io;
 
 use nix::unistd::{Gid, Uid, User, setgid, setgroups, setuid};
 
+use crate::observe::event::Line;
+
 /// Users that are there for this purpose: somebody's own, or the one of our image.
 const OWN_USERS: [&str; 2] = ["robin", "nginx"];
 
@@ -32,11 +34,9 @@ pub enum PrivilegeError {
 pub(super) fn drop_privileges(wanted: Option<&str>) -> Result<(), PrivilegeError> {
     if !Uid::effective().is_root() {
         if wanted.is_some_and(|name| lookup(name).is_none_or(|u| u.uid != Uid::effective())) {
-            log::warn!(
-                target: "robin::serve",
-                "the \"user\" directive makes sense only if the master process runs with \
-                 super-user privileges, ignored"
-            );
+            let line = "the \"user\" directive makes sense only if the master process runs with \
+                        super-user privileges, ignored";
+            Line::new(line).warn("robin::serve");
         }
         return Ok(());
     }
@@ -45,10 +45,8 @@ pub(super) fn drop_privileges(wanted: Option<&str>) -> Result<(), PrivilegeError
         Some(name) => Some(lookup(name).ok_or_else(|| PrivilegeError::NoSuchUser(name.into()))?),
     };
     let Some(user) = user else {
-        log::warn!(
-            target: "robin::serve",
-            "running as root, set `user` or add a user named {}", OWN_USERS[0]
-        );
+        let line = Line::new("running as root, set `user` or add this user");
+        line.field("user", OWN_USERS[0]).warn("robin::serve");
         return Ok(());
     };
     if user.uid.is_root() {
@@ -56,8 +54,15 @@ pub(super) fn drop_privileges(wanted: Option<&str>) -> Result<(), PrivilegeError
     }
     become_user(user.uid, user.gid)
         .map_err(|source| PrivilegeError::Refused { user: user.name.clone(), source })?;
-    log::info!(target: "robin::serve", "root given up user={}", user.name);
+    Line::new("root given up").field("user", user.name).info("robin::serve");
     Ok(())
+}
+
+/// The user that the process runs as, unless it is root: it may have been at its start.
+pub(super) fn plain_user() -> Option<String> {
+    let uid = Uid::effective();
+    let name = || User::from_uid(uid).ok().flatten().map_or_else(|| uid.to_string(), |u| u.name);
+    (!uid.is_root()).then(name)
 }
 
 /// User and group that [`drop_privileges`] will become; none where we stay who we are.

@@ -14,6 +14,10 @@ pub(super) enum Told {
     Reload,
     /// SIGUSR1: open the log files again.
     Reopen,
+    /// SIGUSR2: start the binary again.
+    Upgrade,
+    /// SIGWINCH: leave clients to the process that was started so.
+    Pause,
 }
 
 /// How a signal ends the process; its name.
@@ -43,6 +47,8 @@ pub(super) struct Signals {
     quit: Signal,
     hangup: Signal,
     user: Signal,
+    second_user: Signal,
+    window: Signal,
 }
 
 impl Signals {
@@ -56,6 +62,8 @@ impl Signals {
             quit: signal(SignalKind::quit())?,
             hangup: signal(SignalKind::hangup())?,
             user: signal(SignalKind::user_defined1())?,
+            second_user: signal(SignalKind::user_defined2())?,
+            window: signal(SignalKind::window_change())?,
         })
     }
 
@@ -79,6 +87,8 @@ impl Signals {
             _ = self.quit.recv() => Told::End(End::Drain("SIGQUIT")),
             _ = self.hangup.recv() => Told::Reload,
             _ = self.user.recv() => Told::Reopen,
+            _ = self.second_user.recv() => Told::Upgrade,
+            _ = self.window.recv() => Told::Pause,
         }
     }
 

@@ -6,30 +6,32 @@
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
 use std::time::Duration;
 
+use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::timeout;
 
 use super::connection::Serving;
 use super::listen::{Accepted, Accepting, Listener};
 use super::pools::Pools;
 use crate::observe::event::Line;
-use crate::proxy::{self, Connection, Current};
+use crate::proxy::{self, Connection};
 
 /// After an accept that failed for want of descriptors or memory, as in nginx
 /// (`ngx_event_accept`).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(500);
 
-/// How long idle connections are kept while draining, so that a request that was on its way when
-/// the signal came is still read.
+/// How long an idle connection is kept that is to end, so that a request that was on its way is still read.
 pub(super) const LAST_REQUESTS: Duration = Duration::from_millis(50);
 
 /// What a worker serves with.
 pub(super) struct Worker {
-    /// What requests are served from.
-    pub(super) current: Current,
+    /// What requests are served by. Made before any worker accepts: it reads the system's certificates, and
+    /// must not find all files taken by another worker's clients.
+    pub(super) pools: Arc<Pools>,
     /// What changes while it runs.
     pub(super) news: mpsc::UnboundedReceiver<News>,
     /// Turns true when the process is to end.
@@ -54,19 +56,39 @@ pub(super) struct Listening {
     pub(super) socket: Listener,
     /// Turns true when the listener is left out of the configuration.
     pub(super) closing: watch::Receiver<bool>,
+    /// Dropped when it is closed.
+    pub(super) open: mpsc::Sender<()>,
+    /// Its connections.
+    pub(super) places: Arc<Places>,
+}
+
+/// A runtime for each of so many workers. They are made before any worker accepts, whose clients could
+/// leave no files for those of the others.
+pub(super) fn runtimes(count: usize) -> io::Result<Vec<Runtime>> {
+    let mut runtimes = Vec::with_capacity(count);
+    for _ in 0..count {
+        match Builder::new_current_thread().enable_all().build() {
+            Ok(runtime) => runtimes.push(runtime),
+            Err(error) => {
+                // In an asynchronous context they must not be dropped.
+                runtimes.into_iter().for_each(Runtime::shutdown_background);
+                return Err(error);
+            }
+        }
+    }
+    Ok(runtimes)
 }
 
 impl Worker {
     /// Serves until shutdown, then drains. Returns whether all requests could be finished.
-    pub(super) fn run(self) -> io::Result<bool> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    pub(super) fn run(self, runtime: Runtime) -> io::Result<bool> {
         let drained = runtime.block_on(self.serve())?;
         runtime.shutdown_background();
         Ok(drained)
     }
 
     async fn serve(mut self) -> io::Result<bool> {
-        let pools = Arc::new(Pools::new(Arc::clone(&self.current)));
+        let pools = self.pools;
         // Each connection holds a sender; when all are gone, nothing is left to wait for.
         let (alive, mut gone) = mpsc::channel::<()>(1);
         let mut accepting = JoinSet::new();
@@ -83,14 +105,19 @@ impl Worker {
             };
             match news {
                 News::Reloaded => pools.fit(),
-                News::Listen(Listening { number, socket, closing }) => {
+                News::Listen(Listening { number, socket, closing, open, places }) => {
                     let acceptor = Acceptor {
                         number,
                         pools: Arc::clone(&pools),
                         ending: Ending { process: self.shutdown.clone(), listener: closing },
                         alive: alive.clone(),
+                        places,
                     };
-                    accepting.spawn(acceptor.run(Accepting::new(socket)?));
+                    let running = acceptor.run(Accepting::new(socket)?);
+                    accepting.spawn(async move {
+                        running.await;
+                        drop(open);
+                    });
                 }
             }
         }
@@ -98,15 +125,9 @@ impl Worker {
         while let Some(ended) = accepting.join_next().await {
             ended?;
         }
-        let deadline = Instant::now() + self.current.load().config.shutdown_timeout;
-        if timeout(LAST_REQUESTS, gone.recv()).await.is_ok() {
-            return Ok(true);
-        }
-        // Tasks take turns: when this one has had its, so has every connection that has something to
-        // read, however many there are. What is still idle then has no request on its way.
-        let _ = tokio::spawn(async {}).await;
-        pools.close_idle().await;
-        Ok(timeout_at(deadline, gone.recv()).await.is_ok())
+        // Connections without a request on its way end by themselves when they have waited for one.
+        let limit = pools.runtime().config.shutdown_timeout.max(LAST_REQUESTS * 2);
+        Ok(timeout(limit, gone.recv()).await.is_ok())
     }
 }
 
@@ -159,6 +180,46 @@ struct Acceptor {
     pools: Arc<Pools>,
     ending: Ending,
     alive: mpsc::Sender<()>,
+    /// The connections of the listener, those of other workers too.
+    places: Arc<Places>,
+}
+
+/// The connections of a listener.
+#[derive(Debug, Default)]
+pub(super) struct Places {
+    count: AtomicU32,
+    /// Whether the log was told that there are as many as there may be.
+    full: AtomicBool,
+}
+
+/// One of these; dropping it makes room for another.
+struct Place(Arc<Places>);
+
+impl Place {
+    /// None where there are `most` already.
+    fn take(open: &Arc<Places>, most: Option<u32>) -> Option<Self> {
+        let place = Self(Arc::clone(open));
+        let before = open.count.fetch_add(1, Relaxed);
+        let Some(most) = most else { return Some(place) };
+        if before < most {
+            // It is told again once half of them are gone.
+            if before < most / 2 {
+                open.full.store(false, Relaxed);
+            }
+            return Some(place);
+        }
+        if !open.full.swap(true, Relaxed) {
+            let line = Line::new("listener full, connection closed");
+            line.number("connections", most).warn("robin::serve");
+        }
+        None
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.count.fetch_sub(1, Relaxed);
+    }
 }
 
 impl Acceptor {
@@ -174,7 +235,7 @@ impl Acceptor {
             match accepted {
                 Ok(accepted) => {
                     if std::mem::take(&mut failing) {
-                        log::info!(target: "robin::serve", "accept works again");
+                        Line::new("accept works again").info("robin::serve");
                     }
                     self.spawn(accepted);
                 }
@@ -182,7 +243,7 @@ impl Acceptor {
                 Err(error) => {
                     if !std::mem::replace(&mut failing, true) {
                         let line = Line::new("accept failed, trying on").field("error", error);
-                        log::error!(target: "robin::serve", "{line}");
+                        line.error("robin::serve");
                     }
                     let _ = timeout(ACCEPT_PAUSE, ending.reached()).await;
                 }
@@ -206,12 +267,20 @@ impl Acceptor {
 
     fn spawn(&self, accepted: Option<Accepted>) {
         let Some(Accepted { io, ends }) = accepted else { return };
+        let runtime = self.pools.runtime();
+        let most = runtime.max_connections(self.number);
+        let Some(place) = Place::take(&self.places, most) else { return };
+        let counted = !runtime.is_status(self.number);
+        let refuse = proxy::refusing(&runtime, self.number);
         let serving = Serving {
             pools: Arc::clone(&self.pools),
-            connection: Connection::new(ends, self.number, proxy::refused_head),
+            connection: Connection::new(ends, self.number, counted, refuse),
             ending: self.ending.clone(),
             alive: self.alive.clone(),
         };
-        tokio::spawn(serving.run(io));
+        tokio::spawn(async move {
+            serving.run(io).await;
+            drop(place);
+        });
     }
 }

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use super::{Hand, PanicTurn, PeerAddress, Tier};
+use super::{Hand, PanicTurn, Peer, PeerAddress, Tier};
+use crate::health::Tick;
 
 /// One change of a peer's state.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -11,15 +12,51 @@ pub struct Event {
     pub peer: PeerAddress,
     /// What happened to it.
     pub change: Change,
+    /// How it stood before, in a word, and for how long; none where it stands as before, and for a new peer.
+    pub was: Option<(&'static str, Duration)>,
+    /// How it stands now and what it has done so far.
+    pub figures: Figures,
     /// What it made of panic mode.
     pub panics: Vec<PanicTurn>,
 }
 
+/// How a peer stands at the moment of an event, and what it has done so far.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Figures {
+    /// Why it gets traffic or none.
+    pub reason: String,
+    /// Attempts begun since it appeared.
+    pub requests: u64,
+    /// Attempts that have failed since it appeared.
+    pub failures: u64,
+    /// Attempts begun and not ended.
+    pub in_flight: u32,
+    /// How long the last probe took, or what it met; none where none has ended.
+    pub probe: Option<Result<Duration, String>>,
+}
+
 impl Event {
-    /// A change that makes nothing of panic mode.
+    /// What has just changed about a peer. Makes nothing of panic mode.
     #[must_use]
-    pub fn new(peer: PeerAddress, change: Change) -> Self {
-        Self { peer, change, panics: Vec::new() }
+    pub(super) fn of(peer: &Peer, change: Change, now: Tick) -> Self {
+        let mut state = peer.state(now);
+        let left = change == Change::Left;
+        if left {
+            state.hand = Hand::Off;
+        }
+        let was = match change {
+            // A background connect tells of no other state.
+            Change::Connects(_) | Change::CutOff { .. } => None,
+            _ => peer.turn_told(if left { "left" } else { state.status.word() }, now),
+        };
+        let figures = Figures {
+            reason: if left { "left DNS".into() } else { state.reason(now) },
+            requests: state.requests,
+            failures: state.failures,
+            in_flight: state.in_flight,
+            probe: state.last_probe.map(|(_, result)| result),
+        };
+        Self { peer: state.address, change, was, figures, panics: Vec::new() }
     }
 
     /// The second of two, with what the first made of panic mode.
@@ -79,4 +116,53 @@ pub enum Change {
     Connects(bool),
     /// The operator has spoken.
     Told(Hand),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Member, Policy, Upstream};
+    use super::*;
+    use crate::health::Outcome;
+
+    fn at(seconds: u64) -> Tick {
+        Tick::from_millis(1_000_000 + seconds * 1000)
+    }
+
+    #[test]
+    fn it_says_how_the_peer_stood_before_and_for_how_long() {
+        let upstream = Upstream::with("test", Policy::default());
+        let members = [1, 2].map(|port| Member::new(([127, 0, 0, 1], port).into()));
+        let joined = upstream.publish(&members, at(0));
+        assert!(joined.iter().all(|event| event.was.is_none()), "there was nothing before");
+        let peer = &upstream.peers()[0];
+        let ejected = || upstream.report(peer, Outcome::ConnectFailure, at(192));
+        let told: [(&str, Option<Event>, _); 5] = [
+            ("ejected", ejected(), ("up", 192)),
+            ("readmitted", upstream.connected(peer, at(195)), ("ejected", 3)),
+            ("drained", upstream.tell(peer, Hand::Drain, at(200)), ("up", 5)),
+            ("down", upstream.tell(peer, Hand::Down, at(260)), ("draining", 60)),
+            ("let go", upstream.tell(peer, Hand::Off, at(261)), ("down", 1)),
+        ];
+        for (what, event, (word, seconds)) in told {
+            let was = event.unwrap_or_else(|| panic!("{what} is told")).was;
+            assert_eq!(was, Some((word, Duration::from_secs(seconds))), "{what}");
+        }
+        let left = upstream.publish(&members[1..], at(7461));
+        assert_eq!(left[0].was, Some(("up", Duration::from_hours(2))));
+        assert_eq!((left.len(), left[0].figures.reason.as_str()), (1, "left DNS"));
+    }
+
+    #[test]
+    fn it_is_told_once() {
+        let upstream = Upstream::with("test", Policy::default());
+        let members = [1, 2].map(|port| Member::new(([127, 0, 0, 1], port).into()));
+        upstream.publish(&members, at(0));
+        let peer = &upstream.peers()[0];
+        let fail = |now| upstream.report(peer, Outcome::ConnectFailure, now);
+        assert!(fail(at(1)).is_some());
+        assert!(fail(at(1)).is_none() && fail(at(2)).is_none(), "it is out already");
+        assert!(upstream.publish(&members, at(3)).is_empty());
+        assert!(upstream.tell(peer, Hand::Drain, at(4)).is_some());
+        assert!(upstream.tell(peer, Hand::Drain, at(5)).is_none());
+    }
 }

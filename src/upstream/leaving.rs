@@ -32,7 +32,7 @@ impl Leaving {
             0 => None,
             connections => {
                 let change = Change::CutOff { connections };
-                Some(Event::new(peer.address().clone(), change))
+                Some(Event::of(&peer, change, now))
             }
         };
         over.into_iter().filter_map(event).collect()

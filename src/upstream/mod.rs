@@ -12,6 +12,7 @@ mod balance;
 mod budget;
 mod connections;
 mod current;
+mod departed;
 mod doubt;
 mod ejections;
 mod event;
@@ -21,12 +22,14 @@ mod pace;
 mod panic;
 mod peer;
 mod policy;
+mod probed;
 mod queue;
 mod refusal;
 mod sessions;
 mod set;
 mod sid;
 mod state;
+mod tally;
 #[cfg(test)]
 mod tests;
 mod times;
@@ -48,8 +51,10 @@ pub use balance::Key;
 use budget::Budget;
 pub use connections::Connection;
 use current::Current;
+use departed::Departed;
+pub use departed::Departure;
 pub use ejections::Blame;
-pub use event::{Change, Event};
+pub use event::{Change, Event, Figures};
 pub use hand::{Hand, Words};
 use leaving::Leaving;
 use panic::Panics;
@@ -57,12 +62,17 @@ pub use panic::{Panic, PanicTurn};
 use peer::Presence;
 pub use peer::{Lease, Measure, Member, Method, Peer, Tier};
 pub use policy::Policy;
+pub use probed::Probes;
 use queue::Line;
 pub use queue::{QueueState, Refusal, Waited};
 pub use refusal::{Census, NoPeer};
 pub use sessions::Sessions;
 use set::PeerSet;
 pub use state::{PeerState, Status, TierCount, UpstreamState};
+pub use tally::{
+    BOUNDS, COUNTS, Count, Distribution, Histogram, PeerTally, Requests, StatusCounts, Statuses,
+    Tally, Totals,
+};
 use times::Times;
 pub use tried::Tried;
 use warm::Weights;
@@ -88,7 +98,9 @@ pub struct Upstream {
     /// Says that a peer begins to grow to its weight.
     growing: Notify,
     leaving: Leaving,
+    departed: Departed,
     times: Times,
+    tally: Tally,
 }
 
 /// What only those need who make a new set.
@@ -96,6 +108,8 @@ pub struct Upstream {
 struct Writer {
     /// What the operator has said of peers of an upstream that this one takes the place of, until they are here.
     words: Words,
+    /// Which of its peers passed their probes, until they are here.
+    passed: Vec<PeerAddress>,
     /// What was told of panic mode.
     panics: Panics,
 }
@@ -106,6 +120,7 @@ impl Upstream {
     /// passed one.
     #[must_use]
     pub fn new(name: &str, method: &Method, probes: Option<ProbeRule>) -> Self {
+        let probes = probes.into_iter().collect();
         Self::with(name, Policy { method: method.clone(), probes, ..Policy::default() })
     }
 
@@ -125,7 +140,9 @@ impl Upstream {
             budget: Budget::default(),
             growing: Notify::new(),
             leaving: Leaving::default(),
+            departed: Departed::default(),
             times: Times::default(),
+            tally: Tally::default(),
         }
     }
 
@@ -160,15 +177,15 @@ impl Upstream {
         let mut leaving: HashMap<(PeerAddress, u16), &Peer> =
             old.peers.iter().map(|p| (owned(p.member()), p)).collect();
         let mut events = Vec::new();
-        let mut note = |peer: &PeerAddress, change| events.push(Event::new(peer.clone(), change));
+        let mut note = |peer: &Peer, change| events.push(Event::of(peer, change, now));
         let mut peers = Vec::with_capacity(members.len());
         for member in members {
             let Some(kept) = leaving.remove(&owned(&member)) else {
-                note(&member.address, Change::Joined { tier: member.tier });
-                if member.absent {
-                    note(&member.address, Change::Absent);
-                }
                 let peer = self.new_peer(member, now);
+                note(&peer, Change::Joined { tier: peer.member().tier });
+                if peer.member().absent {
+                    note(&peer, Change::Absent);
+                }
                 if old.peers.is_empty() {
                     peer.warmth().begin_warm();
                 }
@@ -178,22 +195,25 @@ impl Upstream {
             if member.absent && !kept.member().absent {
                 kept.set_presence(|_| Presence::Absent, now);
                 kept.cut_idle();
-                note(&member.address, Change::Absent);
+                note(kept, Change::Absent);
             } else if kept.member().absent && !member.absent {
-                note(&member.address, Change::Found);
                 if !kept.set_presence(Presence::found, now) {
                     // Whatever answers there now is not what left.
                     self.remove(kept, now);
-                    peers.push(self.new_peer(member, now));
+                    let peer = self.new_peer(member, now);
+                    note(&peer, Change::Found);
+                    peers.push(peer);
                     continue;
                 }
+                note(kept, Change::Found);
             }
             peers.push(kept.with_member(member));
         }
         // In the old order, so that the log reads the same each time.
         for gone in old.peers.iter().filter(|p| leaving.contains_key(&owned(p.member()))) {
             self.remove(gone, now);
-            note(gone.address(), Change::Left);
+            self.departed.note(gone, now);
+            note(gone, Change::Left);
         }
         if !peers.is_empty() {
             for (address, hand) in writer.words.drain(..) {
@@ -201,6 +221,10 @@ impl Upstream {
                 for peer in meant {
                     peer.set_hand(hand, now);
                 }
+            }
+            let passed: Vec<PeerAddress> = writer.passed.drain(..).collect();
+            for peer in peers.iter().filter(|peer| passed.contains(peer.address())) {
+                peer.probe().has_passed_before();
             }
         }
         let set = PeerSet::new(peers.into(), &self.policy, now);
@@ -376,16 +400,27 @@ impl Upstream {
         self.connects(peer, false, now)
     }
 
-    /// Takes a probe's result into account: how long it took, or what it met. What the probe's
-    /// connect says about ejections is for [`Upstream::connected`].
+    /// Takes the result of a probe of the only health check into account.
     pub fn probed(
         &self,
         peer: &Peer,
         result: Result<Duration, String>,
         now: Tick,
     ) -> Option<Event> {
+        self.probed_by(peer, 0, result, now)
+    }
+
+    /// Takes a probe's result into account: how long it took, or what it met. `check` is the number of the
+    /// health check. What the probe's connect says about ejections is for [`Upstream::connected`].
+    pub fn probed_by(
+        &self,
+        peer: &Peer,
+        check: usize,
+        result: Result<Duration, String>,
+        now: Tick,
+    ) -> Option<Event> {
         let error = result.as_ref().err().cloned().unwrap_or_default();
-        match peer.probed(result, now)? {
+        match peer.probed(check, result, now)? {
             Verdict::Passing { .. } => self.turned(peer, now, Change::Passing),
             Verdict::Failing { .. } => self.turned(peer, now, Change::Failing { error }),
             Verdict::Unknown { .. } => None,
@@ -394,7 +429,13 @@ impl Upstream {
 
     /// Takes the operator's word on a peer.
     pub fn tell(&self, peer: &Peer, hand: Hand, now: Tick) -> Option<Event> {
-        peer.set_hand(hand, now).then(|| self.turned(peer, now, Change::Told(hand)))?
+        if !peer.set_hand(hand, now) {
+            return None;
+        }
+        let event = self.turned(peer, now, Change::Told(hand));
+        // Who looks after its peers looks after this one, or no longer.
+        self.published.send_replace(());
+        event
     }
 
     /// The sessions of `sticky learn`; none for other upstreams.
@@ -425,13 +466,21 @@ impl Upstream {
         self.writer().words = words;
     }
 
+    /// Which peers of an upstream that this one takes the place of pass their probes: a persistent health check
+    /// of those of the first publication that has any need not see it again.
+    pub fn inherit_passes(&self, other: &Self) {
+        let peers = other.peers();
+        let passing = peers.iter().filter(|peer| peer.verdict().is_passing());
+        self.writer().passed = passing.map(|peer| peer.address().clone()).collect();
+    }
+
     /// The peers, in order of their server lines.
     #[must_use]
     pub fn peers(&self) -> Box<[Peer]> {
         self.set.load().peers.clone()
     }
 
-    /// Changes whenever a publication changed the peers or their attributes.
+    /// Changes whenever a publication changed the peers or their attributes, and with each of the operator's words.
     #[must_use]
     pub fn publications(&self) -> watch::Receiver<()> {
         self.published.subscribe()
@@ -447,6 +496,7 @@ impl Upstream {
             backups: set.count(Tier::Backup),
             panics: set.panics,
             queue: self.queue(),
+            left: self.departed.read(&set.peers, now),
             peers: set.states(now),
         }
     }
@@ -475,6 +525,12 @@ impl Upstream {
     #[must_use]
     pub fn percentile(&self, percent: u8) -> Option<Duration> {
         self.times.percentile(percent)
+    }
+
+    /// What is counted of it.
+    #[must_use]
+    pub fn tally(&self) -> &Tally {
+        &self.tally
     }
 
     /// Counts a request, of which retries may cost a share.
@@ -539,7 +595,10 @@ impl Upstream {
         let panics = panic::turns(&mut writer.panics, set.panics);
         self.swap(set);
         self.wake();
-        Some(Event { panics, ..Event::new(peer.address().clone(), change) })
+        if matches!(change, Change::Ejected { .. }) {
+            peer.tally().ejections.add();
+        }
+        Some(Event { panics, ..Event::of(peer, change, now) })
     }
 
     fn swap(&self, set: PeerSet) {

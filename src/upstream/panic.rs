@@ -239,7 +239,7 @@ mod tests {
     #[test]
     fn failing_probes_count_and_a_pass_ends_it() {
         let one = NonZeroU32::MIN;
-        let probes = Some(ProbeRule { rise: one, fall: one });
+        let probes = [ProbeRule::new(one, one)].into();
         let u = Upstream::with("test", Policy { panic: Some(50), probes, ..Policy::default() });
         u.publish(&[1, 2, 3].map(member), at(0));
         let probe = |place: usize, result: Result<Duration, String>| {

@@ -1,5 +1,6 @@
 //! What was written of an upstream, as far as picking a peer and judging it heeds it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::Sessions;
@@ -11,8 +12,8 @@ use crate::health::ProbeRule;
 pub struct Policy {
     /// How a peer is chosen.
     pub method: Method,
-    /// How probes decide; none where there are none.
-    pub probes: Option<ProbeRule>,
+    /// How probes decide, each health check for itself; empty where there are none.
+    pub probes: Arc<[ProbeRule]>,
     /// How failures of traffic are judged.
     pub passive: Passive,
     /// The share of a tier's peers, in percent, that may be out at once; none sets no limit.
@@ -31,7 +32,7 @@ impl Policy {
     pub fn of(spec: &model::Upstream) -> Self {
         Self {
             method: spec.method.clone(),
-            probes: spec.health_check.as_ref().map(ProbeRule::from),
+            probes: spec.health_checks.iter().map(ProbeRule::from).collect(),
             passive: spec.passive,
             panic: spec.panic,
             sticky: spec.sticky.clone(),

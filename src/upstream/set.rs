@@ -10,7 +10,7 @@ use super::peer::Presence;
 use super::sid::Sids;
 use super::warm::Weights;
 use super::{Census, Hand, Key, Lease, NoPeer, Peer, PeerState, Policy, Tier, Tried};
-use crate::health::{ProbeRule, Tick, Verdict};
+use crate::health::{Tick, Verdict};
 
 /// Whether anything but traffic keeps a peer out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,18 +28,18 @@ pub(super) enum Gate {
 impl Gate {
     /// `passed`: whether any peer of the upstream has passed a probe. While none has, new peers
     /// are let in: trying beats refusing.
-    fn of(peer: &Peer, probes: Option<ProbeRule>, passed: bool) -> Self {
+    fn of(peer: &Peer, passed: bool) -> Self {
         if peer.member().down || peer.hand() == Hand::Down {
             return Self::Down;
         }
         if peer.presence() == Presence::Absent {
             return Self::Absent;
         }
-        let draining = peer.member().drain || peer.hand() == Hand::Drain;
-        match peer.verdict() {
-            Verdict::Failing { .. } if probes.is_some() => Self::Failing,
-            Verdict::Unknown { .. } if probes.is_some() && passed => Self::Waiting,
-            _ if draining => Self::Draining,
+        let probe = peer.probe();
+        match probe.verdict() {
+            Verdict::Failing { .. } => Self::Failing,
+            _ if peer.drains() => Self::Draining,
+            _ if passed && probe.waits() => Self::Waiting,
             _ => Self::Open,
         }
     }
@@ -91,10 +91,9 @@ impl PeerSet {
         (plan, sids): (Arc<Plan>, Arc<Sids>),
         now: Tick,
     ) -> Self {
-        let probes = policy.probes;
-        let passed = probes.is_some()
-            && peers.iter().any(|p| !p.member().down && !p.has_left() && p.probe().passed);
-        let mut gates: Box<[Gate]> = peers.iter().map(|p| Gate::of(p, probes, passed)).collect();
+        let passed =
+            peers.iter().any(|p| !p.member().down && !p.has_left() && p.probe().has_passed());
+        let mut gates: Box<[Gate]> = peers.iter().map(|p| Gate::of(p, passed)).collect();
         for (peer, gate) in peers.iter().zip(&gates) {
             let rotating = *gate == Gate::Open && peer.standing().is_up();
             peer.warmth().turn(rotating, *gate == Gate::Waiting, now);

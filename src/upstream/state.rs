@@ -5,8 +5,8 @@
 
 use std::time::Duration;
 
-use super::{Blame, Hand, Member, Panic, PeerAddress, QueueState};
-use crate::health::{Cause, Short, Tick};
+use super::{Blame, Departure, Hand, Member, Panic, PeerAddress, Probes, QueueState, StatusCounts};
+use crate::health::{Cause, Short, Standing, Tick};
 
 /// How a peer stands: the one thing that says most about why it gets traffic or none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,6 +36,23 @@ pub enum Status {
     Down,
 }
 
+impl Status {
+    /// The same in a word, that of a peer at `max_conns` being `up`: it changes with each request.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Up | Self::Full => "up",
+            Self::Ejected { .. } => "ejected",
+            Self::Probation => "probation",
+            Self::Waiting => "waiting",
+            Self::Failing => "failing",
+            Self::Absent => "absent",
+            Self::Draining => "draining",
+            Self::Down => "down",
+        }
+    }
+}
+
 /// One peer at one moment.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PeerState {
@@ -47,6 +64,12 @@ pub struct PeerState {
     pub status: Status,
     /// Since when it has stood so.
     pub since: Tick,
+    /// What traffic has shown of it.
+    pub standing: Standing,
+    /// Since when.
+    pub standing_since: Tick,
+    /// What probes have shown of it; none where there are none.
+    pub probes: Option<Probes>,
     /// When the last probe ended, and how long it took or what it met.
     pub last_probe: Option<(Tick, Result<Duration, String>)>,
     /// Attempts begun since it appeared.
@@ -57,6 +80,22 @@ pub struct PeerState {
     pub in_flight: u32,
     /// The average time until the head of an answer was here; none before the first.
     pub average: Option<Duration>,
+    /// The time within which half of the latest heads came; none before there were twenty.
+    pub median: Option<Duration>,
+    /// The time within which 99 of 100 came.
+    pub slowest: Option<Duration>,
+    /// What came of its attempts.
+    pub statuses: StatusCounts,
+    /// Connections that were made.
+    pub opened: u64,
+    /// Attempts over a connection that had served before.
+    pub reused: u64,
+    /// How often traffic took it out.
+    pub ejections: u64,
+    /// Probes that passed.
+    pub probes_passed: u64,
+    /// Probes that failed.
+    pub probes_failed: u64,
     /// What the operator has said of it.
     pub hand: Hand,
     /// What ejected it last, where ejections grow.
@@ -144,6 +183,8 @@ pub struct UpstreamState {
     pub panics: [Option<Panic>; 2],
     /// How its queue stands; none where there is none.
     pub queue: Option<QueueState>,
+    /// Peers that have left lately.
+    pub left: Vec<Departure>,
     /// Its peers, in order of their server lines.
     pub peers: Vec<PeerState>,
 }
@@ -162,11 +203,22 @@ mod tests {
             member: Member::new(([10, 0, 0, 1], 80).into()),
             status,
             since: at(0),
+            standing: Standing::default(),
+            standing_since: at(0),
+            probes: None,
             last_probe: None,
             requests: 0,
             failures: 0,
             in_flight: 8,
             average: None,
+            median: None,
+            slowest: None,
+            statuses: StatusCounts::default(),
+            opened: 0,
+            reused: 0,
+            ejections: 0,
+            probes_passed: 0,
+            probes_failed: 0,
             hand: Hand::Off,
             blame: None,
             pressed: false,

@@ -18,8 +18,7 @@ fn upstream(members: &[Member]) -> Upstream {
 /// One whose peers are probed: two passes in a row and two failures in a row decide.
 fn probed(members: &[Member]) -> Upstream {
     let two = NonZeroU32::new(2).expect("two is not zero");
-    let upstream =
-        Upstream::new("test", &Method::default(), Some(ProbeRule { rise: two, fall: two }));
+    let upstream = Upstream::new("test", &Method::default(), Some(ProbeRule::new(two, two)));
     upstream.publish(members, at(0));
     upstream
 }

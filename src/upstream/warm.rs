@@ -193,7 +193,7 @@ mod tests {
     #[test]
     fn with_probes_it_grows_from_the_pass_unless_the_upstream_began_with_it() {
         let (rise, fall) = (NonZeroU32::MIN, NonZeroU32::MIN.saturating_add(1));
-        let u = Upstream::new("test", &Method::RoundRobin, Some(ProbeRule { rise, fall }));
+        let u = Upstream::new("test", &Method::RoundRobin, Some(ProbeRule::new(rise, fall)));
         u.publish(&[member(1), member(2)], at(0));
         let passes = |index: usize, now| u.probed(&u.peers()[index], Ok(Duration::ZERO), now);
         passes(0, at(10));

@@ -49,6 +49,15 @@ impl Answer {
     pub fn a(addresses: &[&str]) -> Self {
         Self::A(addresses.iter().map(|a| a.parse().expect("an IPv4 address")).collect())
     }
+
+    /// `A` records of these, whatever their ports.
+    pub fn of(addresses: &[SocketAddr]) -> Self {
+        let v4 = |address: &SocketAddr| match address {
+            SocketAddr::V4(address) => *address.ip(),
+            SocketAddr::V6(_) => panic!("{address} is no IPv4 address"),
+        };
+        Self::A(addresses.iter().map(v4).collect())
+    }
 }
 
 #[derive(Default)]

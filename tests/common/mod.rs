@@ -6,20 +6,22 @@
 
 pub mod client;
 pub mod dns;
+pub mod grpc;
 pub mod http;
 pub mod net;
 pub mod origin;
 pub mod robin;
 pub mod stack;
 pub mod tls;
+pub mod tmux;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// Long enough for anything that will happen at all, on a machine that is busy with other tests.
-pub const PATIENCE: Duration = Duration::from_secs(10);
+/// Long enough for anything that will happen at all, on a machine that is busy with much else.
+pub const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Locks, also after a thread that held the lock has panicked: the panic is reported elsewhere.
 pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -17,7 +17,7 @@ use socket2::{Domain, SockRef, Socket, Type};
 use tokio::time::Instant;
 
 use super::http::{Message, Reader};
-use super::lock;
+use super::{lock, net};
 
 /// An ordinary answer, however slow or short.
 #[derive(Clone, Debug)]
@@ -234,8 +234,7 @@ impl Origin {
     }
 
     fn listen(&mut self) {
-        let listener = TcpListener::bind(self.address)
-            .unwrap_or_else(|e| panic!("origin {}: {e}", self.address));
+        let listener = net::listen(self.address);
         lock(&self.shared.script).stopped = false;
         let stop = Arc::new(AtomicBool::new(false));
         let (shared, flag) = (Arc::clone(&self.shared), Arc::clone(&stop));

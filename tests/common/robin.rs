@@ -206,7 +206,7 @@ impl Robin {
         self.printed(output).join("\n")
     }
 
-    /// The first line that holds every one of `texts`, printed already or within ten seconds.
+    /// The first line that holds every one of `texts`, printed already or in time.
     ///
     /// # Panics
     /// When there is none by then.
@@ -226,7 +226,7 @@ impl Robin {
         }
     }
 
-    /// The lines of the access log, once there are `count` of them or after ten seconds.
+    /// The lines of the access log, once there are `count` of them or time is up.
     ///
     /// # Panics
     /// When there are fewer by then, or more.

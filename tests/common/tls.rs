@@ -34,6 +34,11 @@ impl Certificates {
         self.0.path().join(format!("{name}.crt"))
     }
 
+    /// The file with a name's key.
+    pub fn key(&self, name: &str) -> PathBuf {
+        self.0.path().join(format!("{name}.key"))
+    }
+
     /// What YAML says below `tls:` to use a name's certificate.
     pub fn yaml(&self, name: &str) -> String {
         let key = self.0.path().join(format!("{name}.key"));

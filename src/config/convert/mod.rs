@@ -16,6 +16,7 @@ use super::raw::{
     Budget, Config, Dashboard, List, Listen, Resolver, Route, Settings, Statement, Step,
     VirtualServer, Word,
 };
+use super::words::switch;
 
 /// Prints a raw tree as YAML.
 pub(super) fn to_yaml(config: &Config) -> String {
@@ -30,10 +31,13 @@ pub(super) fn to_yaml(config: &Config) -> String {
     }
     top.resolver(config.resolver.as_ref());
     top.words("trust", config.trust.as_ref());
+    top.word("event_format", config.event_format.as_ref());
     top.dashboard(&config.dashboard);
+    top.word("status", config.status.as_ref());
     top.word("shutdown_timeout", config.shutdown_timeout.as_ref());
     top.word("keepalive_timeout", config.keepalive_timeout.as_ref());
     top.word("client_header_timeout", config.client_header_timeout.as_ref());
+    top.word("express", config.express.as_ref());
     top.statements(&config.declarations);
     top.settings(&config.settings);
     top.word("panic", config.panic.as_ref());
@@ -97,6 +101,14 @@ fn listen(listen: &Listen) -> Value {
     let flags =
         [("default_server", &listen.default), ("ssl", &listen.tls), ("http2", &listen.http2)];
     words.extend(flags.iter().filter(|(_, said)| said.is_some()).map(|(name, _)| (*name).into()));
+    match listen.proxy_protocol.as_ref().map(|word| (word, switch(&word.value))) {
+        Some((_, Some(true))) => words.push("proxy_protocol".into()),
+        Some((word, None)) => words.push(format!("proxy_protocol={}", escape(&word.value))),
+        _ => {}
+    }
+    if let Some(most) = &listen.max_connections {
+        words.push(format!("max_connections={}", escape(&most.value)));
+    }
     words.join(" ").into()
 }
 

@@ -3,7 +3,7 @@
 use serde_yaml::Value;
 
 use super::{Entries, list, template, text};
-use crate::config::raw::{HealthCheck, Method, Sticky, Upstream, UpstreamServer};
+use crate::config::raw::{HealthCheck, List, Method, Sticky, Upstream, UpstreamServer, Word};
 
 pub(super) fn upstream(upstream: &Upstream) -> Value {
     let mut entries = Entries::default();
@@ -35,10 +35,13 @@ pub(super) fn upstream(upstream: &Upstream) -> Value {
     }
     entries.word("panic", upstream.panic.as_ref());
     entries.word("drain_timeout", upstream.drain_timeout.as_ref());
+    entries.word("send_proxy", upstream.send_proxy.as_ref());
     entries.resolver(upstream.resolver.as_ref());
     entries.word("refresh", upstream.refresh.as_ref());
-    if let Some(check) = &upstream.health_check {
-        entries.map("health_check", health_check(check));
+    match &upstream.health_checks[..] {
+        [] => {}
+        [check] => entries.map("health_check", health_check(check)),
+        checks => entries.put("health_check", list(checks, |check| health_check(check).value())),
     }
     let mut keepalive = Entries::default();
     keepalive.word("idle", upstream.keepalive_idle.as_ref());
@@ -109,13 +112,43 @@ fn health_check(check: &HealthCheck) -> Entries {
         Some(word) if word.value == "tcp" => entries.put("tcp", true),
         tcp => entries.word("tcp", tcp),
     }
+    entries.word("grpc", check.grpc.as_ref());
+    entries.word("grpc_status", check.grpc_status.as_ref());
     entries.word("every", check.every.as_ref());
+    entries.word("jitter", check.jitter.as_ref());
     entries.word("timeout", check.timeout.as_ref());
+    entries.word("connect_timeout", check.connect_timeout.as_ref());
     entries.word("rise", check.rise.as_ref());
     entries.word("fall", check.fall.as_ref());
+    entries.word("mandatory", check.mandatory.as_ref());
+    entries.word("persistent", check.persistent.as_ref());
+    entries.word("keepalive", check.keepalive.as_ref());
+    entries.word("method", check.method.as_ref());
+    named(&mut entries, "headers", check.headers.as_ref());
     entries.words("status", check.status.as_ref());
+    named(&mut entries, "expect_headers", check.expect_headers.as_ref());
     entries.word("body", check.body.as_ref());
+    entries.word("body_matches", check.body_matches.as_ref());
+    entries.word("body_lacks", check.body_lacks.as_ref());
     entries.word("host", check.host.as_ref());
     entries.word("port", check.port.as_ref());
+    if let Some(tls) = &check.tls {
+        match &tls.enabled {
+            Some(word) => entries.put("tls", text(word)),
+            None => {
+                let mut map = Entries::default();
+                map.word("sni", tls.sni.as_ref());
+                map.word("verify", tls.verify.as_ref());
+                map.word("ca", tls.ca.as_ref());
+                entries.map("tls", map);
+            }
+        }
+    }
     entries
+}
+
+fn named(entries: &mut Entries, key: &str, named: Option<&List<(Word, Word)>>) {
+    let Some(named) = named else { return };
+    let named = named.items.iter().map(|(name, value)| (name.value.clone().into(), text(value)));
+    entries.put(key, Value::Mapping(named.collect()));
 }

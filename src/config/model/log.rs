@@ -9,10 +9,51 @@ use crate::config::template::Template;
 pub struct RequestLog {
     /// Where lines go, by its index in [`super::Config::logs`].
     pub to: usize,
-    /// The format; none is robin's own.
-    pub format: Option<std::sync::Arc<LogFormat>>,
+    /// What a line looks like. Default: robin's own text.
+    pub style: LogStyle,
     /// Lines are written where this is neither empty nor `0`.
     pub condition: Option<Template>,
+    /// `sample=`: which share of the requests that did not fail has a line, in hundredths of a
+    /// percent. Default: none written, all of them.
+    pub sample: Option<u16>,
+}
+
+/// What a line of an access log looks like.
+#[derive(Clone, Debug, PartialEq)]
+pub enum LogStyle {
+    /// One of those that need no `log_format`.
+    Preset(Preset),
+    /// What a `log_format` says.
+    Format(std::sync::Arc<LogFormat>),
+}
+
+/// Formats that are robin's own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Preset {
+    /// `robin`: the combined format, and `key=value` pairs behind it.
+    Robin,
+    /// `json`: an object.
+    Json,
+}
+
+impl Preset {
+    /// All of them.
+    pub const ALL: [Self; 2] = [Self::Json, Self::Robin];
+
+    /// Its name.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Robin => "robin",
+            Self::Json => "json",
+        }
+    }
+
+    /// The one of this name.
+    #[must_use]
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|preset| preset.name() == name)
+    }
 }
 
 /// Where the lines of an access log go.

@@ -4,6 +4,10 @@
 //! to ask whether a value is legal. What is happening (peers, health, counters) is state and
 //! lives elsewhere.
 
+pub mod admission;
+pub mod health_check;
+mod ids;
+pub mod limits;
 mod log;
 pub mod passing;
 pub mod program;
@@ -21,14 +25,16 @@ use ipnet::IpNet;
 
 use super::pattern::Pattern;
 use super::template::{Asks, Template};
-pub use super::tls::Tls;
-pub use log::{LogEscape, LogFormat, LogPath, RequestLog, Syslog, SyslogServer};
+pub use super::tls::{Tls, VerifyClient};
+pub use health_check::{HealthCheck, Probe};
+pub use ids::{Otlp, RequestId, Trace};
+pub use log::{LogEscape, LogFormat, LogPath, LogStyle, Preset, RequestLog, Syslog, SyslogServer};
 use passing::Passing;
 use program::{Program, UserVariable};
 use site::{Answers, Clients, Files};
 pub use upstream::{
-    Ejection, HealthCheck, Host, Learn, Measure, Method, Passive, PassiveRule, Probe, Queue,
-    Sticky, StickyCookie, Tier, Upstream, UpstreamServer,
+    Ejection, Host, Learn, Measure, Method, Passive, PassiveRule, ProxyVersion, Queue, Sticky,
+    StickyCookie, Tier, Upstream, UpstreamServer,
 };
 
 /// A whole configuration.
@@ -54,14 +60,24 @@ pub struct Config {
     pub logs: Vec<LogPath>,
     /// Where event lines go. Default: none written, stderr in robin's own format.
     pub error_log: Option<ErrorLog>,
+    /// What event lines look like.
+    pub event_format: EventFormat,
+    /// Where traces are exported to. Default: nowhere.
+    pub otlp: Option<Otlp>,
     /// The health dashboard in the logs.
     pub dashboard: Dashboard,
+    /// Where the status listener is; the last virtual server is its own. Default: none.
+    pub status: Option<ListenAddress>,
     /// How long requests in flight may take after SIGTERM, SIGINT or SIGQUIT. Default 8 s.
     pub shutdown_timeout: Duration,
     /// How long an idle client connection is kept; zero closes after each answer. Default 75 s (nginx `keepalive_timeout`).
     pub keepalive_timeout: Duration,
     /// How long a client may take to send its request's head. Default 60 s (nginx `client_header_timeout`).
     pub client_header_timeout: Duration,
+    /// Which plain requests take the short way. Default [`Express::On`].
+    pub express: Express,
+    /// What requests and connections are counted by.
+    pub zones: limits::Zones,
     /// Variables that the configuration makes itself; a position is a slot.
     pub variables: Vec<UserVariable>,
     /// What templates ask for that is kept only for them.
@@ -70,6 +86,18 @@ pub struct Config {
     pub upstreams: Vec<Upstream>,
     /// The virtual servers in the order of the file; for each address the first is the default.
     pub virtual_servers: Vec<VirtualServer>,
+}
+
+impl Config {
+    /// Whether requests may name an upstream that is not written here.
+    #[must_use]
+    pub fn lets_requests_name(&self) -> bool {
+        let mut actions = self.virtual_servers.iter().flat_map(|s| &s.routes).map(|r| &r.action);
+        actions.any(|action| match action {
+            Action::Proxy(proxy) => matches!(proxy.to, ProxyTarget::Template(_)),
+            _ => false,
+        })
+    }
 }
 
 /// What relative paths begin at. Two configurations that say the same are the same wherever their
@@ -143,6 +171,29 @@ pub struct ErrorLog {
     pub level: String,
 }
 
+/// Which requests of plain HTTP/1.1 take the short way: they are relayed without Pingora's session. Nobody
+/// can tell from an answer which way its request took.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Express {
+    /// All that it can take. The default.
+    #[default]
+    On,
+    /// None.
+    Off,
+    /// Every other one on a connection, to test either way in turn.
+    Alternate,
+}
+
+/// What event lines look like.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum EventFormat {
+    /// A phrase and `key=value`, for people. The default.
+    #[default]
+    Text,
+    /// One JSON object a line, for machines.
+    Json,
+}
+
 /// The health dashboard in the logs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Dashboard {
@@ -169,6 +220,8 @@ pub struct VirtualServer {
     pub requests: Requests,
     /// Its certificates. Default: none.
     pub tls: Option<Tls>,
+    /// Whether its requests need a certificate of the client's, whoever's handshake it was. Default off.
+    pub verify_client: VerifyClient,
 }
 
 /// One address of a virtual server.
@@ -182,6 +235,11 @@ pub struct Listen {
     pub tls: bool,
     /// `http2`. Default false.
     pub http2: bool,
+    /// Whose PROXY protocol headers are read, in front of each connection; empty for anybody's. Default: none, there is
+    /// no such header.
+    pub proxy_protocol: Option<Vec<IpNet>>,
+    /// How many connections there may be at once. Default: any number.
+    pub max_connections: Option<u32>,
 }
 
 /// What is listened on.
@@ -239,6 +297,11 @@ pub struct Requests {
     pub header_buffers: u32,
     /// The longest line of a head, in bytes. Default 8 KiB.
     pub header_buffer_bytes: u64,
+    /// `http2_max_concurrent_streams`: as many requests at a time on one connection of HTTP/2. Default
+    /// 128.
+    pub concurrent_streams: u32,
+    /// `max_headers`: lines of a head at most. Default 1000; Pingora takes no more than 256 over HTTP/1.
+    pub max_headers: u32,
 }
 
 impl Default for Requests {
@@ -249,6 +312,8 @@ impl Default for Requests {
             underscores_in_headers: true,
             header_buffers: 4,
             header_buffer_bytes: 8 << 10,
+            concurrent_streams: 128,
+            max_headers: 1000,
         }
     }
 }
@@ -279,11 +344,19 @@ pub enum Action {
     Files,
     /// `stub_status`: a page of counters.
     StubStatus,
+    /// `robin_status`: the status page, its JSON and the metrics. Such requests are not counted.
+    Status,
     /// `empty_gif`.
     EmptyGif,
 }
 
 impl Action {
+    /// Whether it hands requests on as gRPC.
+    #[must_use]
+    pub fn speaks_grpc(&self) -> bool {
+        matches!(self, Self::Proxy(proxy) if proxy.grpc)
+    }
+
     /// Whether it may make TLS connections to peers.
     #[must_use]
     pub fn may_connect_with_tls(&self) -> bool {
@@ -299,6 +372,8 @@ pub struct Proxy {
     pub to: ProxyTarget,
     /// Whether with TLS.
     pub tls: bool,
+    /// Whether gRPC is spoken there: `grpc://`, `grpcs://`. Default false.
+    pub grpc: bool,
     /// Replaces the matched part of the path, as the URI part of nginx's `proxy_pass`. Default: none, the path stays.
     pub uri: Option<String>,
     /// The host and port as written in the target, nginx's `$proxy_host`.
@@ -336,6 +411,9 @@ pub enum PathMatch {
 pub struct RouteSettings {
     /// Headers set on the request to the upstream; an empty value removes the header. `Host` among them. The defaults are listed in `conf/reference.yaml`.
     pub headers: Vec<SetHeader>,
+    /// Whether the upstream gets what a client says in `Forwarded` and `X-Forwarded-*` of itself, whoever it is. Default
+    /// false, where `trust` decides; true with `"*": off` among the headers, and in nginx's door.
+    pub passes_claims: bool,
     /// Timeouts towards the upstream.
     pub timeouts: Timeouts,
     /// When the next peer is tried.
@@ -344,16 +422,24 @@ pub struct RouteSettings {
     pub client_max_body_bytes: u64,
     /// Whether `Upgrade` is passed on. Default false.
     pub websocket: bool,
-    /// What the `Server` header of an answer says. Default [`ServerHeader::Robin`].
+    /// What the `Server` header of an answer says. Default: `robin`.
     pub server_header: ServerHeader,
     /// Whether an error page says the honest reason. Default false.
     pub error_details: bool,
+    /// Where the id of a request comes from, and who is told.
+    pub request_id: RequestId,
+    /// What is done about the trace that a request belongs to. Default: passed on.
+    pub trace: Trace,
+    /// Whether its traces are exported. Default: where there is anything to export to.
+    pub record: bool,
     /// Files.
     pub files: Files,
     /// Answers.
     pub answers: Answers,
     /// Clients.
     pub clients: Clients,
+    /// How much clients may ask for.
+    pub limits: limits::Limits,
     /// Between client and upstream.
     pub passing: Passing,
     /// How names are looked up that only requests know. Default: as all are.
@@ -373,16 +459,47 @@ pub struct SetHeader {
     pub value: Template,
 }
 
-/// What the `Server` header of an answer says.
+/// The nginx whose documentation and tests this is held to.
+pub const NGINX_VERSION: &str = "1.31.3";
+
+/// What the `Server` header of an answer says, and the foot of an error page.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum ServerHeader {
-    /// `Server: robin` in place of the upstream's.
+pub struct ServerHeader {
+    /// Whose name.
+    pub name: Identity,
+    /// Whether the version stands behind it (nginx `server_tokens on`).
+    pub version: bool,
+}
+
+/// Whose name an answer bears.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Identity {
+    /// Ours, in place of the upstream's.
     #[default]
     Robin,
-    /// `Server: robin/VERSION` (nginx `server_tokens on`).
-    Version,
+    /// nginx's, for tools that look for it.
+    Nginx,
     /// The upstream's own is passed on; our own answers have none.
-    Off,
+    Upstream,
+}
+
+impl ServerHeader {
+    /// nginx's name and version.
+    pub const NGINX_NAME: &str = "nginx/1.31.3";
+    /// nginx's own default.
+    pub const NGINX: Self = Self { name: Identity::Nginx, version: true };
+
+    /// The value; none where it is the upstream's.
+    #[must_use]
+    pub fn text(self) -> Option<&'static str> {
+        match (self.name, self.version) {
+            (Identity::Robin, false) => Some("robin"),
+            (Identity::Robin, true) => Some(concat!("robin/", env!("CARGO_PKG_VERSION"))),
+            (Identity::Nginx, false) => Some("nginx"),
+            (Identity::Nginx, true) => Some(Self::NGINX_NAME),
+            (Identity::Upstream, _) => None,
+        }
+    }
 }
 
 /// Timeouts towards the upstream.

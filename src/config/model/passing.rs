@@ -16,8 +16,8 @@ pub struct Passing {
     pub hide: Vec<HeaderName>,
     /// Headers of answers that are passed on though nginx would not (`proxy_pass_header`).
     pub pass: Vec<HeaderName>,
-    /// `proxy_http_version 1.0`: no connection is kept. Default false.
-    pub http10: bool,
+    /// `proxy_http_version`. Default HTTP/1.1.
+    pub version: HttpVersion,
     /// `proxy_method`. Default: the client's.
     pub method: Option<Template>,
     /// `proxy_set_body`. Default: the client's.
@@ -48,6 +48,12 @@ pub struct Passing {
     pub temp_file_bytes: u64,
     /// `proxy_temp_path`. Default: the system's directory for such files.
     pub temp_path: Option<PathBuf>,
+    /// `proxy_pass_trailers`: clients that take trailers get those of upstreams. Default false; always
+    /// for gRPC.
+    pub trailers: bool,
+    /// `early_hints`: one of these must say something else than nothing and `0` for an upstream's 103 to be
+    /// passed on. Default: it is not.
+    pub early_hints: Vec<Template>,
     /// `proxy_ignore_client_abort`. Default false.
     pub ignore_client_abort: bool,
     /// `proxy_socket_keepalive`. Default false.
@@ -56,6 +62,18 @@ pub struct Passing {
     pub bind: Option<IpAddr>,
     /// `proxy_ssl_*`.
     pub tls: UpstreamTls,
+}
+
+/// How upstreams are spoken to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum HttpVersion {
+    /// `1.0`: no connection is kept.
+    Http10,
+    /// `1.1`.
+    #[default]
+    Http11,
+    /// `2`: requests share connections.
+    Http2,
 }
 
 /// One rule of `proxy_redirect`.
@@ -121,6 +139,11 @@ pub struct UpstreamTls {
     pub name: Option<Template>,
     /// `proxy_ssl_trusted_certificate`. Default: those of the system.
     pub trusted: Option<PathBuf>,
+    /// `proxy_ssl_crl`: lists of what was called back. Default: nobody asks.
+    pub crl: Option<PathBuf>,
+    /// `proxy_ssl_verify_depth`: how many may stand between a peer's certificate and one of `trusted`.
+    /// Default 10 (nginx: 1); those of the system have limits of their own.
+    pub depth: usize,
     /// `proxy_ssl_certificate` and its key. Default: none is shown.
     pub certificate: Option<Certificate>,
     /// `proxy_ssl_protocols`. Default: both.
@@ -138,6 +161,8 @@ impl Default for UpstreamTls {
             server_name: true,
             name: None,
             trusted: None,
+            crl: None,
+            depth: 10,
             certificate: None,
             versions: Versions::default(),
             ciphers: CipherSuite::ALL.into(),
@@ -155,12 +180,15 @@ impl UpstreamTls {
             server_name,
             name: _,
             trusted,
+            crl,
+            depth,
             certificate,
             versions,
             ciphers,
             session_reuse,
         } = self;
         (verify, server_name, trusted) == (&other.verify, &other.server_name, &other.trusted)
+            && (crl, depth) == (&other.crl, &other.depth)
             && (certificate, versions) == (&other.certificate, &other.versions)
             && (ciphers, session_reuse) == (&other.ciphers, &other.session_reuse)
     }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::HeaderName;
 
+use super::admission::Admission;
 use super::program::{Root, TryFiles};
 use crate::config::template::Template;
 
@@ -109,12 +110,17 @@ pub enum AutoindexFormat {
 pub struct Answers {
     /// `add_header`.
     pub headers: Vec<AddHeader>,
+    /// `robin_hsts`: what `Strict-Transport-Security` says in answers over TLS. Default: there is none, but that of
+    /// the upstream.
+    pub hsts: Option<String>,
     /// `add_header_inherit`. Default [`Inherit::On`].
     pub headers_inherit: Inherit,
     /// `add_trailer`.
     pub trailers: Vec<AddHeader>,
     /// `add_trailer_inherit`. Default [`Inherit::On`].
     pub trailers_inherit: Inherit,
+    /// Whether browsers are told what to refuse, and strangers less (`secure_headers`). Default false.
+    pub secure_headers: bool,
     /// `expires`.
     pub expires: Expires,
     /// `charset`. Default: none.
@@ -262,18 +268,35 @@ pub struct Clients {
     pub limit_except: Option<(Vec<http::Method>, Vec<AccessRule>)>,
     /// `allow` and `deny`, in order; the first that fits decides. Default: none, all may.
     pub access: Vec<AccessRule>,
+    /// What else lets a request in. Default: everything does.
+    pub admission: Admission,
     /// `set_real_ip_from` and what goes with it. Default: none, the connection's address counts.
     pub real_ip: Option<RealIp>,
     /// `client_body_buffer_size`, in bytes. Default 16 KiB.
     pub body_buffer_bytes: u64,
     /// `client_body_timeout`. Default 60 s.
     pub body_timeout: Duration,
+    /// `client_body_in_file_only`. Default [`BodyFile::Off`].
+    pub body_file: BodyFile,
     /// `client_body_temp_path`. Default: the system's directory for such files.
     pub body_temp_path: Option<std::path::PathBuf>,
     /// `send_timeout`. Default 60 s.
     pub send_timeout: Duration,
     /// `keepalive_requests`: requests on one connection at most. Default 1000.
     pub keepalive_requests: u64,
+}
+
+/// Whether every request body that is read before it is passed on has a file with a name.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum BodyFile {
+    /// Only one that is too long for memory has a file, and a name only where `$request_body_file` is
+    /// asked for.
+    #[default]
+    Off,
+    /// It is there until the request ends.
+    Clean,
+    /// It stays.
+    Kept,
 }
 
 /// One `allow` or `deny`.
@@ -301,8 +324,9 @@ pub enum ClientSet {
 pub struct RealIp {
     /// `set_real_ip_from`: the proxies that are believed.
     pub from: Vec<ClientSet>,
-    /// `real_ip_header`: where they say it. Default `X-Real-IP`.
-    pub header: HeaderName,
+    /// `real_ip_header`: where they say it. Default `X-Real-IP`; of `Forwarded` the `for` counts (RFC 7239). None: in
+    /// the PROXY protocol.
+    pub header: Option<HeaderName>,
     /// `real_ip_recursive`: whether the last address that is no such proxy's counts, not the last
     /// of all. Default false.
     pub recursive: bool,

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Resolver;
+use super::health_check::HealthCheck;
 use crate::config::template::Template;
 
 /// A named group that requests go to.
@@ -24,8 +25,8 @@ pub struct Upstream {
     pub resolver: Option<Resolver>,
     /// How often names are looked up. Default 1 s.
     pub refresh: Duration,
-    /// Probes. Default: none.
-    pub health_check: Option<HealthCheck>,
+    /// Probes, all of which have to pass. Default: none.
+    pub health_checks: Vec<HealthCheck>,
     /// How long an idle connection to a peer is kept for the next request. Default 1.5 s, below gunicorn's 2 s; zero keeps none.
     pub keepalive_idle: Duration,
     /// How many idle connections are kept. Default 128; 0 keeps none.
@@ -48,6 +49,18 @@ pub struct Upstream {
     /// How long what is in flight on a peer that has left DNS may take to finish; it is cut off then.
     /// Default zero, no limit, as in nginx.
     pub drain_timeout: Duration,
+    /// The version of the PROXY protocol in which each connection says for which client it is. Default:
+    /// none, it says nothing.
+    pub send_proxy: Option<ProxyVersion>,
+}
+
+/// A version of the PROXY protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProxyVersion {
+    /// 1: a line of text.
+    V1,
+    /// 2: bytes.
+    V2,
 }
 
 /// How a peer is chosen.
@@ -159,41 +172,6 @@ pub enum Host {
     Name(String),
     /// A service name (`_http._tcp.example`): SRV records give hosts, ports and weights.
     Service(String),
-}
-
-/// A request we send on a timer to see whether a peer works.
-#[derive(Clone, Debug, PartialEq)]
-pub struct HealthCheck {
-    /// What is sent.
-    pub probe: Probe,
-    /// The time between two probes of a passing peer. Default 5 s.
-    pub every: Duration,
-    /// The time limit of one probe. Default 1 s.
-    pub timeout: Duration,
-    /// Passes in a row that make a failing peer pass. Default 1.
-    pub rise: NonZeroU32,
-    /// Failures in a row that make a passing peer fail. Default 2.
-    pub fall: NonZeroU32,
-    /// The port that is probed. Default: the peer's own.
-    pub port: Option<u16>,
-}
-
-/// What a health check sends.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Probe {
-    /// A connect.
-    Tcp,
-    /// A GET.
-    Http {
-        /// The path with its query.
-        path: String,
-        /// The `Host` header. Default: the host of the server line and the port, as nginx's `$proxy_host`.
-        host: Option<String>,
-        /// Statuses that pass. Default 200 to 399.
-        status: Vec<std::ops::RangeInclusive<u16>>,
-        /// A text that the first 64 KiB of the body must hold. Default: none.
-        body: Option<String>,
-    },
 }
 
 /// When failures of traffic eject a peer.

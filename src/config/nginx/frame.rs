@@ -2,9 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use super::grpc::{self, Grpc};
+
 use crate::config::raw::{
-    List, Listen, Method, Passive, Place, Queue, Route, Settings, Step, Sticky, Upstream,
-    UpstreamServer, VirtualServer, Word,
+    Dashboard, List, Listen, Method, Passive, Place, Queue, Route, Settings, Step, Sticky,
+    Upstream, UpstreamServer, VirtualServer, Word,
 };
 
 /// Which block a directive stands in.
@@ -86,12 +88,21 @@ pub(super) struct Frame {
     /// `http`, `server`, `location`: what is inherited.
     pub(super) settings: Settings,
     pub(super) headers: Vec<(Word, Word)>,
+    /// What `grpc_*` says, as if it were `proxy_*`.
+    pub(super) grpc: Grpc,
+    /// What the blocks around this one say.
+    pub(super) around: Grpc,
+    /// What they say of `proxy_*`.
+    pub(super) around_proxy: Settings,
 
     /// Main.
     pub(super) threads: Option<Word>,
     pub(super) user: Option<Word>,
     pub(super) pid: Option<Word>,
     pub(super) control: Option<Word>,
+    pub(super) event_format: Option<Word>,
+    pub(super) express: Option<Word>,
+    pub(super) dashboard: Dashboard,
     pub(super) shutdown_timeout: Option<Word>,
 
     /// `server`.
@@ -122,6 +133,7 @@ pub(super) struct Frame {
     pub(super) queue: Option<Queue>,
     pub(super) passive: Option<Passive>,
     pub(super) drain_timeout: Option<Word>,
+    pub(super) send_proxy: Option<Word>,
     pub(super) keepalive: Option<Word>,
     pub(super) keepalive_idle: Option<Word>,
     pub(super) keepalive_requests: Option<Word>,
@@ -138,10 +150,16 @@ impl Frame {
             shared: Shared::new(),
             settings: Settings::default(),
             headers: Vec::new(),
+            grpc: Grpc::default(),
+            around: Grpc::default(),
+            around_proxy: Settings::default(),
             threads: None,
             user: None,
             pid: None,
             control: None,
+            event_format: None,
+            express: None,
+            dashboard: Dashboard::default(),
             shutdown_timeout: None,
             listen: Vec::new(),
             names: None,
@@ -159,6 +177,7 @@ impl Frame {
             passive: None,
             panic: None,
             drain_timeout: None,
+            send_proxy: None,
             keepalive: None,
             keepalive_idle: None,
             keepalive_requests: None,
@@ -167,9 +186,12 @@ impl Frame {
     }
 
     /// A block in this one.
-    #[expect(clippy::unused_self, reason = "it is in this one")]
     pub(super) fn inner(&self, context: Context, place: Place) -> Self {
-        Self::new(context, place)
+        Self {
+            around: self.grpc.inside(&self.around),
+            around_proxy: grpc::inside(&self.settings, &self.around_proxy),
+            ..Self::new(context, place)
+        }
     }
 
     /// A word that nobody typed, at the place of the block.
@@ -203,8 +225,9 @@ impl Frame {
             passive: self.passive,
             panic: self.panic,
             drain_timeout: self.drain_timeout,
+            send_proxy: self.send_proxy,
             refresh: None,
-            health_check: None,
+            health_checks: Vec::new(),
             keepalive_idle: self.keepalive_idle.or(asked),
             keepalive: self.keepalive,
             keepalive_requests: self.keepalive_requests,

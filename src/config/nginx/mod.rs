@@ -8,6 +8,7 @@
 //! as if it were included in one.
 
 mod frame;
+mod grpc;
 mod include;
 mod lexer;
 mod parser;
@@ -97,7 +98,7 @@ pub(super) enum Level {
 }
 
 /// What makes something that all of a configuration may refer to.
-const DECLARATIONS: &[&str] = &["map", "geo", "split_clients", "log_format"];
+const DECLARATIONS: &[&str] = &["map", "geo", "split_clients", "log_format", "match"];
 /// The rewrite module.
 const STEPS: &[&str] = &["rewrite", "return", "break", "set", "if"];
 

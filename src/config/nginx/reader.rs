@@ -12,7 +12,7 @@ use super::table::{self, Body, Class, Found, Row, Setter};
 use crate::config::address;
 use crate::config::diagnostics::{Diagnostics, Span, nearest, quote};
 use crate::config::raw::{
-    Config, Dashboard, List, Place, Resolver, Settings, Statement, Upstream, VirtualServer, Word,
+    Config, List, Place, Resolver, Settings, Statement, Upstream, VirtualServer, Word,
 };
 
 /// For a file whose name does not say what it holds.
@@ -28,7 +28,7 @@ pub(super) struct Reader<'d> {
     lenient: bool,
     pub(super) upstreams: Vec<Upstream>,
     pub(super) servers: Vec<VirtualServer>,
-    /// `map`, `geo`, `split_clients`, `log_format`.
+    /// `map`, `geo`, `split_clients`, `log_format`, `match`.
     pub(super) declarations: Vec<Statement>,
     /// The error log of the main level, and the first of those further in.
     pub(super) error_log: Option<(Word, Option<Word>)>,
@@ -106,6 +106,7 @@ impl<'d> Reader<'d> {
         let place = http.place;
         let list = |items| List { items, broken: http.broken, place: place.clone() };
         Some(Config {
+            as_nginx: false,
             declarations: self.declarations,
             error_log: self.error_log.or(self.inner_error_log),
             threads: main.threads.or(one),
@@ -114,10 +115,13 @@ impl<'d> Reader<'d> {
             control: main.control,
             resolver: resolver(&shared),
             trust: None,
-            dashboard: Dashboard::default(),
+            status: None,
+            dashboard: main.dashboard,
+            event_format: main.event_format,
             shutdown_timeout: main.shutdown_timeout,
             keepalive_timeout: first(&shared, "keepalive_timeout"),
             client_header_timeout: first(&shared, "client_header_timeout"),
+            express: main.express,
             panic: Some(panic),
             upstreams: Some(List {
                 items: self.upstreams,

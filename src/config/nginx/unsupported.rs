@@ -50,45 +50,27 @@ const GROUPS: &[Group] = &[
         "flv", "mp4", "mp4_buffer_size", "mp4_max_buffer_size", "mp4_limit_rate",
         "mp4_limit_rate_after", "mp4_start_key_frame", "slice",
     ]),
-    later("let the upstream decide who may see what", &["satisfy"]),
-    later("robin merges slashes: leave it out", &[]),
-    later("robin does not ask clients for certificates", &["ssl_crl", "ssl_ocsp_cache", "ssl_ocsp_responder"]),
+    later("`ssl_crl` has lists of revocations", &["ssl_ocsp_cache", "ssl_ocsp_responder"]),
     later("robin's TLS is rustls, which has no such setting", &[
         "ssl_conf_command", "ssl_engine", "ssl_key_log",
-    ]),
-    later("write the key into its file without a password", &["ssl_password_file"]),
-    later("robin has no such limit or choice yet: leave it out", &[
-       
-       
-       
-        "auth_delay", "max_headers",
     ]),
     later("names of servers are looked up all the time: write them into `upstream`", &["state"]),
     later("robin shares connections to servers among clients", &["ntlm"]),
     never("`sticky cookie` does the same", &["sticky_cookie_insert"]),
     later("robin passes the request and the answer on as they are: leave it out", &[
-       
-        "proxy_limit_rate",
-        "proxy_force_ranges", "proxy_allow_upstream", "proxy_pass_trailers",
+        "proxy_force_ranges", "proxy_allow_upstream",
     ]),
     later("robin's TLS is rustls, which has no such setting", &[
-        "proxy_ssl_conf_command", "proxy_ssl_crl", "proxy_ssl_key_log",
-    ]),
-    later("write the key into its file without a password", &["proxy_ssl_password_file"]),
-    later("`trust:` in robin's YAML believes a proxy before this one", &[
-        
+        "proxy_ssl_conf_command", "proxy_ssl_key_log",
+        "grpc_ssl_conf_command", "grpc_ssl_key_log",
     ]),
     later("let the upstream refuse or count", &[
-        "auth_basic_user_file", "auth_request", "auth_request_set",
-        "limit_conn", "limit_conn_dry_run", "limit_conn_log_level", "limit_conn_status",
-        "limit_conn_zone", "limit_zone", "limit_req", "limit_req_dry_run", "limit_req_log_level",
-        "limit_req_status", "limit_req_zone", "limit_rate", "limit_rate_after",
+        "limit_zone",
         "secure_link", "secure_link_md5", "secure_link_secret", "referer_hash_bucket_size",
         "referer_hash_max_size", "valid_referers", "auth_jwt", "auth_jwt_claim_set",
         "auth_jwt_header_set", "auth_jwt_key_cache", "auth_jwt_key_file", "auth_jwt_key_request",
         "auth_jwt_leeway", "auth_jwt_require", "auth_jwt_type",
     ]),
-    later("`health_check:` in robin's YAML probes servers", &["health_check", "match"]),
     later("the health dashboard in the log says what is up", &["api", "status_zone"]),
     never("robin has no cache: leave it out", &[
         "proxy_cache_background_update", "proxy_cache_bypass", "proxy_cache_convert_head",
@@ -151,16 +133,6 @@ const GROUPS: &[Group] = &[
         "memcached_next_upstream_tries", "memcached_read_timeout", "memcached_send_timeout",
         "memcached_socket_keepalive",
     ]),
-    never("robin proxies HTTP/1.1: publish the gRPC server's own port", &[
-        "grpc_pass", "grpc_bind", "grpc_buffer_size", "grpc_connect_timeout", "grpc_hide_header",
-        "grpc_ignore_headers", "grpc_intercept_errors", "grpc_next_upstream",
-        "grpc_next_upstream_timeout", "grpc_next_upstream_tries", "grpc_pass_header",
-        "grpc_read_timeout", "grpc_send_timeout", "grpc_set_header", "grpc_socket_keepalive",
-        "grpc_ssl_certificate", "grpc_ssl_certificate_key", "grpc_ssl_ciphers",
-        "grpc_ssl_conf_command", "grpc_ssl_crl", "grpc_ssl_name", "grpc_ssl_password_file",
-        "grpc_ssl_protocols", "grpc_ssl_server_name", "grpc_ssl_session_reuse",
-        "grpc_ssl_trusted_certificate", "grpc_ssl_verify", "grpc_ssl_verify_depth",
-    ]),
     never("robin proxies HTTP only: publish the other port from its own container", &[
         "stream", "mail", "auth_http", "auth_http_header", "auth_http_pass_client_cert",
         "auth_http_timeout", "imap_auth", "imap_capabilities", "imap_client_buffer", "pop3_auth",
@@ -195,9 +167,8 @@ const GROUPS: &[Group] = &[
         "userid_expires", "userid_flags", "userid_mark", "userid_name", "userid_p3p",
         "userid_path", "userid_service", "geoip_city", "geoip_country", "geoip_org",
         "geoip_proxy", "geoip_proxy_recursive", "ancient_browser", "ancient_browser_value",
-        "modern_browser", "modern_browser_value", "keyval", "keyval_zone", "otel_exporter",
-        "otel_service_name", "otel_span_attr", "otel_span_name", "otel_trace",
-        "otel_trace_context", "google_perftools_profiles",
+        "modern_browser", "modern_browser_value", "keyval", "keyval_zone", "otel_span_attr", "otel_span_name",
+        "google_perftools_profiles",
     ]),
     never("robin has no modules: leave it out", &["load_module"]),
     never("robin speaks HTTP/1.1 to clients: leave it out", &[

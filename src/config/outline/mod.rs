@@ -3,6 +3,8 @@
 //! It is for people and golden files to read. What a configuration says, so that it can be loaded
 //! again, is [`super::convert`]'s.
 
+mod health_check;
+mod log;
 mod upstream;
 
 use std::path::Path;
@@ -13,12 +15,12 @@ use self::upstream::upstream;
 use super::env::escape;
 use super::model::passing::UpstreamTls;
 use super::model::{
-    AccessLog, Action, Config, Listen, PathMatch, Proxy, ProxyTarget, Resolver, RetryBudget, Route,
-    RouteSettings, ServerHeader, Tls, VirtualServer,
+    AccessLog, Action, Config, EventFormat, Express, Listen, Otlp, PathMatch, Proxy, ProxyTarget,
+    Resolver, RetryBudget, Route, RouteSettings, Tls, VirtualServer,
 };
 use super::resolve::settings::{ALL, defaults};
-use super::tls::CipherSuite;
-use super::words::{print_duration, print_percent, print_size};
+use super::tls::{CipherSuite, ClientCertificates};
+use super::words::{print_duration, print_hundredths, print_percent, print_size};
 
 /// Tells what holds.
 #[must_use]
@@ -46,6 +48,12 @@ pub fn outline(config: &Config) -> String {
             AccessLog::File(path) => text(&path.to_string_lossy()),
         },
     );
+    if config.event_format == EventFormat::Json {
+        put("event_format", "json".into());
+    }
+    if let Some(otlp) = &config.otlp {
+        put("otlp", self::otlp(otlp));
+    }
     put(
         "dashboard",
         map([
@@ -53,24 +61,46 @@ pub fn outline(config: &Config) -> String {
             ("summary", print_duration(config.dashboard.summary).into()),
         ]),
     );
+    let status = config.status.as_ref().map(|address| text(&address.to_string()));
+    put("status", status.unwrap_or_else(|| "off".into()));
     put("shutdown_timeout", print_duration(config.shutdown_timeout).into());
     put("keepalive_timeout", print_duration(config.keepalive_timeout).into());
     put("client_header_timeout", print_duration(config.client_header_timeout).into());
+    if config.express != Express::default() {
+        let way = match config.express {
+            Express::On => "on",
+            Express::Off => "off",
+            Express::Alternate => "alternate",
+        };
+        put("express", way.into());
+    }
     let written = config.upstreams.iter().filter(|upstream| !upstream.implicit);
     put(
         "upstreams",
         Value::Mapping(written.map(|u| (u.name.as_str().into(), upstream(u))).collect()),
     );
     // Settings that all share are said once, where they hold for all.
-    let shared = shared(config.virtual_servers.iter().flat_map(|server| &server.routes));
-    let servers = config.virtual_servers.iter();
+    let servers = || config.virtual_servers.iter().filter(|server| !config.is_of_status(server));
+    let shared = shared(servers().flat_map(|server| &server.routes));
+    let servers = servers();
     let servers = list(servers.map(|server| virtual_server(server, config, shared.is_some())));
     if let Some(shared) = shared {
-        settings(shared, &mut top);
+        settings(shared, config, &mut top);
     }
     top.insert("virtual_servers".into(), servers);
     // A tree of texts, numbers, lists and maps with text keys always has a YAML form.
     serde_yaml::to_string(&top).expect("a tree without tags and bytes can be written")
+}
+
+fn otlp(otlp: &Otlp) -> Value {
+    map([
+        ("endpoint", format!("http://{}{}", otlp.host, otlp.path).into()),
+        ("service", text(&otlp.service)),
+        ("sample", print_hundredths(otlp.sample).into()),
+        ("interval", print_duration(otlp.interval).into()),
+        ("batch_size", otlp.batch_size.into()),
+        ("batch_count", otlp.batch_count.into()),
+    ])
 }
 
 fn resolver(resolver: &Resolver) -> Value {
@@ -110,7 +140,7 @@ fn virtual_server(server: &VirtualServer, config: &Config, said: bool) -> Value 
     }
     let shared = shared(server.routes.iter()).filter(|_| !said);
     if let Some(shared) = shared {
-        settings(shared, &mut entries);
+        settings(shared, config, &mut entries);
     }
     let said = said || shared.is_some();
     let routes = server.routes.iter();
@@ -121,16 +151,28 @@ fn virtual_server(server: &VirtualServer, config: &Config, said: bool) -> Value 
 
 fn listen(listen: &Listen) -> Value {
     let address: Value = listen.address.to_string().into();
-    if !listen.tls && !listen.http2 {
+    let Listen { tls, http2, proxy_protocol, max_connections, .. } = listen;
+    if !tls && !http2 && proxy_protocol.is_none() && max_connections.is_none() {
         return address;
     }
-    map([("address", address), ("tls", listen.tls.into()), ("http2", listen.http2.into())])
+    let mut entries = Mapping::new();
+    entries.insert("address".into(), address);
+    entries.insert("tls".into(), (*tls).into());
+    entries.insert("http2".into(), (*http2).into());
+    if let Some(trust) = proxy_protocol {
+        let trust = list(trust.iter().map(|network| text(&network.to_string())));
+        entries.insert("proxy_protocol".into(), trust);
+    }
+    if let Some(most) = max_connections {
+        entries.insert("max_connections".into(), (*most).into());
+    }
+    Value::Mapping(entries)
 }
 
 fn tls(tls: &Tls) -> Value {
     let file = |path: &Path| text(&path.to_string_lossy());
     let pairs = || tls.certificates.iter();
-    map([
+    let mut entries = match map([
         ("certificate", list(pairs().map(|pair| file(&pair.certificate)))),
         ("key", list(pairs().map(|pair| file(&pair.key)))),
         ("protocols", list(tls.versions.names().map(Value::from))),
@@ -140,7 +182,30 @@ fn tls(tls: &Tls) -> Value {
         ("session_timeout", print_duration(tls.session_timeout).into()),
         ("session_tickets", tls.session_tickets.into()),
         ("reject_handshake", tls.reject_handshake.into()),
-    ])
+    ]) {
+        Value::Mapping(entries) => entries,
+        _ => Mapping::new(),
+    };
+    let mut put = |key: &str, value: Value| entries.insert(key.into(), value);
+    if let Some(passwords) = pairs().find_map(|pair| pair.passwords.as_deref()) {
+        put("passwords", file(passwords));
+    }
+    if !tls.ticket_keys.is_empty() {
+        put("ticket_key", list(tls.ticket_keys.iter().map(|path| file(path))));
+    }
+    let clients = &tls.clients;
+    if *clients != ClientCertificates::default() {
+        put("verify_client", clients.verify.name().into());
+        put("verify_depth", clients.depth.into());
+    }
+    for (key, path) in
+        [("client_ca", &clients.authorities), ("trusted", &clients.trusted), ("crl", &clients.crl)]
+    {
+        if let Some(path) = path {
+            put(key, file(path));
+        }
+    }
+    Value::Mapping(entries)
 }
 
 fn cipher_names(ciphers: &[CipherSuite]) -> Value {
@@ -161,9 +226,18 @@ fn upstream_tls(tls: &UpstreamTls) -> Value {
     if let Some(trusted) = &tls.trusted {
         file("trusted", trusted);
     }
+    if let Some(crl) = &tls.crl {
+        file("crl", crl);
+    }
     if let Some(pair) = &tls.certificate {
         file("certificate", &pair.certificate);
         file("key", &pair.key);
+        if let Some(passwords) = &pair.passwords {
+            file("passwords", passwords);
+        }
+    }
+    if tls.depth != UpstreamTls::default().depth {
+        put("verify_depth", tls.depth.into());
     }
     put("protocols", list(tls.versions.names().map(Value::from)));
     put("ciphers", cipher_names(&tls.ciphers));
@@ -185,6 +259,7 @@ fn path(path: &PathMatch) -> String {
 fn route(route: &Route, config: &Config, said: bool) -> Value {
     let to = match &route.action {
         Action::Proxy(proxy) => target(proxy, config),
+        Action::Status => "robin_status".to_owned(),
         _ => String::new(),
     };
     if said {
@@ -192,12 +267,17 @@ fn route(route: &Route, config: &Config, said: bool) -> Value {
     }
     let mut entries = Mapping::new();
     entries.insert("to".into(), text(&to));
-    settings(&route.settings, &mut entries);
+    settings(&route.settings, config, &mut entries);
     Value::Mapping(entries)
 }
 
 fn target(proxy: &Proxy, config: &Config) -> String {
-    let scheme = if proxy.tls { "https://" } else { "" };
+    let scheme = match (proxy.grpc, proxy.tls) {
+        (true, true) => "grpcs://",
+        (true, false) => "grpc://",
+        (false, true) => "https://",
+        (false, false) => "",
+    };
     let uri = proxy.uri.as_deref().unwrap_or("");
     match &proxy.to {
         ProxyTarget::Upstream(index) => {
@@ -222,11 +302,12 @@ fn share(percent: Option<u8>) -> Value {
 /// Whether merging these headers into the defaults gives these headers.
 fn begins_with_defaults(settings: &RouteSettings) -> bool {
     let defaults = defaults().headers;
-    settings.headers.len() >= defaults.len()
+    !settings.passes_claims
+        && settings.headers.len() >= defaults.len()
         && defaults.iter().zip(&settings.headers).all(|(header, here)| header.name == here.name)
 }
 
-fn settings(settings: &RouteSettings, entries: &mut Mapping) {
+fn settings(settings: &RouteSettings, config: &Config, entries: &mut Mapping) {
     let mut put = |key: &str, value: Value| entries.insert(key.into(), value);
     // What a template prints has the template's own escapes, which the environment leaves alone.
     let headers = settings.headers.iter();
@@ -267,8 +348,29 @@ fn settings(settings: &RouteSettings, entries: &mut Mapping) {
     if settings.passing.tls != UpstreamTls::default() {
         put("upstream_tls", upstream_tls(&settings.passing.tls));
     }
+    if let Some(logs) = &settings.access_logs {
+        put("access_log", list(logs.iter().map(|log| self::log::log(log, config))));
+    }
     put("client_max_body_size", print_size(settings.client_max_body_bytes).into());
     put("websocket", settings.websocket.into());
-    put("server_header", (settings.server_header != ServerHeader::Off).into());
+    put(
+        "server_header",
+        match settings.server_header.text() {
+            Some("robin") => true.into(),
+            Some(text) => text.into(),
+            None => false.into(),
+        },
+    );
     put("error_details", settings.error_details.into());
+    put(
+        "request_id",
+        map([
+            ("from", if settings.request_id.trust { "trust" } else { "make" }.into()),
+            ("answer", settings.request_id.answer.into()),
+        ]),
+    );
+    put("trace", settings.trace.name().into());
+    if config.otlp.is_some() {
+        put("otel_trace", settings.record.into());
+    }
 }

@@ -4,12 +4,13 @@ use std::time::Duration;
 
 use serde_yaml::{Mapping, Value};
 
+use super::health_check::health_check;
 use super::{list, map, share, text};
 use crate::config::model::{
-    HealthCheck, Host, Method, Passive, Probe, Sticky, Tier, Upstream, UpstreamServer,
+    Host, Method, Passive, ProxyVersion, Sticky, Tier, Upstream, UpstreamServer,
 };
 use crate::config::template::Template;
-use crate::config::words::{PrintStatuses, print_duration, print_percent};
+use crate::config::words::{print_duration, print_percent};
 
 pub(super) fn upstream(upstream: &Upstream) -> Value {
     let mut entries = Mapping::new();
@@ -48,9 +49,19 @@ pub(super) fn upstream(upstream: &Upstream) -> Value {
     }
     put("panic", share(upstream.panic));
     put("drain_timeout", print_duration(upstream.drain_timeout).into());
+    put(
+        "send_proxy",
+        match upstream.send_proxy {
+            None => "off".into(),
+            Some(ProxyVersion::V1) => "v1".into(),
+            Some(ProxyVersion::V2) => "v2".into(),
+        },
+    );
     put("refresh", print_duration(upstream.refresh).into());
-    if let Some(check) = &upstream.health_check {
-        put("health_check", health_check(check));
+    match &upstream.health_checks[..] {
+        [] => {}
+        [check] => drop(put("health_check", health_check(check))),
+        checks => drop(put("health_check", list(checks.iter().map(health_check)))),
     }
     put("keepalive", keepalive(upstream));
     Value::Mapping(entries)
@@ -152,32 +163,4 @@ fn server(server: &UpstreamServer) -> Value {
         line.insert("route".into(), text(route));
     }
     line
-}
-
-fn health_check(check: &HealthCheck) -> Value {
-    let mut entries = Mapping::new();
-    let mut put = |key: &str, value: Value| entries.insert(key.into(), value);
-    match &check.probe {
-        Probe::Tcp => {
-            put("tcp", true.into());
-        }
-        Probe::Http { path, host, status, body } => {
-            put("http", text(path));
-            if let Some(host) = host {
-                put("host", text(host));
-            }
-            put("status", list(status.iter().map(|s| PrintStatuses(s).to_string().into())));
-            if let Some(body) = body {
-                put("body", text(body));
-            }
-        }
-    }
-    put("every", print_duration(check.every).into());
-    put("timeout", print_duration(check.timeout).into());
-    put("rise", check.rise.get().into());
-    put("fall", check.fall.get().into());
-    if let Some(port) = check.port {
-        put("port", port.into());
-    }
-    Value::Mapping(entries)
 }

@@ -5,14 +5,14 @@
 //! list where a word belongs) and marks the list it left incomplete, so that `resolve` does not
 //! complain of what the door has complained of already.
 
+mod health_check;
 mod upstream;
 
 use std::fmt;
 use std::sync::Arc;
 
-pub(crate) use self::upstream::{
-    HealthCheck, Learn, Method, Passive, Queue, Sticky, Upstream, UpstreamServer,
-};
+pub(crate) use self::health_check::{HealthCheck, ProbeTls};
+pub(crate) use self::upstream::{Learn, Method, Passive, Queue, Sticky, Upstream, UpstreamServer};
 use super::diagnostics::Span;
 
 /// Finds what a door has numbered. Most places are never asked for, so a door may do the work of
@@ -95,7 +95,9 @@ pub(crate) enum Step {
 /// A whole configuration.
 #[derive(Clone, Debug)]
 pub(crate) struct Config {
-    /// `map`, `geo`, `split_clients`, `log_format`: what all of it may refer to.
+    /// Whether answers bear nginx's name where nothing else is said.
+    pub as_nginx: bool,
+    /// `map`, `geo`, `split_clients`, `log_format`, `match`: what all of it may refer to.
     pub declarations: Vec<Statement>,
     /// `error_log`: the file, and the level.
     pub error_log: Option<(Word, Option<Word>)>,
@@ -113,12 +115,18 @@ pub(crate) struct Config {
     pub trust: Option<List<Word>>,
     /// `dashboard`.
     pub dashboard: Dashboard,
+    /// `status`.
+    pub status: Option<Word>,
+    /// `event_format`.
+    pub event_format: Option<Word>,
     /// `shutdown_timeout`.
     pub shutdown_timeout: Option<Word>,
     /// `keepalive_timeout`.
     pub keepalive_timeout: Option<Word>,
     /// `client_header_timeout`.
     pub client_header_timeout: Option<Word>,
+    /// `express`.
+    pub express: Option<Word>,
     /// `panic`, for the upstreams that say nothing of it.
     pub panic: Option<Word>,
     /// `upstreams`.
@@ -212,12 +220,23 @@ pub(crate) struct Listen {
     pub tls: Option<Word>,
     /// `http2`.
     pub http2: Option<Word>,
+    /// `proxy_protocol`: `on`, or networks with commas between them.
+    pub proxy_protocol: Option<Word>,
+    /// `max_connections`.
+    pub max_connections: Option<Word>,
 }
 
 impl Listen {
     /// An entry that says nothing but its address.
     pub(crate) fn at(address: Word) -> Self {
-        Self { address, default: None, tls: None, http2: None }
+        Self {
+            address,
+            default: None,
+            tls: None,
+            http2: None,
+            proxy_protocol: None,
+            max_connections: None,
+        }
     }
 }
 

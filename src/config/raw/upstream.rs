@@ -1,6 +1,6 @@
 //! What was typed of upstreams.
 
-use super::{List, Place, Resolver, Word};
+use super::{HealthCheck, List, Place, Resolver, Word};
 
 /// An entry of `upstreams`.
 #[derive(Clone, Debug)]
@@ -21,6 +21,8 @@ pub(crate) struct Upstream {
     pub passive: Option<Passive>,
     /// `panic`.
     pub panic: Option<Word>,
+    /// `send_proxy`.
+    pub send_proxy: Option<Word>,
     /// `drain_timeout`.
     pub drain_timeout: Option<Word>,
     /// `resolver`.
@@ -28,7 +30,7 @@ pub(crate) struct Upstream {
     /// `refresh`.
     pub refresh: Option<Word>,
     /// `health_check`.
-    pub health_check: Option<HealthCheck>,
+    pub health_checks: Vec<HealthCheck>,
     /// `keepalive.idle`.
     pub keepalive_idle: Option<Word>,
     /// `keepalive.max`.
@@ -217,33 +219,4 @@ impl UpstreamServer {
             route: None,
         }
     }
-}
-
-/// `health_check`.
-#[derive(Clone, Debug)]
-pub(crate) struct HealthCheck {
-    /// `http`: the path.
-    pub http: Option<Word>,
-    /// `tcp`: a switch.
-    pub tcp: Option<Word>,
-    /// `every`.
-    pub every: Option<Word>,
-    /// `timeout`.
-    pub timeout: Option<Word>,
-    /// `rise`.
-    pub rise: Option<Word>,
-    /// `fall`.
-    pub fall: Option<Word>,
-    /// `status`.
-    pub status: Option<List<Word>>,
-    /// `body`.
-    pub body: Option<Word>,
-    /// `host`.
-    pub host: Option<Word>,
-    /// `port`.
-    pub port: Option<Word>,
-    /// Where it begins.
-    pub place: Place,
-    /// Whether part of it could not be read and was reported.
-    pub broken: bool,
 }

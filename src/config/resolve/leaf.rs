@@ -53,7 +53,7 @@ impl Diagnostics {
         size.ok()
     }
 
-    pub(super) fn switch(&mut self, key: &str, word: Option<&Word>) -> Option<bool> {
+    pub(in crate::config) fn switch(&mut self, key: &str, word: Option<&Word>) -> Option<bool> {
         let word = word?;
         let switch = words::switch(&word.value);
         if switch.is_none() {

@@ -4,17 +4,23 @@
 //! that the rest can still be checked. The model that comes out beside diagnostics must not be
 //! used.
 
+mod ids;
 pub(super) mod leaf;
+mod limits;
 mod logs;
+mod otlp;
 mod passing;
 mod program;
 mod requests;
 mod routes;
 pub(super) mod settings;
 mod site;
+mod status;
 mod tls;
 mod upstreams;
 mod variables;
+
+pub(super) use status::written;
 
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -26,8 +32,9 @@ use self::leaf::Zero;
 use self::upstreams::Upstreams;
 use super::address;
 use super::diagnostics::{Diagnostics, quote};
-use super::model::{Config, Control, Dashboard, ErrorLog, Prefix, Resolver};
+use super::model::{Config, Control, Dashboard, ErrorLog, EventFormat, Express, Prefix, Resolver};
 use super::raw::{self, List, Word};
+use super::words;
 
 /// The share of peers, in percent, that may be out at once: beyond it, the fault is hardly theirs. Of three or four
 /// replicas the last one that works serves alone: the others would only cost retries.
@@ -38,8 +45,10 @@ pub(super) fn resolve(raw: &raw::Config, diags: &mut Diagnostics) -> Config {
     variables::declare(raw, diags);
     logs::formats(&raw.declarations, diags);
     let panic = diags.share("panic", raw.panic.as_ref()).unwrap_or(Some(PANIC));
-    let mut upstreams = Upstreams::resolve(raw.upstreams.as_ref(), panic, diags);
-    let virtual_servers = routes::virtual_servers(raw, &mut upstreams, diags);
+    limits::zones(&raw.settings, diags);
+    let mut upstreams = Upstreams::resolve(raw, panic, diags);
+    let mut virtual_servers = routes::virtual_servers(raw, &mut upstreams, diags);
+    let status = status::status(raw, &mut virtual_servers, diags);
     let variables = variables::variables(raw, diags);
     let mut time = |key, word: &Option<Word>, zero, default| {
         diags.time(key, word.as_ref(), zero).unwrap_or(Duration::from_secs(default))
@@ -65,8 +74,13 @@ pub(super) fn resolve(raw: &raw::Config, diags: &mut Diagnostics) -> Config {
         pid: raw.pid.as_ref().map(|word| PathBuf::from(&word.value)),
         error_log: raw.error_log.as_ref().map(error_log),
         variables,
+        zones: std::mem::take(&mut diags.scope.zones),
         asks: diags.scope.asks,
+        express: express(raw.express.as_ref(), diags),
+        event_format: event_format(raw.event_format.as_ref(), diags),
+        otlp: otlp::otlp(&raw.settings, diags),
         dashboard: dashboard(&raw.dashboard, diags),
+        status,
         upstreams: upstreams.into_list(),
         virtual_servers,
     }
@@ -169,6 +183,44 @@ fn error_log((path, level): &(Word, Option<Word>)) -> ErrorLog {
     ErrorLog {
         path: (path.value != "stderr").then(|| PathBuf::from(&path.value)),
         level: level.as_ref().map_or("error", |level| &level.value).to_owned(),
+    }
+}
+
+fn event_format(word: Option<&Word>, diags: &mut Diagnostics) -> EventFormat {
+    const FORMATS: [&str; 2] = ["text", "json"];
+    match word.map(|word| (word, word.value.as_str())) {
+        None | Some((_, "text")) => EventFormat::Text,
+        Some((_, "json")) => EventFormat::Json,
+        Some((word, other)) => {
+            let message = format!("`event_format` is text or json, found {}", quote(other));
+            diags
+                .error(&word.place, message)
+                .in_nginx("\"robin_event_format\" directive invalid value")
+                .expected("expected one of text, json")
+                .nearest(other, FORMATS);
+            EventFormat::Text
+        }
+    }
+}
+
+fn express(word: Option<&Word>, diags: &mut Diagnostics) -> Express {
+    const WAYS: [&str; 3] = ["on", "off", "alternate"];
+    let Some(word) = word else { return Express::default() };
+    match word.value.as_str() {
+        "alternate" => Express::Alternate,
+        value => match words::switch(value) {
+            Some(true) => Express::On,
+            Some(false) => Express::Off,
+            None => {
+                let message = format!("`express` is on, off or alternate, found {}", quote(value));
+                diags
+                    .error(&word.place, message)
+                    .in_nginx("\"robin_express\" directive invalid value")
+                    .expected("expected one of on, off, alternate")
+                    .nearest(value, WAYS);
+                Express::default()
+            }
+        },
     }
 }
 

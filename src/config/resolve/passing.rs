@@ -5,7 +5,7 @@ use http::HeaderName;
 use super::routes::pattern_of;
 use crate::config::diagnostics::{Diagnostics, quote};
 use crate::config::model::passing::{
-    CookieChange, CookieFlags, CookieMatch, Passing, Redirect, UpstreamTls,
+    CookieChange, CookieFlags, CookieMatch, HttpVersion, Passing, Redirect, UpstreamTls,
 };
 use crate::config::raw::{Settings, Statement, Word};
 use crate::config::template::Template;
@@ -15,7 +15,7 @@ impl Passing {
         Self {
             hide: Vec::new(),
             pass: Vec::new(),
-            http10: false,
+            version: HttpVersion::default(),
             method: None,
             body: None,
             request_headers: true,
@@ -31,6 +31,8 @@ impl Passing {
             buffer_bytes: 64 << 10,
             temp_file_bytes: 1 << 30,
             temp_path: None,
+            trailers: false,
+            early_hints: Vec::new(),
             ignore_client_abort: false,
             socket_keepalive: false,
             bind: None,
@@ -45,7 +47,7 @@ impl Passing {
             hide: said.names("proxy_hide_header").unwrap_or_else(|| outer.hide.clone()),
             pass: said.names("proxy_pass_header").unwrap_or_else(|| outer.pass.clone()),
             ignore: said.names("proxy_ignore_headers").unwrap_or_else(|| outer.ignore.clone()),
-            http10: said.http10().unwrap_or(outer.http10),
+            version: said.version().unwrap_or(outer.version),
             method: said.template("proxy_method").or_else(|| outer.method.clone()),
             body: said.template("proxy_set_body").or_else(|| outer.body.clone()),
             request_headers: said.switch("proxy_pass_request_headers", outer.request_headers),
@@ -68,12 +70,25 @@ impl Passing {
                 .word("proxy_temp_path")
                 .map(|word| word.value.clone().into())
                 .or_else(|| outer.temp_path.clone()),
+            trailers: said.switch("proxy_pass_trailers", outer.trailers),
+            early_hints: said.early_hints().unwrap_or_else(|| outer.early_hints.clone()),
             ignore_client_abort: said
                 .switch("proxy_ignore_client_abort", outer.ignore_client_abort),
             socket_keepalive: said.switch("proxy_socket_keepalive", outer.socket_keepalive),
             bind: said.bind().unwrap_or(outer.bind),
             tls: super::tls::upstream(said.settings, &outer.tls, said.diags),
         }
+    }
+}
+
+impl Passing {
+    /// What of it holds where gRPC is spoken: both sides stream, and nothing is said of places.
+    pub(super) fn for_grpc(&mut self) {
+        self.version = HttpVersion::Http2;
+        self.trailers = true;
+        self.request_buffering = false;
+        self.buffering = false;
+        self.redirects = Vec::new();
     }
 }
 
@@ -102,10 +117,11 @@ impl Said<'_, '_> {
         (!all.is_empty()).then_some(all)
     }
 
-    /// Names of headers; more than one may stand in a statement.
+    /// Names of headers; more than one may stand in a statement. An empty one is none, as in nginx.
     fn names(&mut self, name: &str) -> Option<Vec<HeaderName>> {
         let mut names = Vec::new();
-        for word in self.all(name)?.iter().flat_map(|statement| &statement.args) {
+        let all = self.all(name)?;
+        for word in all.iter().flat_map(|s| &s.args).filter(|word| !word.value.is_empty()) {
             match word.value.parse() {
                 Ok(name) => names.push(name),
                 Err(_) => {
@@ -119,19 +135,25 @@ impl Said<'_, '_> {
         Some(names)
     }
 
-    fn http10(&mut self) -> Option<bool> {
+    fn version(&mut self) -> Option<HttpVersion> {
         let word = self.settings.word("proxy_http_version")?;
         match word.value.as_str() {
-            "1.0" => Some(true),
-            "1.1" => Some(false),
+            "1.0" => Some(HttpVersion::Http10),
+            "1.1" => Some(HttpVersion::Http11),
+            "2" => Some(HttpVersion::Http2),
             other => {
                 self.diags
                     .error(&word.place, format!("unknown HTTP version {}", quote(other)))
                     .in_nginx(format!("invalid value \"{other}\""))
-                    .expected("expected 1.0 or 1.1");
+                    .expected("expected one of 1.0, 1.1, 2");
                 None
             }
         }
+    }
+
+    fn early_hints(&mut self) -> Option<Vec<Template>> {
+        let statement = self.settings.last("early_hints")?;
+        Some(statement.args.iter().filter_map(|word| self.diags.template(word)).collect())
     }
 
     /// `proxy_buffers NUMBER SIZE`, as bytes.

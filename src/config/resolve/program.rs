@@ -68,7 +68,7 @@ fn instruction(statement: &Statement, diags: &mut Diagnostics) -> Option<Instruc
     }
 }
 
-fn settable(name: &Word, diags: &Diagnostics) -> Option<Settable> {
+pub(super) fn settable(name: &Word, diags: &Diagnostics) -> Option<Settable> {
     // A name that is none, or is taken, was reported when it was declared.
     let name = name.value.strip_prefix('$')?;
     match diags.scope.slot(name) {

@@ -32,15 +32,27 @@ impl Requests {
         let underscores_in_headers = switch("underscores_in_headers", outer.underscores_in_headers);
         let (header_buffers, header_buffer_bytes) =
             buffers(settings, diags).unwrap_or((outer.header_buffers, outer.header_buffer_bytes));
+        let max_headers = settings.word("max_headers");
+        let max_headers = diags
+            .number("max_headers", max_headers, 1..=u64::from(u32::MAX))
+            .unwrap_or(outer.max_headers);
         Self {
             merge_slashes,
             ignore_invalid_headers,
             underscores_in_headers,
             header_buffers,
             header_buffer_bytes,
+            concurrent_streams: diags
+                .number(STREAMS, settings.word(STREAMS), 1..=MOST_STREAMS)
+                .unwrap_or(outer.concurrent_streams),
+            max_headers,
         }
     }
 }
+
+const STREAMS: &str = "http2_max_concurrent_streams";
+/// Stream numbers have 31 bits, half of them the client's.
+const MOST_STREAMS: u64 = (1 << 30) - 1;
 
 /// `large_client_header_buffers`: how many, and how large.
 fn buffers(settings: &Settings, diags: &mut Diagnostics) -> Option<(u32, u64)> {

@@ -2,17 +2,19 @@
 
 use std::collections::HashMap;
 
+use ipnet::IpNet;
+
 use super::logs;
 use super::program;
 use super::settings;
 use super::tls;
-use super::upstreams::Upstreams;
+use super::upstreams::{Upstreams, probes};
 use crate::config::address::{self, HTTP_PORT, HTTPS_PORT, Target};
 use crate::config::diagnostics::{Diagnostics, Span, Syntax, quote};
-use crate::config::model::passing::UpstreamTls;
+use crate::config::model::passing::{HttpVersion, UpstreamTls};
 use crate::config::model::{
     Action, Host, Listen, ListenAddress, PathMatch, Proxy, ProxyTarget, Requests, Route,
-    RouteSettings, ServerName, VirtualServer,
+    RouteSettings, ServerHeader, ServerName, VirtualServer,
 };
 use crate::config::pattern::Pattern;
 use crate::config::raw::{self, List, Word};
@@ -23,7 +25,11 @@ pub(super) fn virtual_servers(
     upstreams: &mut Upstreams,
     diags: &mut Diagnostics,
 ) -> Vec<VirtualServer> {
-    let mut outer = raw.settings.resolve(&settings::defaults(), diags);
+    let mut defaults = settings::defaults();
+    if raw.as_nginx {
+        defaults.server_header = ServerHeader::NGINX;
+    }
+    let mut outer = raw.settings.resolve(&defaults, diags);
     // The process's log is opened once, and told by none.
     if logs::is_plain(&raw.settings) {
         outer.access_logs = None;
@@ -96,7 +102,7 @@ fn virtual_server(
     let list = routes.list;
     let requests = Requests::resolve(all, &Requests::default(), diags);
     let requests = Requests::resolve(&raw.settings, &requests, diags);
-    VirtualServer {
+    let server = VirtualServer {
         listen: listen(raw, tls::http2(&raw.settings, all, diags), diags),
         names: names(raw.names.as_ref(), diags),
         program,
@@ -104,7 +110,10 @@ fn virtual_server(
         settings: without_tls_unless(false, settings),
         requests,
         tls: tls::server(&raw.settings, all, diags),
-    }
+        verify_client: tls::verify_client(&raw.settings, all),
+    };
+    tls::refuse_unfit(&raw.settings, all, &server, diags);
+    server
 }
 
 fn listen(raw: &raw::VirtualServer, http2: bool, diags: &mut Diagnostics) -> Vec<Listen> {
@@ -137,9 +146,29 @@ fn listen(raw: &raw::VirtualServer, http2: bool, diags: &mut Diagnostics) -> Vec
         let default = entry.default.is_some();
         let with_tls = diags.switch("tls", entry.tls.as_ref()).unwrap_or(false);
         let http2 = diags.switch("http2", entry.http2.as_ref()).unwrap_or(http2);
-        listen.push((Listen { address, default, tls: with_tls, http2 }, word));
+        let proxy_protocol = entry.proxy_protocol.as_ref().and_then(|w| proxies(w, diags));
+        let most = 1..=u64::from(u32::MAX);
+        let max_connections = diags.number("max_connections", entry.max_connections.as_ref(), most);
+        let tls = with_tls;
+        listen
+            .push((Listen { address, default, tls, http2, proxy_protocol, max_connections }, word));
     }
     listen.into_iter().map(|(listen, _)| listen).collect()
+}
+
+/// Whose PROXY protocol headers are read; none where nobody's are.
+fn proxies(word: &Word, diags: &mut Diagnostics) -> Option<Vec<IpNet>> {
+    match crate::config::words::switch(&word.value) {
+        Some(true) => return Some(Vec::new()),
+        Some(false) => return None,
+        None => {}
+    }
+    let items = word
+        .value
+        .split(',')
+        .map(|value| Word { value: value.trim().to_owned(), place: word.place.clone() });
+    let list = List { items: items.collect(), broken: false, place: word.place.clone() };
+    Some(super::trust(Some(&list), diags))
 }
 
 fn names(list: Option<&List<Word>>, diags: &mut Diagnostics) -> Vec<ServerName> {
@@ -274,6 +303,23 @@ impl Routes<'_> {
             return;
         };
         self.level(&list.items, None, settings, diags);
+        // As in nginx, where no location matches: none does less than `/`.
+        let is_rest = |route: &Route| match &route.path {
+            PathMatch::Prefix(path) | PathMatch::PrefixOnly(path) => path == "/",
+            _ => false,
+        };
+        if let Some(action) = page_of(&raw.settings)
+            && !self.list.iter().any(|route| route.parent.is_none() && is_rest(route))
+        {
+            self.list.push(Route {
+                path: PathMatch::Prefix("/".to_owned()),
+                parent: None,
+                internal: false,
+                program: Vec::new(),
+                settings: without_tls_unless(false, settings.clone()),
+                action,
+            });
+        }
     }
 
     /// The routes of one level, below `parent`.
@@ -320,6 +366,27 @@ impl Routes<'_> {
         let mut settings = raw.settings.resolve(outer, diags);
         settings.files.anchor(&raw.settings, &path, diags);
         let action = self.action(raw, parent, &path, diags);
+        if action.speaks_grpc() {
+            settings.passing.for_grpc();
+        }
+        if let (Action::Proxy(_), HttpVersion::Http2, Some(_)) =
+            (&action, settings.passing.version, &settings.passing.body)
+        {
+            let said = raw.settings.last("proxy_set_body").map(|said| &said.name.place);
+            // Pingora ends a request without a body with its head.
+            diags
+                .error(
+                    said.unwrap_or(&raw.path.place),
+                    "`proxy_set_body` needs HTTP/1 to the upstream",
+                )
+                .expected("expected `proxy_http_version` 1.1, or no body of its own");
+        }
+        let matches = &self.upstreams.matches;
+        for (upstream, check) in
+            probes::of_location(&raw.settings, &settings, &action, matches, diags)
+        {
+            self.upstreams.check(upstream, check);
+        }
         let internal = diags.switch("internal", raw.internal.as_ref()).unwrap_or(false);
         let index = self.list.len();
         self.list.push(Route {
@@ -344,8 +411,8 @@ impl Routes<'_> {
         path: &PathMatch,
         diags: &mut Diagnostics,
     ) -> Action {
-        if raw.settings.last("stub_status").is_some() {
-            return Action::StubStatus;
+        if let Some(action) = page_of(&raw.settings) {
+            return action;
         }
         if raw.settings.last("empty_gif").is_some() {
             return Action::EmptyGif;
@@ -359,6 +426,13 @@ impl Routes<'_> {
             _ => Action::Files,
         }
     }
+}
+
+/// The page of our own that settings ask for.
+fn page_of(settings: &raw::Settings) -> Option<Action> {
+    let said = |name| settings.last(name).is_some();
+    let pages = [("stub_status", Action::StubStatus), ("robin_status", Action::Status)];
+    pages.into_iter().find(|(name, _)| said(name)).map(|(_, action)| action)
 }
 
 /// What is said of TLS to upstreams and is for nobody means nothing: both doors say the same.
@@ -411,6 +485,7 @@ fn proxy(word: &Word, upstreams: &mut Upstreams, diags: &mut Diagnostics) -> Opt
         return Some(Proxy {
             to: ProxyTarget::Template(template),
             tls: false,
+            grpc: text.starts_with("grpc"),
             uri: None,
             host: String::new(),
         });
@@ -421,26 +496,32 @@ fn proxy(word: &Word, upstreams: &mut Upstreams, diags: &mut Diagnostics) -> Opt
             undefined(word, upstreams, diags);
         }
         let to = found.map(ProxyTarget::Upstream)?;
-        return Some(Proxy { to, tls: false, uri: None, host: text.clone() });
+        return Some(Proxy { to, tls: false, grpc: false, uri: None, host: text.clone() });
     }
     let read = address::target(text);
-    let Target { tls, host_text, host, port, uri } = diags.address(word, read)?;
+    let Target { tls, grpc, host_text, host, port, uri } = diags.address(word, read)?;
+    if let Some(uri) = uri.as_ref().filter(|_| grpc) {
+        diags
+            .error(&word.place, format!("a target of gRPC has no path, found {}", quote(uri)))
+            .expected("expected `grpc://host:port`: calls have paths of their own");
+    }
     if let Host::Unix(path) = &host {
         let name = format!("unix:{}", path.display());
         let to = ProxyTarget::Upstream(upstreams.implicit(name, host, HTTP_PORT));
-        return Some(Proxy { to, tls, uri, host: host_text });
+        return Some(Proxy { to, tls, grpc, uri, host: host_text });
     }
     if port.is_none()
         && let Some(upstream) = upstreams.find(&host_text)
     {
-        return Some(Proxy { to: ProxyTarget::Upstream(upstream), tls, uri, host: host_text });
+        let to = ProxyTarget::Upstream(upstream);
+        return Some(Proxy { to, tls, grpc, uri, host: host_text });
     }
     let default = if tls { HTTPS_PORT } else { HTTP_PORT };
     let port = port.unwrap_or(default);
     let upstream = upstreams.implicit(format!("{host_text}:{port}"), host, port);
     // As in ngx_http_proxy_set_vars, the scheme's own port is not shown.
     let host = if port == default { host_text } else { format!("{host_text}:{port}") };
-    Some(Proxy { to: ProxyTarget::Upstream(upstream), tls, uri, host })
+    Some(Proxy { to: ProxyTarget::Upstream(upstream), tls, grpc, uri, host })
 }
 
 fn undefined(word: &Word, upstreams: &Upstreams, diags: &mut Diagnostics) {

@@ -8,11 +8,16 @@ use http::header;
 
 use super::leaf::Zero;
 use crate::config::diagnostics::{Diagnostics, quote};
+use crate::config::model::limits::Limits;
 use crate::config::model::passing::Passing;
 use crate::config::model::site::{Answers, Clients, Files};
-use crate::config::model::{Retry, RetryBudget, RouteSettings, ServerHeader, SetHeader, Timeouts};
+use crate::config::model::{
+    Identity, RequestId, Retry, RetryBudget, RouteSettings, ServerHeader, SetHeader, Timeouts,
+    Trace,
+};
 use crate::config::raw::{Budget, Settings, Word};
 use crate::config::template::Template;
+use crate::config::words;
 
 /// As many attempts as Pingora makes at most (`ServerConf::max_retries`).
 const MOST_TRIES: u64 = 16;
@@ -52,7 +57,9 @@ pub(in crate::config) fn defaults() -> RouteSettings {
             header("X-Forwarded-For", "$forwarded_for"),
             header("X-Forwarded-Proto", "$forwarded_proto"),
             header("X-Forwarded-Host", "$forwarded_host"),
+            header("X-Request-Id", "$request_id"),
         ],
+        passes_claims: false,
         timeouts: Timeouts { connect: NGINX, send: NGINX, read: NGINX },
         retry: Retry {
             tries: 0,
@@ -68,11 +75,15 @@ pub(in crate::config) fn defaults() -> RouteSettings {
         },
         client_max_body_bytes: 1 << 20,
         websocket: false,
-        server_header: ServerHeader::Robin,
+        server_header: ServerHeader::default(),
         error_details: false,
+        request_id: RequestId::default(),
+        trace: Trace::default(),
+        record: false,
         files: Files::defaults(),
         answers: Answers::defaults(),
         clients: Clients::defaults(),
+        limits: Limits::default(),
         passing: Passing::defaults(),
         resolver: None,
         access_logs: None,
@@ -85,30 +96,69 @@ impl Settings {
         let switch = |diags: &mut Diagnostics, key, word: &Option<Word>, outer| {
             diags.switch(key, word.as_ref()).unwrap_or(outer)
         };
-        let server_header = diags.switch("server_header", self.server_header.as_ref());
         RouteSettings {
             headers: self.headers(&outer.headers, diags),
+            passes_claims: outer.passes_claims || self.headers.iter().any(leaves_out_all),
             timeouts: self.timeouts(outer.timeouts, diags),
             retry: self.retry(&outer.retry, diags),
             client_max_body_bytes: diags
                 .size("client_max_body_size", self.client_max_body_size.as_ref())
                 .unwrap_or(outer.client_max_body_bytes),
             websocket: switch(diags, "websocket", &self.websocket, outer.websocket),
-            server_header: match (server_header, self.word("server_tokens")) {
-                (Some(false), _) => ServerHeader::Off,
-                (_, Some(word)) if word.value == "on" => ServerHeader::Version,
-                (Some(true), _) | (_, Some(_)) => ServerHeader::Robin,
-                (None, None) => outer.server_header,
-            },
+            server_header: self.server_header(outer.server_header, diags),
+            request_id: RequestId::resolve(self, outer.request_id, diags),
+            trace: Trace::resolve(self, outer.trace, diags),
+            record: super::otlp::is_recorded(self, outer.record, diags),
             files: Files::resolve(self, &outer.files, diags),
             answers: Answers::resolve(self, &outer.answers, diags),
             clients: Clients::resolve(self, &outer.clients, diags),
+            limits: Limits::resolve(self, &outer.limits, diags),
             passing: Passing::resolve(self, &outer.passing, diags),
             resolver: super::resolver(self.resolver().as_ref(), diags)
                 .or_else(|| outer.resolver.clone()),
             access_logs: super::logs::resolve(self, diags).or_else(|| outer.access_logs.clone()),
             error_details: switch(diags, "error_details", &self.error_details, outer.error_details),
         }
+    }
+
+    fn server_header(&self, outer: ServerHeader, diags: &mut Diagnostics) -> ServerHeader {
+        const NAMES: [&str; 5] = ["robin", "version", "nginx", "on", "off"];
+        let mut header = outer;
+        if let Some(word) = &self.server_header {
+            header = match word.value.as_str() {
+                "robin" => ServerHeader::default(),
+                "version" => ServerHeader { version: true, ..ServerHeader::default() },
+                "nginx" => ServerHeader::NGINX,
+                other => match words::switch(other) {
+                    Some(true) => ServerHeader::default(),
+                    Some(false) => ServerHeader { name: Identity::Upstream, version: false },
+                    None => {
+                        let message = format!("`server_header` is no {}", quote(other));
+                        diags
+                            .error(&word.place, message)
+                            .in_nginx("\"robin_server_header\" directive invalid value")
+                            .expected("expected one of robin, version, nginx, on, off")
+                            .nearest(other, NAMES);
+                        outer
+                    }
+                },
+            };
+        }
+        if let Some(word) = self.word("server_tokens") {
+            match word.value.as_str() {
+                "on" | "build" => header.version = true,
+                "off" => header.version = false,
+                other => {
+                    let message =
+                        format!("`server_tokens` is on, off or build, found {}", quote(other));
+                    diags
+                        .error(&word.place, message)
+                        .in_nginx(format!("invalid value \"{other}\""))
+                        .expected("expected one of on, off, build");
+                }
+            }
+        }
+        header
     }
 
     fn timeouts(&self, outer: Timeouts, diags: &mut Diagnostics) -> Timeouts {
@@ -206,6 +256,11 @@ impl Settings {
         }
         headers
     }
+}
+
+/// Whether an entry says that what is set outside and by default is not set here.
+fn leaves_out_all((name, value): &(Word, Word)) -> bool {
+    name.value == ALL && words::switch(&value.value) == Some(false)
 }
 
 impl Budget {

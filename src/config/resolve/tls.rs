@@ -2,23 +2,29 @@
 //!
 //! Certificates are read here: one that cannot be used must refuse the start. A protocol or cipher
 //! that rustls has not is passed over, for OpenSSL's lists are long and older than both; only a
-//! list of which nothing is left is a mistake.
+//! list of which nothing is left is a mistake. One that is out of its time or for other hosts serves
+//! nobody, and is refused unless `robin_certificate_check` is off; nginx would serve it.
 
 use std::path::PathBuf;
 
 use super::leaf::Zero;
-use crate::config::diagnostics::{Diagnostics, Span, Syntax, quote};
+use crate::config::diagnostics::{Diagnostic, Diagnostics, Span, Syntax, quote};
 use crate::config::model::passing::UpstreamTls;
-use crate::config::model::{Listen, Tls, VirtualServer};
+use crate::config::model::{Listen, ServerName, Tls, VirtualServer};
 use crate::config::raw::{self, Settings, Statement, Word};
-use crate::config::tls::certificate::{self, LoadError};
-use crate::config::tls::{Certificate, CipherSuite, Versions, ciphers};
+use crate::config::tls::certificate::{self, LoadError, Reason, Unfit};
+use crate::config::tls::trust::Trust;
+use crate::config::tls::{
+    Certificate, CipherSuite, ClientCertificates, VerifyClient, Versions, ciphers,
+};
 use crate::config::words;
 
 /// Sessions that nginx's `builtin` cache has room for.
 const BUILTIN: usize = 20_480;
 /// What a session takes in nginx's shared cache: a megabyte has room for 4000.
 const SESSION_BYTES: u64 = 256;
+/// As many certificates as anybody has one above the other.
+const DEEPEST: usize = 100;
 
 /// What a virtual server says, or else all of them.
 struct Said<'s, 'd> {
@@ -59,16 +65,79 @@ pub(super) fn server(inner: &Settings, outer: &Settings, diags: &mut Diagnostics
         certificates: said.certificates(),
         versions,
         ciphers: said.ciphers("ssl_ciphers", versions).unwrap_or(plain.ciphers),
-        prefer_server_ciphers: said.switch("ssl_prefer_server_ciphers").unwrap_or(false),
+        prefer_server_ciphers: said
+            .switch("ssl_prefer_server_ciphers")
+            .unwrap_or(plain.prefer_server_ciphers),
         session_cache: said.session_cache().unwrap_or(0),
         session_timeout: said
             .diags
             .time("ssl_session_timeout", said.word("ssl_session_timeout"), Zero::Refused)
             .unwrap_or(plain.session_timeout),
         session_tickets: said.switch("ssl_session_tickets").unwrap_or(true),
+        ticket_keys: said.ticket_keys(),
         reject_handshake,
+        clients: said.clients(),
     };
-    (reject_handshake || !tls.certificates.is_empty()).then_some(tls)
+    let shows = !tls.certificates.is_empty();
+    if shows {
+        said.refuse_unknown_authority(&tls.clients);
+    }
+    (reject_handshake || shows).then_some(tls)
+}
+
+/// Whether requests to a virtual server need a certificate of the client's.
+pub(super) fn verify_client(inner: &Settings, outer: &Settings) -> VerifyClient {
+    // What is no word for it has been reported.
+    let word = inner.last("ssl_verify_client").or_else(|| outer.last("ssl_verify_client"));
+    let word = word.and_then(|statement| statement.args.first());
+    word.and_then(|word| verify_client_of(&word.value)).unwrap_or_default()
+}
+
+fn verify_client_of(word: &str) -> Option<VerifyClient> {
+    let found = VerifyClient::NAMES.into_iter().find(|(name, _)| *name == word);
+    found.map(|(_, verify)| verify)
+}
+
+/// A certificate that is out of its time, or for other hosts than its virtual server has, serves
+/// nobody.
+pub(super) fn refuse_unfit(
+    inner: &Settings,
+    outer: &Settings,
+    server: &VirtualServer,
+    diags: &mut Diagnostics,
+) {
+    let mut said = Said { inner, outer, diags };
+    let wanted = said.switch("robin_certificate_check").unwrap_or(true);
+    let Some(tls) = server.tls.as_ref() else { return };
+    if !wanted || !server.listen.iter().any(|listen| listen.tls) {
+        return;
+    }
+    let words = said.all("ssl_certificate");
+    // What cannot be read has been reported.
+    let chains = tls.certificates.iter().map(|pair| certificate::chain(&pair.certificate));
+    let Ok(chains) = chains.collect::<Result<Vec<_>, _>>() else { return };
+    let ends: Vec<_> = chains.into_iter().filter_map(|chain| chain.into_iter().next()).collect();
+    if ends.len() != words.len() {
+        return;
+    }
+    let now = jiff::Timestamp::now().as_second();
+    let mut late = false;
+    for (word, end) in words.iter().zip(&ends) {
+        if let Some(unfit) = certificate::check(std::slice::from_ref(end), &[], now) {
+            late = true;
+            said.unfit(word, unfit);
+        }
+    }
+    let hosts = server.names.iter().filter_map(|name| match name {
+        // Nobody asks for these: they stand for no name.
+        ServerName::Exact(name) if name.is_empty() || name == "_" => None,
+        ServerName::Exact(_) | ServerName::Suffix(_) => Some(name.to_string()),
+        ServerName::Prefix(_) | ServerName::Pattern(_) => None,
+    });
+    let unfit = certificate::check(&ends, &hosts.collect::<Vec<_>>(), now);
+    if let (false, Some(unfit), Some(word)) = (late, unfit, words.first()) {
+        said.unfit(word, unfit);
+    }
 }
 
 /// Whether HTTP/2 is on offer at all addresses of a virtual server.
@@ -76,7 +145,7 @@ pub(super) fn http2(inner: &Settings, outer: &Settings, diags: &mut Diagnostics)
     Said { inner, outer, diags }.switch("http2").unwrap_or(false)
 }
 
-/// TLS to upstreams, inside of `outer`.
+/// TLS to upstreams, inside of `outer`. As in nginx, a file without a name is none.
 pub(super) fn upstream(
     settings: &Settings,
     outer: &UpstreamTls,
@@ -85,23 +154,46 @@ pub(super) fn upstream(
     let mut said = Said { inner: settings, outer: settings, diags };
     let versions = said.versions("proxy_ssl_protocols").unwrap_or(outer.versions);
     let pair = said.word("proxy_ssl_certificate").zip(said.word("proxy_ssl_certificate_key"));
-    UpstreamTls {
+    let is_none = |word: Option<&Word>| word.is_some_and(|word| word.value.is_empty());
+    let passwords = said.word("proxy_ssl_password_file");
+    let tls = UpstreamTls {
         verify: said.switch("proxy_ssl_verify").unwrap_or(outer.verify),
         server_name: said.switch("proxy_ssl_server_name").unwrap_or(outer.server_name),
         name: said
             .word("proxy_ssl_name")
             .and_then(|word| said.diags.template(word))
             .or_else(|| outer.name.clone()),
-        trusted: said.trusted().or_else(|| outer.trusted.clone()),
-        certificate: pair
-            .and_then(|(certificate, key)| said.pair(certificate, key))
-            .or_else(|| outer.certificate.clone()),
+        trusted: match said.word("proxy_ssl_trusted_certificate") {
+            word if is_none(word) => None,
+            _ => said.trusted("proxy_ssl_trusted_certificate").or_else(|| outer.trusted.clone()),
+        },
+        crl: match said.word("proxy_ssl_crl") {
+            word if is_none(word) => None,
+            _ => said.crl("proxy_ssl_crl").or_else(|| outer.crl.clone()),
+        },
+        depth: said.depth("proxy_ssl_verify_depth").unwrap_or(outer.depth),
+        certificate: match pair {
+            _ if is_none(said.word("proxy_ssl_certificate")) => None,
+            pair => pair
+                .and_then(|(certificate, key)| said.pair(certificate, key, passwords))
+                .or_else(|| outer.certificate.clone()),
+        },
         versions,
         ciphers: said
             .ciphers("proxy_ssl_ciphers", versions)
             .unwrap_or_else(|| outer.ciphers.clone()),
         session_reuse: said.switch("proxy_ssl_session_reuse").unwrap_or(outer.session_reuse),
+    };
+    let crl = said.word("proxy_ssl_crl");
+    let crl = crl.filter(|word| !word.value.is_empty());
+    if let Some(word) = crl.filter(|_| tls.verify && tls.trusted.is_none()) {
+        said.diags
+            .error(&word.place, "a list of revocations needs the authorities that have made it")
+            .in_nginx("no proxy_ssl_trusted_certificate for proxy_ssl_verify")
+            .expected("expected their certificates beside it")
+            .help("name their file: `proxy_ssl_trusted_certificate`, in YAML `trusted`");
     }
+    tls
 }
 
 /// A listener with TLS needs a certificate for those who name no host.
@@ -139,6 +231,7 @@ pub(super) fn refuse_bare_listeners(
 impl Said<'_, '_> {
     fn certificates(&mut self) -> Vec<Certificate> {
         let (certificates, keys) = (self.all("ssl_certificate"), self.all("ssl_certificate_key"));
+        let passwords = self.word("ssl_password_file");
         let mut pairs = Vec::new();
         for (n, word) in certificates.iter().enumerate() {
             let Some(key) = keys.get(n) else {
@@ -150,38 +243,177 @@ impl Said<'_, '_> {
                     ));
                 continue;
             };
-            pairs.extend(self.pair(word, key));
+            pairs.extend(self.pair(word, key, passwords));
         }
         pairs
     }
 
     /// A certificate and its key that can be used.
-    fn pair(&mut self, certificate: &Word, key: &Word) -> Option<Certificate> {
-        let pair =
-            Certificate { certificate: self.diags.file(certificate)?, key: self.diags.file(key)? };
-        let error = match certificate::load(&pair.certificate, &pair.key) {
+    fn pair(
+        &mut self,
+        certificate: &Word,
+        key: &Word,
+        passwords: Option<&Word>,
+    ) -> Option<Certificate> {
+        let pair = Certificate {
+            certificate: self.diags.file(certificate)?,
+            key: self.diags.file(key)?,
+            passwords: passwords.and_then(|word| self.diags.file(word)),
+        };
+        let error = match certificate::load(&pair) {
             Ok(_) => return Some(pair),
             Err(error) => error,
         };
         let word = match &error {
-            LoadError::Certificate(..) => certificate,
+            LoadError::Passwords(..) => passwords.unwrap_or(key),
             LoadError::Key(..) => key,
+            _ => certificate,
         };
-        self.diags.error(&word.place, error.to_string());
+        let mismatch = matches!(&error, LoadError::Key(_, Reason::Mismatch));
+        let diagnostic = self.unusable(word, &error);
+        if mismatch {
+            diagnostic
+                .expected("this key belongs to another certificate")
+                .also(&certificate.place, "this is the certificate");
+        }
         None
     }
 
-    /// Certificates that upstreams are trusted by.
-    fn trusted(&mut self) -> Option<PathBuf> {
-        let word = self.word("proxy_ssl_trusted_certificate")?;
+    /// Says what is wrong with a file.
+    fn unusable(&mut self, word: &Word, error: &LoadError) -> &mut Diagnostic {
+        let diagnostic = self.diags.error(&word.place, error.to_string());
+        if let Reason::Read(read) = error.reason()
+            && read.kind() == std::io::ErrorKind::PermissionDenied
+        {
+            diagnostic.help(
+                "it is read again at each reload, by the user that robin has become: let that user read it, \
+                 by `chgrp` and `chmod 640`",
+            );
+        }
+        diagnostic
+    }
+
+    /// Says what is wrong with a certificate that could be served.
+    fn unfit(&mut self, word: &Word, unfit: Unfit) {
+        let in_nginx = Span::from(&word.place).source.syntax == Syntax::Nginx;
+        let way_out = if in_nginx {
+            "`robin_certificate_check off;`"
+        } else {
+            "`certificate_check: off` below `tls`"
+        };
+        let shown = quote(&word.value);
+        let (message, expected, what) = match unfit {
+            Unfit::Expired(when) => (
+                format!("certificate {shown} has expired"),
+                format!("it was good until {when}"),
+                "renew it",
+            ),
+            Unfit::NotYet(when) => (
+                format!("certificate {shown} is not yet valid"),
+                format!("it is good from {when} on"),
+                "check the clock of this machine, or take another",
+            ),
+            Unfit::Host { wanted, found } => {
+                let list = |names: &[String]| match names {
+                    [] => "no host".to_owned(),
+                    names => names.iter().map(|name| quote(name)).collect::<Vec<_>>().join(", "),
+                };
+                let message = format!("certificate {shown} is not for {}", list(&wanted));
+                let found = format!("it is for {}", list(&found));
+                // nginx serves it, and its users may have clients that never look.
+                if in_nginx {
+                    self.diags.warn(&word.place, format!("{message}: {found}"));
+                    return;
+                }
+                (message, found, "take one that is for all `names` here")
+            }
+        };
+        self.diags
+            .error(&word.place, message)
+            .expected(expected)
+            .help(format!("{what}; with {way_out} it is served all the same"));
+    }
+
+    /// Certificates that others are trusted by.
+    fn trusted(&mut self, name: &'static str) -> Option<PathBuf> {
+        let word = self.word(name)?;
         let path = self.diags.file(word)?;
-        match certificate::trusted(&path) {
+        match Trust::load(&[&path], 0, None) {
             Ok(_) => Some(path),
             Err(error) => {
-                self.diags.error(&word.place, error.to_string());
+                self.unusable(word, &error);
                 None
             }
         }
+    }
+
+    /// Lists of what was called back.
+    fn crl(&mut self, name: &'static str) -> Option<PathBuf> {
+        let word = self.word(name)?;
+        let path = self.diags.file(word)?;
+        match Trust::load(&[], 0, Some(&path)) {
+            Ok(_) => Some(path),
+            Err(error) => {
+                self.unusable(word, &error);
+                None
+            }
+        }
+    }
+
+    /// How many certificates may stand between one and another that is known.
+    fn depth(&mut self, name: &'static str) -> Option<usize> {
+        self.diags.number(name, self.word(name), 0..=DEEPEST as u64)
+    }
+
+    fn clients(&mut self) -> ClientCertificates {
+        let plain = ClientCertificates::default();
+        ClientCertificates {
+            verify: self.verify_client(),
+            authorities: self.trusted("ssl_client_certificate"),
+            trusted: self.trusted("ssl_trusted_certificate"),
+            depth: self.depth("ssl_verify_depth").unwrap_or(plain.depth),
+            crl: self.crl("ssl_crl"),
+        }
+    }
+
+    fn verify_client(&mut self) -> VerifyClient {
+        let Some(word) = self.word("ssl_verify_client") else { return VerifyClient::Off };
+        verify_client_of(&word.value).unwrap_or_else(|| {
+            let names = VerifyClient::NAMES.map(|(name, _)| name);
+            self.diags
+                .error(&word.place, format!("`ssl_verify_client` cannot be {}", quote(&word.value)))
+                .in_nginx(format!("invalid value \"{}\"", word.value))
+                .expected(format!("expected one of {}", names.join(", ")))
+                .nearest(&word.value, names);
+            VerifyClient::Off
+        })
+    }
+
+    /// Who wants certificates has to say whom they are believed by.
+    fn refuse_unknown_authority(&mut self, clients: &ClientCertificates) {
+        let asks = matches!(clients.verify, VerifyClient::On | VerifyClient::Optional);
+        let said = self.last("ssl_client_certificate").or(self.last("ssl_trusted_certificate"));
+        let Some(word) = self.word("ssl_verify_client").filter(|_| asks && said.is_none()) else {
+            return;
+        };
+        self.diags
+            .error(&word.place, "certificates of clients are verified by nothing")
+            .in_nginx("no ssl_client_certificate or ssl_trusted_certificate for ssl_verify_client")
+            .expected("expected the certificates of those who sign them beside it")
+            .help("name their file: `ssl_client_certificate`, in YAML `client_ca` below `tls`");
+    }
+
+    /// Files of keys of tickets.
+    fn ticket_keys(&mut self) -> Vec<PathBuf> {
+        let mut files = Vec::new();
+        for word in self.all("ssl_session_ticket_key") {
+            let Some(path) = self.diags.file(word) else { continue };
+            match certificate::ticket_key(&path) {
+                Ok(_) => files.push(path),
+                Err(error) => drop(self.unusable(word, &error)),
+            }
+        }
+        files
     }
 
     fn versions(&mut self, name: &'static str) -> Option<Versions> {
@@ -274,6 +506,8 @@ impl Diagnostics {
                 .expected("expected the name of a file");
             return None;
         }
-        Some(self.folder.join(text))
+        let file = self.folder.join(text);
+        self.files.push(file.clone());
+        Some(file)
     }
 }

@@ -41,8 +41,13 @@ pub enum Known {
     Https,
     /// `?` where there is a query, else empty.
     IsArgs,
-    /// What it was set to: no rate is limited yet.
+    /// What `limit_conn` has said to the request: `PASSED`, `REJECTED` or `REJECTED_DRY_RUN`.
+    LimitConnStatus,
+    /// Bytes a second of the answer; 0 for no limit.
     LimitRate,
+    /// What `limit_req` has said to the request: `PASSED`, `DELAYED`, `REJECTED`, `DELAYED_DRY_RUN` or
+    /// `REJECTED_DRY_RUN`.
+    LimitReqStatus,
     /// The time in seconds, with milliseconds.
     Msec,
     /// robin's version.
@@ -57,8 +62,24 @@ pub enum Known {
     ProxyHost,
     /// The port of the route's target, or its scheme's.
     ProxyPort,
+    /// The client's address as a PROXY protocol header says it.
+    ProxyProtocolAddr,
+    /// Its port.
+    ProxyProtocolPort,
+    /// The proxy's address as the header says it.
+    ProxyProtocolServerAddr,
+    /// Its port.
+    ProxyProtocolServerPort,
     /// The same as `$args`.
     QueryString,
+    /// The trace that the request belongs to.
+    OtelTraceId,
+    /// Our part of it.
+    OtelSpanId,
+    /// The part that the client has said.
+    OtelParentId,
+    /// Whether that one is recorded: `1` or `0`.
+    OtelParentSampled,
     /// A trusted client's `X-Real-IP`, else `$remote_addr`.
     RealIp,
     /// The address of the client's end of the connection.
@@ -109,12 +130,44 @@ pub enum Known {
     SslAlpnProtocol,
     /// The cipher suite of the connection.
     SslCipher,
+    /// The cipher suites that the client has.
+    SslCiphers,
+    /// The client's certificate, its lines joined by tabs.
+    SslClientCert,
+    /// The client's certificate, escaped as an address.
+    SslClientEscapedCert,
+    /// The SHA-1 of the client's certificate.
+    SslClientFingerprint,
+    /// Who has signed the client's certificate.
+    SslClientIDn,
+    /// The same in OpenSSL's older form.
+    SslClientIDnLegacy,
+    /// The client's certificate.
+    SslClientRawCert,
+    /// Whom the client's certificate is for.
+    SslClientSDn,
+    /// The same in OpenSSL's older form.
+    SslClientSDnLegacy,
+    /// The number of the client's certificate.
+    SslClientSerial,
+    /// Until when the client's certificate is good.
+    SslClientVEnd,
+    /// For how many days more.
+    SslClientVRemain,
+    /// From when the client's certificate is good.
+    SslClientVStart,
+    /// `SUCCESS`, `NONE`, or `FAILED:` and why.
+    SslClientVerify,
     /// The group that keys were exchanged in.
     SslCurve,
+    /// The groups that the client has.
+    SslCurves,
     /// `TLSv1.2` or `TLSv1.3`.
     SslProtocol,
     /// The name that the client asked for by SNI.
     SslServerName,
+    /// What names the TLS session: 64 hexadecimal digits.
+    SslSessionId,
     /// `r` where the TLS session was resumed, else `.`.
     SslSessionReused,
     /// The answer's status.
@@ -165,14 +218,24 @@ pub(super) const KNOWN: &[(&str, Known)] = &[
     ("hostname", Known::Hostname),
     ("https", Known::Https),
     ("is_args", Known::IsArgs),
+    ("limit_conn_status", Known::LimitConnStatus),
     ("limit_rate", Known::LimitRate),
+    ("limit_req_status", Known::LimitReqStatus),
     ("msec", Known::Msec),
     ("nginx_version", Known::NginxVersion),
+    ("otel_parent_id", Known::OtelParentId),
+    ("otel_parent_sampled", Known::OtelParentSampled),
+    ("otel_span_id", Known::OtelSpanId),
+    ("otel_trace_id", Known::OtelTraceId),
     ("pid", Known::Pid),
     ("pipe", Known::Pipe),
     ("proxy_add_x_forwarded_for", Known::ProxyAddXForwardedFor),
     ("proxy_host", Known::ProxyHost),
     ("proxy_port", Known::ProxyPort),
+    ("proxy_protocol_addr", Known::ProxyProtocolAddr),
+    ("proxy_protocol_port", Known::ProxyProtocolPort),
+    ("proxy_protocol_server_addr", Known::ProxyProtocolServerAddr),
+    ("proxy_protocol_server_port", Known::ProxyProtocolServerPort),
     ("query_string", Known::QueryString),
     ("real_ip", Known::RealIp),
     ("realip_remote_addr", Known::RealipRemoteAddr),
@@ -199,9 +262,25 @@ pub(super) const KNOWN: &[(&str, Known)] = &[
     ("server_protocol", Known::ServerProtocol),
     ("ssl_alpn_protocol", Known::SslAlpnProtocol),
     ("ssl_cipher", Known::SslCipher),
+    ("ssl_ciphers", Known::SslCiphers),
+    ("ssl_client_cert", Known::SslClientCert),
+    ("ssl_client_escaped_cert", Known::SslClientEscapedCert),
+    ("ssl_client_fingerprint", Known::SslClientFingerprint),
+    ("ssl_client_i_dn", Known::SslClientIDn),
+    ("ssl_client_i_dn_legacy", Known::SslClientIDnLegacy),
+    ("ssl_client_raw_cert", Known::SslClientRawCert),
+    ("ssl_client_s_dn", Known::SslClientSDn),
+    ("ssl_client_s_dn_legacy", Known::SslClientSDnLegacy),
+    ("ssl_client_serial", Known::SslClientSerial),
+    ("ssl_client_v_end", Known::SslClientVEnd),
+    ("ssl_client_v_remain", Known::SslClientVRemain),
+    ("ssl_client_v_start", Known::SslClientVStart),
+    ("ssl_client_verify", Known::SslClientVerify),
     ("ssl_curve", Known::SslCurve),
+    ("ssl_curves", Known::SslCurves),
     ("ssl_protocol", Known::SslProtocol),
     ("ssl_server_name", Known::SslServerName),
+    ("ssl_session_id", Known::SslSessionId),
     ("ssl_session_reused", Known::SslSessionReused),
     ("status", Known::Status),
     ("time_iso8601", Known::TimeIso8601),

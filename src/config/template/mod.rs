@@ -15,6 +15,7 @@ use http::HeaderName;
 use self::known::KNOWN;
 pub use self::known::Known;
 
+use super::model::limits::Zones;
 use super::model::{LogFormat, LogPath};
 
 /// What a variable stands for.
@@ -28,6 +29,8 @@ pub enum Variable {
     SentHeader(HeaderName),
     /// `$sent_trailer_NAME`.
     SentTrailer(HeaderName),
+    /// `$proxy_protocol_tlv_NAME`: what a proxy before this one says beside addresses.
+    ProxyTlv(String),
     /// `$upstream_http_NAME`: a header of the last peer's answer.
     UpstreamHeader(HeaderName),
     /// `$upstream_trailer_NAME`.
@@ -56,6 +59,8 @@ pub struct Asks {
     pub upstream_head: bool,
     /// The body of the request.
     pub body: bool,
+    /// The name of the file that it is in.
+    pub body_file: bool,
 }
 
 impl Asks {
@@ -67,6 +72,7 @@ impl Asks {
                     self.upstream_head = true;
                 }
                 Part::Variable(Variable::Known(Known::RequestBody)) => self.body = true,
+                Part::Variable(Variable::Known(Known::RequestBodyFile)) => self.body_file = true,
                 _ => {}
             }
         }
@@ -81,6 +87,8 @@ pub struct Scope {
     pub(super) formats: HashMap<String, Arc<LogFormat>>,
     /// Where access logs go.
     pub(super) logs: Vec<LogPath>,
+    /// What requests and connections are counted by.
+    pub(super) zones: Zones,
     /// What the templates that were read so far ask for.
     pub asks: Asks,
 }
@@ -160,6 +168,9 @@ impl Variable {
         if let Some(name) = after("upstream_trailer_") {
             return header(name).map(Self::UpstreamTrailer);
         }
+        if let Some(name) = after("proxy_protocol_tlv_") {
+            return Some(Self::ProxyTlv(name.to_owned()));
+        }
         if let Some(name) = after("upstream_cookie_") {
             return Some(Self::UpstreamCookie(name.to_owned()));
         }
@@ -183,6 +194,7 @@ impl fmt::Display for Variable {
             Self::UpstreamHeader(name) => header("upstream_http_", name),
             Self::UpstreamTrailer(name) => header("upstream_trailer_", name),
             Self::UpstreamCookie(name) => write!(f, "upstream_cookie_{name}"),
+            Self::ProxyTlv(name) => write!(f, "proxy_protocol_tlv_{name}"),
             Self::Arg(name) => write!(f, "arg_{name}"),
             Self::Cookie(name) => write!(f, "cookie_{name}"),
             Self::Capture(group) => write!(f, "{group}"),

@@ -3,8 +3,8 @@
 use super::fields::{Door, Fields};
 use super::node::{Node, Shape};
 use super::{
-    BUDGET, DASHBOARD, LISTEN, RESOLVER, RETRY, ROUTE, SERVER, SETTINGS, TIMEOUTS, TLS, TLS_KEYS,
-    TOP, UPSTREAM_TLS, UPSTREAM_TLS_KEYS,
+    BUDGET, DASHBOARD, LISTEN, PROXY_PROTOCOL, RESOLVER, RETRY, ROUTE, SERVER, SETTINGS, TIMEOUTS,
+    TLS, TLS_KEYS, TOP, UPSTREAM_TLS, UPSTREAM_TLS_KEYS,
 };
 use crate::config::diagnostics::quote;
 use crate::config::env::Kind;
@@ -18,8 +18,12 @@ impl Door<'_> {
     pub(super) fn config(&mut self, node: &Node) -> Option<Config> {
         let mut f =
             self.level_fields("the configuration", node, Level::Top, &[SERVER, TOP, SETTINGS])?;
-        let Said { declarations, statements, .. } = self.directives(&mut f, Level::Top);
+        let Said { declarations, statements: said, .. } = self.directives(&mut f, Level::Top);
+        // What else the top says of traces wins over what these say.
+        let mut statements = self.otlp(&f);
+        statements.extend(said);
         Some(Config {
+            as_nginx: false,
             declarations,
             error_log: self.error_log(&mut f),
             threads: f.word(self, "threads"),
@@ -29,9 +33,12 @@ impl Door<'_> {
             resolver: self.resolver(&f),
             trust: f.words(self, "trust"),
             dashboard: self.dashboard(&f),
+            status: f.word(self, "status"),
+            event_format: f.word(self, "event_format"),
             shutdown_timeout: f.word(self, "shutdown_timeout"),
             keepalive_timeout: f.word(self, "keepalive_timeout"),
             client_header_timeout: f.word(self, "client_header_timeout"),
+            express: f.word(self, "express"),
             panic: f.word(self, "panic"),
             upstreams: self.upstreams(&f),
             settings: self.settings(&mut f, statements),
@@ -187,7 +194,22 @@ impl Door<'_> {
                 .expected("expected `address:` with a port or an address");
         }
         let (tls, http2) = (f.word(self, "tls"), f.word(self, "http2"));
-        Some(Listen { tls, http2, ..Listen::at(address?) })
+        let max_connections = f.word(self, "max_connections");
+        let proxy_protocol = self.proxy_protocol(&f);
+        let said = Listen::at(address?);
+        Some(Listen { tls, http2, proxy_protocol, max_connections, ..said })
+    }
+
+    /// `on`, or whose headers are read: a list of networks, or a map with one.
+    fn proxy_protocol(&mut self, fields: &Fields<'_>) -> Option<Word> {
+        let (mut key, mut node) = fields.get(self, "proxy_protocol")?;
+        if matches!(node.shape, Shape::Map(_)) {
+            let map = self.map_below(key, node, PROXY_PROTOCOL)?;
+            (key, node) = map.get(self, "trust")?;
+        }
+        let list = self.words(key, node);
+        let words: Vec<&str> = list.items.iter().map(|word| word.value.as_str()).collect();
+        Some(Word { value: words.join(","), place: list.place })
     }
 
     /// What stands in a map, in nginx's words: each key of ours with nginx's.
@@ -251,6 +273,10 @@ impl Door<'_> {
             statements,
             ..Settings::default()
         };
+        settings.statements.extend(self.request_id(fields));
+        settings.statements.extend(self.trace(fields));
+        settings.statements.extend(self.limits(fields));
+        settings.statements.extend(self.hsts(fields));
         let tls = self.statements(fields, "upstream_tls", UPSTREAM_TLS, UPSTREAM_TLS_KEYS);
         settings.statements.extend(tls);
         if let Some(mut timeouts) = self.submap(fields, "timeouts", TIMEOUTS) {
@@ -308,11 +334,22 @@ fn listen(word: Word) -> Listen {
         named.then(|| Word { value: "on".to_owned(), place: word.place.clone() })
     };
     let (default, tls, http2) = (said("default_server"), said("ssl"), said("http2"));
-    let unknown = |flag: &&String| !matches!(flag.as_str(), "default_server" | "ssl" | "http2");
+    let value = |name: &str| {
+        let value = flags.iter().find_map(|flag| flag.strip_prefix(name))?.to_owned();
+        Some(Word { value, place: word.place.clone() })
+    };
+    let max_connections = value("max_connections=");
+    let proxy_protocol = said("proxy_protocol").or_else(|| value("proxy_protocol="));
+    let unknown = |flag: &&String| {
+        !matches!(flag.as_str(), "default_server" | "ssl" | "http2" | "proxy_protocol")
+            && !flag.starts_with("max_connections=")
+            && !flag.starts_with("proxy_protocol=")
+    };
     // An address is one word: what else stands behind it is refused with it.
     let value = match flags.iter().find(unknown) {
         Some(_) => word.value.clone(),
         None => address,
     };
-    Listen { default, tls, http2, ..Listen::at(Word { value, place: word.place }) }
+    let at = Listen::at(Word { value, place: word.place });
+    Listen { default, tls, http2, proxy_protocol, max_connections, ..at }
 }

@@ -6,6 +6,9 @@
 
 mod fields;
 mod fill;
+mod health_checks;
+mod ids;
+mod limits;
 mod node;
 mod phrases;
 mod places;
@@ -31,14 +34,18 @@ const TOP: &[&str] = &[
     "access_log",
     "error_log",
     "dashboard",
+    "otlp",
+    "status",
+    "event_format",
     "shutdown_timeout",
     "keepalive_timeout",
     "client_header_timeout",
+    "express",
     "panic",
     "upstreams",
     "virtual_servers",
 ];
-const SERVER: &[&str] = &["listen", "names", "rules", "routes", "tls"];
+const SERVER: &[&str] = &["listen", "names", "redirect_https", "rules", "routes", "tls"];
 const SETTINGS: &[&str] = &[
     "headers",
     "timeouts",
@@ -47,8 +54,20 @@ const SETTINGS: &[&str] = &[
     "websocket",
     "server_header",
     "error_details",
+    "request_id",
+    "trace",
+    "hsts",
     "upstream_tls",
+    "limits",
 ];
+const HSTS: &[&str] = &["max_age", "include_subdomains", "preload"];
+const REQUEST_ID: &[&str] = &["from", "answer"];
+const OTLP: &[&str] = &["endpoint", "service", "sample", "interval", "batch_size", "batch_count"];
+const LIMITS: &[&str] =
+    &["requests", "connections", "rate", "rate_after", "upstream_rate", "send_min_rate"];
+const REQUEST_LIMIT: &[&str] =
+    &["key", "rate", "burst", "delay", "nodelay", "size", "zone", "status", "log_level", "dry_run"];
+const CONNECTION_LIMIT: &[&str] = &["key", "max", "size", "zone", "status", "log_level", "dry_run"];
 const ROUTE: &[&str] = &["to", "internal", "rules", "routes"];
 const TIMEOUTS: &[&str] = &["connect", "send", "read"];
 const RETRY: &[&str] =
@@ -65,6 +84,7 @@ const UPSTREAM: &[&str] = &[
     "passive",
     "panic",
     "drain_timeout",
+    "send_proxy",
     "resolver",
     "refresh",
     "health_check",
@@ -88,11 +108,36 @@ const LEARN: &[&str] = &["create", "lookup", "sessions", "timeout", "header"];
 const PASSIVE: &[&str] =
     &["consecutive", "success_rate", "requests", "window", "eject", "eject_max"];
 const QUEUE: &[&str] = &["max", "timeout"];
-const HEALTH_CHECK: &[&str] =
-    &["http", "tcp", "every", "timeout", "rise", "fall", "status", "body", "host", "port"];
+const HEALTH_CHECK: &[&str] = &[
+    "http",
+    "tcp",
+    "grpc",
+    "every",
+    "jitter",
+    "timeout",
+    "connect_timeout",
+    "rise",
+    "fall",
+    "mandatory",
+    "persistent",
+    "keepalive",
+    "method",
+    "headers",
+    "status",
+    "expect_headers",
+    "body",
+    "body_matches",
+    "body_lacks",
+    "grpc_status",
+    "host",
+    "port",
+    "tls",
+];
+const PROBE_TLS: &[&str] = &["sni", "verify", "ca"];
 const KEEPALIVE: &[&str] = &["idle", "max", "requests", "time"];
 const METHOD: &[&str] = &["hash", "consistent", "least_time", "inflight"];
-const LISTEN: &[&str] = &["address", "tls", "http2"];
+const LISTEN: &[&str] = &["address", "tls", "http2", "proxy_protocol", "max_connections"];
+const PROXY_PROTOCOL: &[&str] = &["trust"];
 /// Keys of `tls`, and nginx's words for them.
 const TLS: &[(&str, &str)] = &[
     ("certificate", "ssl_certificate"),
@@ -103,7 +148,15 @@ const TLS: &[(&str, &str)] = &[
     ("session_cache", "ssl_session_cache"),
     ("session_timeout", "ssl_session_timeout"),
     ("session_tickets", "ssl_session_tickets"),
+    ("ticket_key", "ssl_session_ticket_key"),
     ("reject_handshake", "ssl_reject_handshake"),
+    ("passwords", "ssl_password_file"),
+    ("verify_client", "ssl_verify_client"),
+    ("client_ca", "ssl_client_certificate"),
+    ("trusted", "ssl_trusted_certificate"),
+    ("verify_depth", "ssl_verify_depth"),
+    ("crl", "ssl_crl"),
+    ("certificate_check", "robin_certificate_check"),
 ];
 const TLS_KEYS: &[&str] = &ours::<{ TLS.len() }>(TLS);
 /// Keys of `upstream_tls`, and nginx's words for them.
@@ -112,6 +165,9 @@ const UPSTREAM_TLS: &[(&str, &str)] = &[
     ("server_name", "proxy_ssl_server_name"),
     ("name", "proxy_ssl_name"),
     ("trusted", "proxy_ssl_trusted_certificate"),
+    ("crl", "proxy_ssl_crl"),
+    ("verify_depth", "proxy_ssl_verify_depth"),
+    ("passwords", "proxy_ssl_password_file"),
     ("certificate", "proxy_ssl_certificate"),
     ("key", "proxy_ssl_certificate_key"),
     ("protocols", "proxy_ssl_protocols"),
@@ -132,11 +188,17 @@ const fn ours<const N: usize>(pairs: &[(&'static str, &'static str)]) -> [&'stat
 }
 
 /// Every map with known keys: where it is, and its keys.
-const MAPS: [(&str, &[&str]); 21] = [
+const MAPS: [(&str, &[&str]); 29] = [
     ("at the top level", TOP),
     ("in a virtual server", SERVER),
     ("at the top level, in a virtual server or in a route", SETTINGS),
     ("in a route", ROUTE),
+    ("in `request_id`", REQUEST_ID),
+    ("in `hsts`", HSTS),
+    ("in `otlp`", OTLP),
+    ("in `limits`", LIMITS),
+    ("in `requests` of `limits`", REQUEST_LIMIT),
+    ("in `connections` of `limits`", CONNECTION_LIMIT),
     ("in `timeouts`", TIMEOUTS),
     ("in `retry`", RETRY),
     ("in `budget`", BUDGET),
@@ -145,6 +207,7 @@ const MAPS: [(&str, &[&str]); 21] = [
     ("in an upstream", UPSTREAM),
     ("in a server line", UPSTREAM_SERVER),
     ("in `health_check`", HEALTH_CHECK),
+    ("in `tls` of a health check", PROBE_TLS),
     ("in `keepalive`", KEEPALIVE),
     ("in `method`", METHOD),
     ("in `sticky`", STICKY),
@@ -152,6 +215,7 @@ const MAPS: [(&str, &[&str]); 21] = [
     ("in `queue`", QUEUE),
     ("in `passive`", PASSIVE),
     ("in `listen`", LISTEN),
+    ("in `proxy_protocol`", PROXY_PROTOCOL),
     ("in `tls`", TLS_KEYS),
     ("in `upstream_tls`", UPSTREAM_TLS_KEYS),
 ];

@@ -24,11 +24,25 @@ impl Door<'_> {
 
     /// `rules`: the rewrite module.
     pub(super) fn rules(&mut self, fields: &mut Fields<'_>, level: Level) -> Vec<Step> {
-        let Some((key, node)) = fields.get(self, "rules") else { return Vec::new() };
-        let texts = self.texts(key, node, fields);
+        let redirect = match level {
+            Level::Server | Level::Top => self.redirect_https(fields),
+            _ => None,
+        };
+        let mut texts: Vec<Word> = redirect.into_iter().collect();
+        if let Some((key, node)) = fields.get(self, "rules") {
+            texts.extend(self.texts(key, node, fields));
+        }
         let empty = |text: &Word| Word { value: String::new(), place: text.place.clone() };
         let phrases = texts.into_iter().map(|text| (empty(&text), text)).collect();
         self.phrases(&phrases, fields, level).program
+    }
+
+    /// `redirect_https`: a rule before all others. A proxy that is trusted may have spoken TLS for us.
+    fn redirect_https(&mut self, fields: &mut Fields<'_>) -> Option<Word> {
+        const RULE: &str = "if ($forwarded_proto = http) { return 308 https://$host$request_uri; }";
+        let word = fields.word(self, "redirect_https")?;
+        let on = self.diags.switch("redirect_https", Some(&word))?;
+        on.then(|| Word { value: RULE.to_owned(), place: word.place })
     }
 
     /// `error_log`: the file, and the level.

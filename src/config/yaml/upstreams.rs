@@ -2,13 +2,11 @@
 
 use super::fields::{Door, Fields};
 use super::node::{Node, Shape};
-use super::{
-    HEALTH_CHECK, KEEPALIVE, LEARN, METHOD, PASSIVE, QUEUE, STICKY, UPSTREAM, UPSTREAM_SERVER,
-};
+use super::{KEEPALIVE, LEARN, METHOD, PASSIVE, QUEUE, STICKY, UPSTREAM, UPSTREAM_SERVER};
 use crate::config::diagnostics::quote;
 use crate::config::env::Kind;
 use crate::config::raw::{
-    HealthCheck, Learn, List, Method, Passive, Queue, Sticky, Upstream, UpstreamServer, Word,
+    Learn, List, Method, Passive, Queue, Sticky, Upstream, UpstreamServer, Word,
 };
 
 impl Door<'_> {
@@ -31,8 +29,9 @@ impl Door<'_> {
                 passive: door.passive(&f),
                 panic: f.word(door, "panic"),
                 drain_timeout: f.word(door, "drain_timeout"),
+                send_proxy: f.word(door, "send_proxy"),
                 refresh: f.word(door, "refresh"),
-                health_check: door.health_check(&f),
+                health_checks: door.health_checks(&mut f),
                 keepalive_idle: kept(door, "idle"),
                 keepalive: kept(door, "max"),
                 keepalive_requests: kept(door, "requests"),
@@ -193,54 +192,5 @@ impl Door<'_> {
             ..UpstreamServer::at(address?)
         };
         Some(server)
-    }
-
-    fn health_check(&mut self, fields: &Fields<'_>) -> Option<HealthCheck> {
-        let (key, node) = fields.get(self, "health_check")?;
-        if matches!(node.shape, Shape::Scalar) {
-            let word = self.word(key, node, Kind::Word)?;
-            return self.short_health_check(word);
-        }
-        let mut f = self.map_below(key, node, HEALTH_CHECK)?;
-        Some(HealthCheck {
-            http: f.word(self, "http"),
-            tcp: f.word(self, "tcp"),
-            every: f.word(self, "every"),
-            timeout: f.word(self, "timeout"),
-            rise: f.word(self, "rise"),
-            fall: f.word(self, "fall"),
-            status: f.words(self, "status"),
-            body: f.word(self, "body"),
-            host: f.word(self, "host"),
-            port: f.word(self, "port"),
-            place: self.place(key),
-            broken: f.broken,
-        })
-    }
-
-    /// `health_check: tcp`, the one that says all in a word.
-    fn short_health_check(&mut self, word: Word) -> Option<HealthCheck> {
-        if word.value != "tcp" {
-            let message = format!("unknown health check {}", quote(&word.value));
-            self.diags
-                .error(&word.place, message)
-                .expected("expected `tcp` or a map such as `{ http: /healthz, every: 2s }`");
-            return None;
-        }
-        let place = word.place.clone();
-        Some(HealthCheck {
-            http: None,
-            tcp: Some(word),
-            every: None,
-            timeout: None,
-            rise: None,
-            fall: None,
-            status: None,
-            body: None,
-            host: None,
-            port: None,
-            place,
-            broken: false,
-        })
     }
 }

@@ -1,8 +1,9 @@
-//! `add_header`, `expires` (`ngx_http_headers_filter_module`).
+//! `add_header`, `expires`, `hsts` (`ngx_http_headers_filter_module`).
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use http::header::{CACHE_CONTROL, ETAG, EXPIRES, LAST_MODIFIED};
+use bytes::Bytes;
+use http::header::{CACHE_CONTROL, ETAG, EXPIRES, LAST_MODIFIED, STRICT_TRANSPORT_SECURITY};
 use http::{HeaderName, HeaderValue};
 
 use super::{Head, time};
@@ -19,6 +20,10 @@ pub fn add(head: &mut impl Head, facts: &Facts<'_>, answers: &Answers, now: Syst
     if safe {
         expire(head, facts, &answers.expires, now);
     }
+    // Over plain HTTP anybody could have said it (RFC 6797, section 7.2).
+    if let (Some(hsts), "https") = (&answers.hsts, facts.scene.scheme) {
+        set(head, &STRICT_TRANSPORT_SECURITY, hsts.clone());
+    }
     for AddHeader { name, written, value, always } in &answers.headers {
         if !safe && !always {
             continue;
@@ -32,6 +37,42 @@ pub fn add(head: &mut impl Head, facts: &Facts<'_>, answers: &Answers, now: Syst
             None if only_one => head.remove(name),
             None => {}
         }
+    }
+    if answers.secure_headers {
+        secure(head);
+    }
+}
+
+/// What browsers are told to refuse (`secure_headers on`), as OWASP's Secure Headers Project advises
+/// where nothing of the site is known; what the answer says itself stays.
+const SECURE: [(&str, &str); 5] = [
+    ("X-Content-Type-Options", "nosniff"),
+    ("X-Frame-Options", "SAMEORIGIN"),
+    ("Referrer-Policy", "strict-origin-when-cross-origin"),
+    ("Cross-Origin-Opener-Policy", "same-origin"),
+    ("Permissions-Policy", "camera=(), geolocation=(), microphone=()"),
+];
+
+/// What tells strangers which versions to attack.
+const TALKATIVE: [HeaderName; 3] = [
+    HeaderName::from_static("x-powered-by"),
+    HeaderName::from_static("x-aspnet-version"),
+    HeaderName::from_static("x-aspnetmvc-version"),
+];
+
+fn secure(head: &mut impl Head) {
+    for (written, value) in SECURE {
+        let Ok(name) = HeaderName::from_bytes(written.as_bytes()) else { continue };
+        if !head.headers().contains_key(&name) {
+            head.add(
+                &name,
+                &Bytes::from_static(written.as_bytes()),
+                HeaderValue::from_static(value),
+            );
+        }
+    }
+    for name in &TALKATIVE {
+        head.remove(name);
     }
 }
 

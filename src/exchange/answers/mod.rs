@@ -110,6 +110,7 @@ pub fn every(
 pub fn leave_alone(answers: &Answers) -> bool {
     use crate::config::model::site::Expires;
     answers.headers.is_empty()
+        && !answers.secure_headers
         && answers.trailers.is_empty()
         && answers.expires == Expires::Off
         && answers.charset.is_none()

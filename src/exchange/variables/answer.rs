@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use http::HeaderName;
 
-use super::{Facts, append_display, append_lines};
+use super::{Facts, append_display, append_lines, since};
 use crate::config::template::Known;
 use crate::observe::stamp;
 use crate::observe::text::push_seconds;
@@ -22,7 +22,7 @@ impl Facts<'_> {
             Known::BodyBytesSent => append_display(answered.map_or(0, |a| a.body_bytes), out),
             Known::BytesSent => append_display(answered.map_or(0, |a| a.bytes), out),
             Known::RequestLength => append_display(so_far.request_bytes, out),
-            Known::RequestTime => push_seconds(out, so_far.elapsed),
+            Known::RequestTime => push_seconds(out, since(so_far.began)),
             Known::RequestCompletion if answered.is_some_and(|a| a.complete) => {
                 out.extend_from_slice(b"OK");
             }

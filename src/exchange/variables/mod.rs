@@ -12,17 +12,22 @@ mod upstream;
 
 use std::borrow::Cow;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use ipnet::IpNet;
+use tokio::time::Instant;
 
 use super::Course;
 use super::TlsFacts;
 use super::head::{Asked, Head};
+use super::proxy_protocol::Said;
+use super::trace::Trace;
 use crate::config::model::{Config, ServerName, VirtualServer};
 use crate::config::pattern::Pattern;
 use crate::config::template::{Known, Part, Template, Variable};
+use crate::limits::Tables;
 use crate::observe::access::Attempt;
 use crate::route::{Captures, Router};
 
@@ -33,6 +38,8 @@ pub struct Scene<'a> {
     pub config: &'a Config,
     /// Which route a path belongs to.
     pub router: &'a Router,
+    /// What limits have counted.
+    pub tables: &'a Tables,
     /// The request's head as it came.
     pub head: Head<'a>,
     /// What it asks for.
@@ -43,12 +50,16 @@ pub struct Scene<'a> {
     pub peer: Option<SocketAddr>,
     /// Our end of it.
     pub local: Option<SocketAddr>,
+    /// What a proxy before this one says of the connection; none without the PROXY protocol.
+    pub proxied: Option<&'a Said>,
     /// Its TLS handshake; none without TLS.
     pub tls: Option<&'a TlsFacts>,
     /// `http` or `https`.
     pub scheme: &'static str,
     /// 32 hexadecimal digits.
     pub request_id: &'a str,
+    /// The trace that it belongs to, where robin heeds such.
+    pub trace: Option<&'a Trace>,
     /// Whether the client's `X-Forwarded-*` headers are believed.
     pub trusted: bool,
     /// What has come of it so far.
@@ -62,14 +73,22 @@ pub struct SoFar<'a> {
     pub connection: u64,
     /// How many requests it has had, this one counted.
     pub requests: u64,
-    /// How long it has been there.
-    pub connected: Duration,
-    /// How long ago the request's first byte came.
-    pub elapsed: Duration,
+    /// When it was made.
+    pub connected: Option<Instant>,
+    /// When the request's first byte came. Times that few ask for are worked out for these.
+    pub began: Option<Instant>,
     /// Bytes of the request: line, headers and what came of the body.
     pub request_bytes: u64,
     /// The request line as it came, where no head could be read.
     pub line: Option<&'a [u8]>,
+    /// The file that its body is in, where that has a name.
+    pub body_file: Option<&'a Path>,
+    /// Whether nothing more comes of the request.
+    pub ended: bool,
+    /// Whether it had come, in part at least, before the request before it was answered.
+    pub pipelined: bool,
+    /// The request line as it came, where its target was in absolute form.
+    pub written: Option<&'a [u8]>,
     /// The request's body, where all of it is in memory.
     pub body: Option<&'a [u8]>,
     /// What the client has got; none before the head of an answer is ready.
@@ -123,16 +142,24 @@ impl Facts<'_> {
     /// The header value that a template makes; none when it is empty, which removes the header.
     #[must_use]
     pub fn value(&self, template: &Template) -> Option<HeaderValue> {
-        let mut value = self.text(template);
+        let mut value = Vec::with_capacity(32);
+        self.append_value(template, &mut value)
+            .then(|| HeaderValue::from_maybe_shared(bytes::Bytes::from(value)).ok())?
+    }
+
+    /// Appends the header value that a template makes; tells whether there is one.
+    pub fn append_value(&self, template: &Template, out: &mut Vec<u8>) -> bool {
+        let start = out.len();
+        self.append_template(template, out);
+        let value = &mut out[start..];
         // An escaped path can bring control bytes: none of them may begin another header (RFC 9110,
         // section 5.5).
-        for byte in &mut value {
+        for byte in &mut *value {
             if byte.is_ascii_control() && *byte != b'\t' {
                 *byte = b' ';
             }
         }
-        (!value.is_empty())
-            .then(|| HeaderValue::from_maybe_shared(bytes::Bytes::from(value)).ok())?
+        !value.is_empty()
     }
 
     /// What a template makes, whatever its bytes.
@@ -224,6 +251,11 @@ impl Facts<'_> {
                 self.append_own(*slot, out);
                 return true;
             }
+            Variable::ProxyTlv(name) => {
+                let value = self.scene.proxied.and_then(|said| said.tlv(name));
+                out.extend_from_slice(value.as_deref().unwrap_or_default());
+                return value.is_some();
+            }
             // Trailers of HTTP/1 do not come through Pingora.
             Variable::UpstreamTrailer(_) => None,
             Variable::Capture(group) => self.captured(*group),
@@ -259,6 +291,11 @@ fn append_lines(headers: &HeaderMap, name: &HeaderName, out: &mut Vec<u8>) -> bo
     found
 }
 
+/// How long ago something was; no time for what never was.
+fn since(moment: Option<Instant>) -> Duration {
+    moment.map_or(Duration::ZERO, |moment| moment.elapsed())
+}
+
 fn append_display(shown: impl std::fmt::Display, out: &mut Vec<u8>) {
     // Writing into a Vec cannot fail.
     let _ = std::io::Write::write_fmt(out, format_args!("{shown}"));
@@ -285,6 +322,7 @@ mod tests {
         let scene = Scene {
             config: &config,
             router: &router,
+            tables: &Tables::default(),
             head: Head {
                 method: &Method::GET,
                 target: b"/a%20b?x=1",
@@ -295,9 +333,11 @@ mod tests {
             client: Some(([10, 0, 0, 9], 4711).into()),
             peer: Some(([10, 0, 0, 9], 4711).into()),
             local: Some(([10, 0, 0, 1], 80).into()),
+            proxied: None,
             tls: None,
             scheme: "http",
             request_id: "0123",
+            trace: Some(&Trace::begin(0xabc, 0xdef, 1)),
             trusted,
             so_far: SoFar::default(),
         };
@@ -318,6 +358,8 @@ mod tests {
             ("$request_uri", "/a%20b?x=1"),
             ("$uri?$args", "/a b?x=1"),
             ("$http_x_a", "1, 2"),
+            ("$otel_trace_id-$otel_span_id", "00000000000000000000000000000abc-0000000000000def"),
+            ("<$otel_parent_id|$otel_parent_sampled>", "<|0>"),
             ("$request_id@$proxy_host", "0123@back-end:5252"),
             ("$proxy_add_x_forwarded_for", "10.0.0.9"),
         ] {
@@ -340,6 +382,27 @@ mod tests {
         assert_eq!(value(template, &headers, true).as_deref(), Some(expected));
         let expected = "10.0.0.9 http h 10.0.0.9";
         assert_eq!(value(template, &headers, false).as_deref(), Some(expected));
+    }
+
+    #[test]
+    fn trusted_clients_may_say_the_same_in_forwarded() {
+        let line = r#"for=1.1.1.1, for="[2001:db8::1]:80";proto=https;host="front:8443""#;
+        let headers = [("host", "h"), ("forwarded", line)];
+        let template = "$forwarded_for|$forwarded_proto|$forwarded_host|$real_ip";
+        let expected = "1.1.1.1, 2001:db8::1, 10.0.0.9|https|front:8443|2001:db8::1";
+        assert_eq!(value(template, &headers, true).as_deref(), Some(expected));
+        let expected = "10.0.0.9|http|h|10.0.0.9";
+        assert_eq!(value(template, &headers, false).as_deref(), Some(expected));
+        let headers = [("host", "h"), ("forwarded", "for=_hidden;proto=\"a b\";host=\"a b\"")];
+        let expected = "unknown, 10.0.0.9|http|h|10.0.0.9";
+        assert_eq!(value(template, &headers, true).as_deref(), Some(expected));
+        let headers = [("host", "h"), ("x-forwarded-for", "1.1.1.1"), ("forwarded", line)];
+        let expected = "1.1.1.1, 10.0.0.9|http|h|10.0.0.9";
+        assert_eq!(
+            value(template, &headers, true).as_deref(),
+            Some(expected),
+            "not beside its kin"
+        );
     }
 
     #[test]

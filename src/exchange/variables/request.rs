@@ -1,17 +1,24 @@
 //! Variables of the request and of the connection that it came on.
 
 use std::borrow::Cow;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::os::unix::ffi::OsStrExt as _;
 
 use http::{HeaderName, header};
 
-use super::{Facts, append_display, append_lines};
+use super::{Facts, append_display, append_lines, since};
 use crate::config::template::{Known, Variable};
-use crate::exchange::{files, head};
+use crate::exchange::trace::Trace;
+use crate::exchange::{files, forwarded, password};
 use crate::observe::host::hostname;
 use crate::observe::text::push_seconds;
 
 impl Facts<'_> {
+    /// The ends of the connection as a proxy before this one says them.
+    fn said(&self) -> (Option<SocketAddr>, Option<SocketAddr>) {
+        self.scene.proxied.and_then(|said| said.ends).unzip()
+    }
+
     /// Appends a variable of the request; none where it is of another kind.
     pub(super) fn append_of_request(&self, known: Known, out: &mut Vec<u8>) -> Option<bool> {
         let scene = self.scene;
@@ -27,10 +34,7 @@ impl Facts<'_> {
                 None => Some(scene.head.method.as_str().as_bytes().into()),
             },
             Known::RequestUri if scene.so_far.line.is_some() => None,
-            Known::RequestUri => match head::absolute(scene.head.target) {
-                Some((_, target)) => Some(target),
-                None => Some(scene.head.target.into()),
-            },
+            Known::RequestUri => Some(scene.head.target.into()),
             Known::Uri | Known::DocumentUri => Some(self.course.uri.as_slice().into()),
             Known::Args | Known::QueryString => match &self.course.args[..] {
                 [] if !scene.head.target.contains(&b'?') => None,
@@ -41,7 +45,9 @@ impl Facts<'_> {
             Known::Request => self.request_line(),
             Known::RequestId => Some(scene.request_id.as_bytes().into()),
             Known::RequestBody => scene.so_far.body.map(Cow::Borrowed),
-            Known::RequestBodyFile => None,
+            Known::RequestBodyFile => {
+                scene.so_far.body_file.map(|path| path.as_os_str().as_bytes().into())
+            }
             Known::ContentLength => {
                 return Some(append_lines(scene.head.headers, &header::CONTENT_LENGTH, out));
             }
@@ -56,31 +62,31 @@ impl Facts<'_> {
                 })
             }
             Known::RequestFilename => files::asked_for(self).map(|(path, _)| Cow::Owned(path)),
+            Known::LimitReqStatus => {
+                self.course.limit_req.map(|said| said.name().as_bytes().into())
+            }
+            Known::LimitConnStatus => {
+                self.course.limit_conn.map(|said| said.name().as_bytes().into())
+            }
             Known::LimitRate => {
-                append_display(self.course.limit_rate, out);
+                append_display(self.course.limit_rate.unwrap_or(0), out);
                 return Some(true);
             }
             Known::RequestPort => self.request_port().map(Cow::Owned),
             Known::ProxyAddXForwardedFor => return Some(self.append_forwarded_for(out)),
-            Known::ForwardedFor if scene.trusted => return Some(self.append_forwarded_for(out)),
-            Known::ForwardedFor => return Some(append_address(scene.client, out)),
+            Known::ForwardedFor if scene.trusted => return Some(self.append_believed_hops(out)),
+            Known::ForwardedFor => return Some(append_address(self.client(), out)),
             Known::RealIp => {
-                return Some(self.append_believed(
-                    "x-real-ip",
-                    &Variable::Known(Known::RemoteAddr),
-                    out,
-                ));
+                let client = Variable::Known(Known::RemoteAddr);
+                return Some(self.append_believed("x-real-ip", "for", &client, out));
             }
             Known::ForwardedProto => {
-                return Some(self.append_believed(
-                    "x-forwarded-proto",
-                    &Variable::Known(Known::Scheme),
-                    out,
-                ));
+                let scheme = Variable::Known(Known::Scheme);
+                return Some(self.append_believed("x-forwarded-proto", "proto", &scheme, out));
             }
             Known::ForwardedHost => {
                 let host = Variable::Header(header::HOST);
-                return Some(self.append_believed("x-forwarded-host", &host, out));
+                return Some(self.append_believed("x-forwarded-host", "host", &host, out));
             }
             _ => return None,
         };
@@ -92,14 +98,18 @@ impl Facts<'_> {
     pub(super) fn append_of_connection(&self, known: Known, out: &mut Vec<u8>) -> Option<bool> {
         let scene = self.scene;
         let text = match known {
-            Known::RemoteAddr => return Some(append_address(scene.client, out)),
-            Known::RemotePort => return Some(append_port(scene.client, out)),
+            Known::RemoteAddr => return Some(append_address(self.client(), out)),
+            Known::RemotePort => return Some(append_port(self.client(), out)),
             Known::RealipRemoteAddr => return Some(append_address(scene.peer, out)),
             Known::RealipRemotePort => return Some(append_port(scene.peer, out)),
+            Known::ProxyProtocolAddr => return Some(append_said_address(self.said().0, out)),
+            Known::ProxyProtocolPort => return Some(append_port(self.said().0, out)),
+            Known::ProxyProtocolServerAddr => return Some(append_said_address(self.said().1, out)),
+            Known::ProxyProtocolServerPort => return Some(append_port(self.said().1, out)),
             Known::ServerAddr => return Some(append_address(scene.local, out)),
             Known::ServerPort => return Some(append_port(scene.local, out)),
             Known::BinaryRemoteAddr => {
-                match scene.client.map(|client| client.ip().to_canonical()) {
+                match self.client().map(|client| client.ip().to_canonical()) {
                     Some(std::net::IpAddr::V4(v4)) => out.extend_from_slice(&v4.octets()),
                     Some(std::net::IpAddr::V6(v6)) => out.extend_from_slice(&v6.octets()),
                     None => out.extend_from_slice(b"unix:"),
@@ -113,6 +123,10 @@ impl Facts<'_> {
                     return Some(true);
                 }
             },
+            Known::OtelTraceId
+            | Known::OtelSpanId
+            | Known::OtelParentId
+            | Known::OtelParentSampled => return Some(append_of_trace(scene.trace, known, out)),
             Known::Connection => {
                 append_display(scene.so_far.connection, out);
                 return Some(true);
@@ -122,15 +136,14 @@ impl Facts<'_> {
                 return Some(true);
             }
             Known::ConnectionTime => {
-                push_seconds(out, scene.so_far.connected);
+                push_seconds(out, since(scene.so_far.connected));
                 return Some(true);
             }
             Known::Pid => {
                 append_display(std::process::id(), out);
                 return Some(true);
             }
-            // Pingora reads one request at a time, whatever has come behind it.
-            Known::Pipe => Some("."),
+            Known::Pipe => Some(if scene.so_far.pipelined { "p" } else { "." }),
             Known::Hostname => Some(hostname()),
             Known::NginxVersion => Some(env!("CARGO_PKG_VERSION")),
             Known::Https => Some(if scene.scheme == "https" { "on" } else { "" }),
@@ -139,7 +152,27 @@ impl Facts<'_> {
             | Known::SslServerName
             | Known::SslSessionReused
             | Known::SslCurve
-            | Known::SslAlpnProtocol => scene.tls.and_then(|tls| tls.variable(known)),
+            | Known::SslCurves
+            | Known::SslCiphers
+            | Known::SslSessionId
+            | Known::SslClientCert
+            | Known::SslClientEscapedCert
+            | Known::SslClientFingerprint
+            | Known::SslClientIDn
+            | Known::SslClientIDnLegacy
+            | Known::SslClientRawCert
+            | Known::SslClientSDn
+            | Known::SslClientSDnLegacy
+            | Known::SslClientSerial
+            | Known::SslClientVEnd
+            | Known::SslClientVRemain
+            | Known::SslClientVStart
+            | Known::SslClientVerify
+            | Known::SslAlpnProtocol => {
+                let text = scene.tls.and_then(|tls| tls.variable(known));
+                out.extend_from_slice(text.as_deref().unwrap_or_default().as_bytes());
+                return Some(text.is_some());
+            }
             _ => return None,
         };
         out.extend_from_slice(text.unwrap_or_default().as_bytes());
@@ -148,7 +181,7 @@ impl Facts<'_> {
 
     fn request_line(&self) -> Option<Cow<'_, [u8]>> {
         let head = self.scene.head;
-        match self.scene.so_far.line {
+        match self.scene.so_far.line.or(self.scene.so_far.written) {
             Some([]) => None,
             Some(line) => Some(line.into()),
             None => {
@@ -164,13 +197,8 @@ impl Facts<'_> {
 
     /// The name of Basic authentication (RFC 7617), never its password.
     fn remote_user(&self) -> Option<Vec<u8>> {
-        let value = self.scene.head.headers.get(header::AUTHORIZATION)?.as_bytes();
-        let (scheme, code) = value.split_at_checked(6)?;
-        let mut pair =
-            scheme.eq_ignore_ascii_case(b"basic ").then(|| base64(code.trim_ascii()))??;
-        let end = pair.iter().position(|b| *b == b':')?;
-        pair.truncate(end);
-        (end > 0).then_some(pair)
+        let value = self.scene.head.headers.get(header::AUTHORIZATION)?;
+        password::credentials(value.as_bytes()).map(|said| said.user)
     }
 
     /// The port that the client asked for, if it named one.
@@ -199,14 +227,45 @@ impl Facts<'_> {
         lines.map(|line| line.as_bytes()).find_map(|line| cookie_in(line, name))
     }
 
-    /// What a trusted client sent under `name`; without it, or from another client, `otherwise`.
-    fn append_believed(&self, name: &'static str, otherwise: &Variable, out: &mut Vec<u8>) -> bool {
-        let name = HeaderName::from_static(name);
-        if self.scene.trusted && self.scene.head.headers.contains_key(&name) {
-            append_lines(self.scene.head.headers, &name, out)
-        } else {
-            self.append(otherwise, out)
+    /// What a trusted client sent under `name`, or says in `Forwarded`; without it, or from another
+    /// client, `otherwise`.
+    fn append_believed(
+        &self,
+        name: &'static str,
+        parameter: &str,
+        otherwise: &Variable,
+        out: &mut Vec<u8>,
+    ) -> bool {
+        if !self.scene.trusted {
+            return self.append(otherwise, out);
         }
+        let name = HeaderName::from_static(name);
+        if self.scene.head.headers.contains_key(&name) {
+            return append_lines(self.scene.head.headers, &name, out);
+        }
+        let line = self.forwarded_line();
+        let said = match parameter {
+            "for" => {
+                line.and_then(|line| forwarded::hops(&line).pop()?).map(|a| a.ip().to_string())
+            }
+            // What is no scheme and no host goes into no header.
+            _ => line.and_then(|line| forwarded::last(&line, parameter)).filter(|said| {
+                said.bytes().all(|b| b.is_ascii_alphanumeric() || b"+-.:[]".contains(&b))
+            }),
+        };
+        match said.filter(|said| !said.is_empty()) {
+            Some(said) => out.extend_from_slice(said.as_bytes()),
+            None => return self.append(otherwise, out),
+        }
+        true
+    }
+
+    /// All lines of `Forwarded` (RFC 7239) as one; none where there are none that are heard.
+    fn forwarded_line(&self) -> Option<Vec<u8>> {
+        let headers = self.scene.head.headers;
+        let mut line = Vec::new();
+        let found = append_lines(headers, &header::FORWARDED, &mut line);
+        (found && forwarded::is_heard(headers)).then_some(line)
     }
 
     fn append_forwarded_for(&self, out: &mut Vec<u8>) -> bool {
@@ -214,11 +273,23 @@ impl Facts<'_> {
         if append_lines(self.scene.head.headers, &name, out) {
             out.extend_from_slice(b", ");
         }
-        append_address(self.scene.client, out)
+        append_address(self.client(), out)
+    }
+
+    /// As `X-Forwarded-For`, what a trusted client says in it or in `Forwarded` before its own address.
+    fn append_believed_hops(&self, out: &mut Vec<u8>) -> bool {
+        if let Some(line) = self.forwarded_line() {
+            for hop in forwarded::hops(&line) {
+                let hop = hop.map_or("unknown".to_owned(), |hop| hop.ip().to_string());
+                out.extend_from_slice(hop.as_bytes());
+                out.extend_from_slice(b", ");
+            }
+        }
+        self.append_forwarded_for(out)
     }
 }
 
-/// The value of the first cookie of this name; a comma ends none, but another may follow it.
+/// The value of the first cookie of this name; only a semicolon ends one.
 pub(super) fn cookie_in<'l>(mut line: &'l [u8], name: &str) -> Option<&'l [u8]> {
     loop {
         let value = line.split_at_checked(name.len()).and_then(|(key, value)| {
@@ -228,15 +299,42 @@ pub(super) fn cookie_in<'l>(mut line: &'l [u8], name: &str) -> Option<&'l [u8]> 
         if let Some(value) = value {
             return value.split(|b| *b == b';').next();
         }
-        let end = line.iter().position(|b| matches!(b, b';' | b','))?;
+        let end = line.iter().position(|b| *b == b';')?;
         line = line[end + 1..].trim_ascii_start();
+    }
+}
+
+/// The address that a header says; nothing without one.
+fn append_said_address(end: Option<SocketAddr>, out: &mut Vec<u8>) -> bool {
+    if let Some(end) = end {
+        append_display(end.ip(), out);
+    }
+    end.is_some()
+}
+
+/// As it shows itself: nearly every request says it, several times.
+fn append_v4(address: Ipv4Addr, out: &mut Vec<u8>) {
+    for (place, octet) in address.octets().into_iter().enumerate() {
+        if place > 0 {
+            out.push(b'.');
+        }
+        if octet >= 100 {
+            out.push(b'0' + octet / 100);
+        }
+        if octet >= 10 {
+            out.push(b'0' + octet / 10 % 10);
+        }
+        out.push(b'0' + octet % 10);
     }
 }
 
 /// nginx has a prefix for the address that a socket of the file system has not.
 fn append_address(end: Option<SocketAddr>, out: &mut Vec<u8>) -> bool {
     match end {
-        Some(end) => append_display(end.ip().to_canonical(), out),
+        Some(end) => match end.ip().to_canonical() {
+            IpAddr::V4(address) => append_v4(address, out),
+            address @ IpAddr::V6(_) => append_display(address, out),
+        },
         None => out.extend_from_slice(b"unix:"),
     }
     true
@@ -249,26 +347,16 @@ fn append_port(end: Option<SocketAddr>, out: &mut Vec<u8>) -> bool {
     true
 }
 
-/// Decodes base64 (RFC 4648, section 4); none where it is something else.
-fn base64(code: &[u8]) -> Option<Vec<u8>> {
-    let code = code.strip_suffix(b"==").or_else(|| code.strip_suffix(b"=")).unwrap_or(code);
-    let mut text = Vec::with_capacity(code.len());
-    let (mut bits, mut held) = (0_u32, 0);
-    for byte in code {
-        let digit = match byte {
-            b'A'..=b'Z' => byte - b'A',
-            b'a'..=b'z' => byte - b'a' + 26,
-            b'0'..=b'9' => byte - b'0' + 52,
-            b'+' | b'-' => 62,
-            b'/' | b'_' => 63,
-            _ => return None,
-        };
-        bits = bits << 6 | u32::from(digit);
-        held += 6;
-        if held >= 8 {
-            held -= 8;
-            text.push((bits >> held & 0xff) as u8);
-        }
+/// As nginx's otel module, which has no values where nothing is traced.
+fn append_of_trace(trace: Option<&Trace>, known: Known, out: &mut Vec<u8>) -> bool {
+    let Some(trace) = trace else { return false };
+    let sampled = trace.parent.is_some_and(|parent| parent.sampled);
+    match (known, trace.parent) {
+        (Known::OtelTraceId, _) => out.extend_from_slice(trace.id.as_bytes()),
+        (Known::OtelSpanId, _) => append_display(format_args!("{:016x}", trace.span), out),
+        (Known::OtelParentSampled, _) => out.push(if sampled { b'1' } else { b'0' }),
+        (_, Some(parent)) => append_display(format_args!("{:016x}", parent.span), out),
+        (_, None) => return false,
     }
-    Some(text)
+    true
 }

@@ -60,9 +60,13 @@ impl Facts<'_> {
             }
             Known::UpstreamConnectTime => list(|attempt, out| time(attempt.measured.connect, out)),
             Known::UpstreamHeaderTime => list(|attempt, out| time(attempt.measured.header, out)),
-            Known::UpstreamResponseTime => {
+            Known::UpstreamResponseTime if so_far.ended => {
                 list(|attempt, out| push_seconds(out, attempt.measured.end.unwrap_or(attempt.time)))
             }
+            // As nginx, before that nothing is told of when a body ends, though it may have ended.
+            Known::UpstreamResponseTime => list(|attempt, out| {
+                time(attempt.error.as_ref().map(|_| attempt.time), out);
+            }),
             Known::UpstreamResponseLength => {
                 list(|attempt, out| append_display(attempt.measured.body_bytes, out))
             }

@@ -14,16 +14,20 @@
 //! | `time` | seconds from the first byte of the request to the end of the answer |
 //! | `id` | the request's id, which error pages show too |
 //! | `reason` | why the request failed; only on failures |
+//! | `trace_id` | the trace that it belongs to; only where there is one |
 //!
 //! What is missing is `-`. Text is escaped as in nginx; in an attempt's error a comma is escaped
 //! too, so that `, ` always separates attempts. The status is 499 where the client left.
+//!
+//! The same as an object of JSON is in `json`.
 
 mod far;
+mod json;
 
 use std::borrow::Cow;
 use std::cell::RefCell;
 use std::fmt;
-use std::io::{self, Write as _};
+use std::io;
 use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
@@ -32,12 +36,14 @@ use std::time::{Duration, SystemTime};
 use http::{HeaderValue, Method, Version};
 
 use self::far::{ByName, Packed, ToSyslog};
-use super::event;
 use super::queue::Queue;
 use super::sink::Sink;
-use super::stamp::{AccessStamp, local_zone};
-use super::text::{Value, push_decimal, push_escaped, push_hex, push_seconds};
-use crate::config::model::{self, LogPath};
+use super::stamp::{AccessStamp, IsoStamp, local_zone};
+use super::text::{
+    protocol, push_decimal, push_escaped, push_hex, push_ip, push_peer, push_seconds, push_value,
+};
+use super::{counters, event};
+use crate::config::model::{self, LogPath, Preset};
 use crate::upstream::PeerAddress;
 
 /// What one line says.
@@ -55,6 +61,8 @@ pub struct Record<'a> {
     pub status: u16,
     /// Bytes of the answer's body that were sent.
     pub body_bytes: u64,
+    /// The host that was asked for; none where no head was understood.
+    pub host: Option<&'a str>,
     /// The `Referer` header.
     pub referer: Option<&'a HeaderValue>,
     /// The `User-Agent` header.
@@ -67,6 +75,8 @@ pub struct Record<'a> {
     pub time: Duration,
     /// The request's id.
     pub id: &'a str,
+    /// The trace that it belongs to, if there is one.
+    pub trace_id: Option<&'a str>,
     /// Why the request failed, if it did.
     pub reason: Option<&'a str>,
 }
@@ -121,6 +131,10 @@ pub struct Measured {
     pub failed: Option<u16>,
     /// Whether an internal redirect has led to it.
     pub redirected: bool,
+    /// How long after the request it began.
+    pub after: Duration,
+    /// Its part of the trace; 0 where there is none.
+    pub span: u64,
 }
 
 /// A handle on the access log. Cheap to clone; all clones write to one place.
@@ -186,7 +200,8 @@ impl AccessLog {
     }
 
     fn to(sink: impl io::Write + Send + 'static) -> io::Result<Self> {
-        let queue = Queue::start("access-log", sink, event::access_log)?;
+        let queue =
+            Queue::start("access-log", sink, &counters::ACCESS_LINES_LOST, event::access_log)?;
         Ok(Self { queue: Some(Arc::new(queue)) })
     }
 
@@ -198,13 +213,17 @@ impl AccessLog {
 
     /// Hands a line to the writer. Never waits: where the writer does not keep up, the line is
     /// dropped and counted.
-    pub fn write(&self, record: &Record<'_>) {
+    pub fn write(&self, record: &Record<'_>, preset: Preset) {
         let Some(queue) = &self.queue else { return };
         SCRATCH.with_borrow_mut(|scratch| {
-            scratch.line.clear();
-            format(&mut scratch.line, record, &mut scratch.stamp);
-            queue.push(scratch.line.as_slice().into());
-            scratch.line.shrink_to(Scratch::KEPT_BYTES);
+            let Scratch { line, stamp, iso } = scratch;
+            line.clear();
+            match preset {
+                Preset::Robin => format(line, record, stamp),
+                Preset::Json => json::format(line, record, iso),
+            }
+            queue.push(line.as_slice().into());
+            line.shrink_to(Scratch::KEPT_BYTES);
         });
     }
 
@@ -230,6 +249,7 @@ impl AccessLog {
 struct Scratch {
     line: Vec<u8>,
     stamp: AccessStamp,
+    iso: IsoStamp,
 }
 
 impl Scratch {
@@ -241,13 +261,14 @@ thread_local! {
     static SCRATCH: RefCell<Scratch> = RefCell::new(Scratch {
         line: Vec::new(),
         stamp: AccessStamp::new(local_zone()),
+        iso: IsoStamp::new(local_zone()),
     });
 }
 
 /// Appends the line of `record` with its newline.
 fn format(out: &mut Vec<u8>, record: &Record<'_>, stamp: &mut AccessStamp) {
     match record.client {
-        Some(client) => push_display(out, client),
+        Some(client) => push_ip(out, client),
         None => out.extend_from_slice(b"unix:"),
     }
     out.extend_from_slice(b" - ");
@@ -266,17 +287,21 @@ fn format(out: &mut Vec<u8>, record: &Record<'_>, stamp: &mut AccessStamp) {
         out.push(b'"');
     }
     out.extend_from_slice(b" upstream=");
-    push_display(out, Value(record.upstream.unwrap_or("-")));
+    push_value(out, record.upstream.unwrap_or("-"));
     out.extend_from_slice(b" attempts=\"");
     push_attempts(out, record.attempts);
     out.extend_from_slice(b"\" time=");
     push_seconds(out, record.time);
     out.extend_from_slice(b" id=");
-    push_display(out, Value(record.id));
+    push_value(out, record.id);
     if let Some(reason) = record.reason {
         out.extend_from_slice(b" reason=\"");
         push_escaped(out, reason.as_bytes());
         out.push(b'"');
+    }
+    if let Some(trace) = record.trace_id {
+        out.extend_from_slice(b" trace_id=");
+        push_value(out, trace);
     }
     out.push(b'\n');
 }
@@ -287,7 +312,8 @@ fn push_request(out: &mut Vec<u8>, request: RequestLine<'_>) {
             push_escaped(out, method.as_str().as_bytes());
             out.push(b' ');
             push_escaped(out, target);
-            push_display(out, format_args!(" {version:?}"));
+            out.push(b' ');
+            out.extend_from_slice(protocol(version).as_bytes());
         }
         RequestLine::Raw(b"") => out.push(b'-'),
         RequestLine::Raw(line) => push_escaped(out, line),
@@ -302,7 +328,7 @@ fn push_attempts(out: &mut Vec<u8>, attempts: &[Attempt]) {
         if index > 0 {
             out.extend_from_slice(b", ");
         }
-        push_display(out, &attempt.address);
+        push_peer(out, &attempt.address);
         out.push(b' ');
         match attempt.status {
             Some(status) => push_decimal(out, u64::from(status)),
@@ -320,11 +346,6 @@ fn push_attempts(out: &mut Vec<u8>, attempts: &[Attempt]) {
             }
         }
     }
-}
-
-fn push_display(out: &mut Vec<u8>, value: impl fmt::Display) {
-    // Writing into a Vec cannot fail, and none of the values' `Display` does.
-    let _ = write!(out, "{value}");
 }
 
 #[cfg(test)]

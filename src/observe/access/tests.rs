@@ -29,12 +29,14 @@ fn hello() -> Record<'static> {
         request,
         status: 200,
         body_bytes: 13,
+        host: Some("example.org"),
         referer: None,
         user_agent: None,
         upstream: Some("back-end"),
         attempts: &[],
         time: Duration::from_millis(5),
         id: ID,
+        trace_id: None,
         reason: None,
     }
 }
@@ -157,7 +159,7 @@ fn a_file_is_appended_to_and_complete_after_close() {
     std::thread::scope(|scope| {
         for _ in 0..4 {
             let log = log.clone();
-            scope.spawn(move || (0..500).for_each(|_| log.write(&hello())));
+            scope.spawn(move || (0..500).for_each(|_| log.write(&hello(), Preset::Robin)));
         }
     });
     assert!(log.close(Duration::from_secs(10)));
@@ -176,7 +178,7 @@ fn a_file_that_cannot_be_opened_is_an_error() {
 #[test]
 fn a_log_that_is_off_takes_lines_and_closes() {
     let log = AccessLog::off();
-    log.write(&hello());
+    log.write(&hello(), Preset::Robin);
     assert!(log.is_off());
     assert!(log.close(Duration::ZERO));
 }

@@ -22,26 +22,65 @@
 //! no line but the first begins without a space.
 
 mod schedule;
+pub(super) mod summary;
 #[cfg(test)]
 mod tests;
 
-use super::table::{Align, Table};
-use super::text::{Escaped, Short};
-use super::view::{PeerView, ProbeView, UpstreamView};
+use std::time::Duration;
+
+use log::kv::Value;
+
+use super::table::{Align, Fit, Table};
+use super::text::{self, Escaped, Short};
+use super::view::{self, LeftView, PeerView, ProbeView, UpstreamView};
 use crate::upstream::Tier;
 pub use schedule::{Due, Schedule};
+pub use summary::{Sums, UpstreamSum};
 
 /// Prints the block as one log record.
 pub fn print_block(upstreams: &[UpstreamView]) {
-    log::info!(target: "robin::dashboard", "{}", block(upstreams));
+    let text = format_args!("{}", Lazy(|| block(upstreams)));
+    in_record(BLOCK, Value::from_serde(&upstreams), None, text, |record| log::logger().log(record));
 }
 
-/// Prints the summary line.
-pub fn print_summary(upstreams: &[UpstreamView]) {
-    log::info!(target: "robin::dashboard", "{}", summary(upstreams));
+/// Prints the summary line of what has happened within `since`.
+pub fn print_summary(upstreams: &[UpstreamView], sums: &[UpstreamSum], since: Duration) {
+    let text = format_args!("{}", Lazy(|| summary::line(upstreams, sums)));
+    in_record(SUMMARY, Value::from_serde(&sums), Some(since), text, |record| {
+        log::logger().log(record);
+    });
 }
 
-const COLUMNS: [(&str, Align); 8] = [
+pub(super) const BLOCK: &str = "health dashboard";
+pub(super) const SUMMARY: &str = "health summary";
+
+/// A text that is made only where it is printed: JSON has no use for it.
+struct Lazy<F>(F);
+
+impl<F: Fn() -> String> std::fmt::Display for Lazy<F> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0())
+    }
+}
+
+/// Lends what is to be printed as a log record: its text for people, its keys for machines.
+pub(super) fn in_record<T>(
+    event: &str,
+    upstreams: Value<'_>,
+    since: Option<Duration>,
+    text: std::fmt::Arguments<'_>,
+    take: impl FnOnce(&log::Record<'_>) -> T,
+) -> T {
+    let since = since.map(|since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX));
+    let mut keys = vec![("event", Value::from(event))];
+    keys.extend(since.map(|millis| ("since_ms", Value::from(millis))));
+    keys.push(("upstreams", upstreams));
+    let mut record = log::Record::builder();
+    let record = record.level(log::Level::Info).target("robin::dashboard").key_values(&keys);
+    take(&record.args(text).build())
+}
+
+const COLUMNS: [(&str, Align); 10] = [
     ("peer", Align::Left),
     ("server", Align::Left),
     ("tier", Align::Left),
@@ -49,13 +88,18 @@ const COLUMNS: [(&str, Align); 8] = [
     ("for", Align::Left),
     ("last probe", Align::Left),
     ("share", Align::Right),
+    ("failed", Align::Right),
+    ("p50/p99", Align::Right),
     ("in flight", Align::Right),
 ];
+
+/// What a terminal, or a window beside another, has room for.
+const FIT: Fit = Fit { limit: 120, shorten: &[5, 3, 1], drop: &[8, 7, 2] };
 
 /// The block, without a newline at its end.
 #[must_use]
 pub fn block(upstreams: &[UpstreamView]) -> String {
-    let mut table = Table::new(COLUMNS);
+    let mut table = Table::new(COLUMNS).fitting(FIT);
     for upstream in upstreams {
         let several_hosts = upstream.has_several_hosts();
         let requests = upstream.peers.iter().map(|p| p.requests).sum();
@@ -63,21 +107,14 @@ pub fn block(upstreams: &[UpstreamView]) -> String {
         for peer in &upstream.peers {
             table.row(peer.state.mark(), cells(peer, several_hosts, requests));
         }
+        for left in &upstream.left {
+            table.row('-', cells_of_left(left));
+        }
     }
     format!("health dashboard: {}{table}", overview(upstreams, brief))
 }
 
-/// The summary line: what the block's first line says, and what is in flight.
-#[must_use]
-pub fn summary(upstreams: &[UpstreamView]) -> String {
-    let with_load = |upstream: &UpstreamView| {
-        let in_flight: u64 = upstream.peers.iter().map(|p| u64::from(p.in_flight)).sum();
-        format!("{}, {in_flight} in flight", brief(upstream))
-    };
-    format!("health summary: {}", overview(upstreams, with_load))
-}
-
-fn overview(upstreams: &[UpstreamView], brief: impl Fn(&UpstreamView) -> String) -> String {
+fn overview(upstreams: &[UpstreamView], brief: impl FnMut(&UpstreamView) -> String) -> String {
     match upstreams {
         [] => "no upstreams".into(),
         _ => upstreams.iter().map(brief).collect::<Vec<_>>().join("; "),
@@ -133,6 +170,17 @@ fn cells(peer: &PeerView, with_host: bool, requests: u64) -> [String; COLUMNS.le
         0 => "-".into(),
         sum => format!("{:.1}%", peer.requests as f64 * 100.0 / sum as f64),
     };
+    let failed = match (peer.failures, peer.requests) {
+        (0, _) | (_, 0) => String::new(),
+        (failures, requests) => match failures as f64 * 100.0 / requests as f64 {
+            percent if percent < 0.1 => "<0.1%".into(),
+            percent => format!("{percent:.1}%"),
+        },
+    };
+    let latency = match (peer.p50_ms, peer.p99_ms) {
+        (Some(median), Some(slowest)) => format!("{}/{}", millis(median), millis(slowest)),
+        _ => String::new(),
+    };
     [
         peer.address.clone(),
         peer.host_cell(with_host),
@@ -141,19 +189,31 @@ fn cells(peer: &PeerView, with_host: bool, requests: u64) -> [String; COLUMNS.le
         Short(peer.lasting).to_string(),
         last_probe,
         share,
+        failed,
+        latency,
         peer.in_flight.to_string(),
     ]
+}
+
+fn cells_of_left(left: &LeftView) -> [String; COLUMNS.len()] {
+    let mut cells = <[String; COLUMNS.len()]>::default();
+    cells[0].clone_from(&left.address);
+    cells[2] = view::tier_cell(left.tier);
+    cells[3].clone_from(&left.reason);
+    cells[4] = Short(left.lasting).to_string();
+    cells
 }
 
 /// An error, escaped, and cut where it would push the table out of sight.
 pub(super) fn shortened(error: &str) -> String {
     const LONGEST: usize = 60;
-    let text = Escaped(error).to_string();
-    if text.len() <= LONGEST {
-        return text;
+    text::cut(&Escaped(error).to_string(), LONGEST).into_owned()
+}
+
+/// A time as it is read, to the millisecond.
+pub(super) fn millis(millis: f64) -> String {
+    match Duration::try_from_secs_f64(millis.max(0.0) / 1000.0).unwrap_or_default() {
+        time if time.as_millis() == 0 => "<1ms".into(),
+        time => Short(time).to_string(),
     }
-    // Escaped text is ASCII, so every byte is a place to cut, save within `\xHH`.
-    let kept = &text[..LONGEST - 1];
-    let cut = kept.rfind('\\').filter(|at| kept.len() - at < 4).unwrap_or(kept.len());
-    format!("{}…", &kept[..cut])
 }

@@ -6,6 +6,7 @@ use super::*;
 use crate::config::model;
 use crate::health::Tick;
 use crate::observe::view::State;
+use crate::upstream::{Distribution, StatusCounts};
 
 fn peer(address: &str, state: State) -> PeerView {
     in_words(address, state, "up")
@@ -13,21 +14,11 @@ fn peer(address: &str, state: State) -> PeerView {
 
 fn in_words(address: &str, state: State, words: &str) -> PeerView {
     PeerView {
-        address: address.into(),
-        host: None,
-        tier: Tier::Primary,
-        weight: 1,
         state,
         words: words.into(),
         reason: words.into(),
         lasting: Duration::from_secs(192),
-        hand: None,
-        in_flight: 0,
-        max_conns: 0,
-        requests: 0,
-        failures: 0,
-        average_ms: None,
-        last_probe: None,
+        ..PeerView::plain(address)
     }
 }
 
@@ -168,7 +159,8 @@ fn nothing_from_outside_reaches_the_terminal_as_a_command() {
     let mut evil = upstream("a\nb", vec![peer("10.0.0.1:80", State::Failing)]);
     evil.peers[0].last_probe = failed("status 200\r\n\u{1b}[2Jfake");
     evil.trouble = Some("\u{9b}31m".into());
-    let text = block(&[evil.clone()]) + &summary(&[evil]);
+    let (_, sums) = Sums::new(at(0)).take(std::slice::from_ref(&evil), times, at(1));
+    let text = block(&[evil.clone()]) + &summary::line(&[evil], &sums);
     assert!(text.chars().all(|c| c == '\n' || !c.is_control()), "{text}");
     assert!(text.contains(r"status 200\x0D\x0A\x1B[2Jfake"), "{text}");
     assert!(text.contains(r"a\x0Ab"), "{text}");
@@ -186,9 +178,114 @@ fn a_long_error_is_cut_and_not_within_an_escape() {
 
 #[test]
 fn the_summary_is_one_line() {
-    let expected = "health summary: back-end 1/3 up, backups 1/1, 2 in flight; \
-                    front-end:9000 1/1 up, 0 in flight; api no addresses, 0 in flight";
-    assert_eq!(summary(&stack()), expected);
+    let expected = "health summary: back-end 1/3 up, backups 1/1: 100 requests, 3 errors, 1 retry, \
+                    p50 3ms, p99 4ms, 2 in flight; front-end:9000 1/1 up: 7 requests, 0 errors, \
+                    0 retries, 0 in flight; api no addresses: 0 requests, 0 errors, 0 retries, \
+                    0 in flight";
+    let mut stack = stack();
+    counted(&mut stack[0], 97, 3, 1);
+    counted(&mut stack[1], 7, 0, 0);
+    let (since, sums) = Sums::new(at(0)).take(&stack, times, at(60_000));
+    assert_eq!(since, MINUTE);
+    assert_eq!(summary::line(&stack, &sums), expected);
+}
+
+fn counted(upstream: &mut UpstreamView, success: u64, server_error: u64, retries: u64) {
+    upstream.statuses = StatusCounts { success, server_error, ..StatusCounts::default() };
+    upstream.retries = retries;
+}
+
+/// A hundred requests of 2.5 to 5 ms to the first upstream, none to the others.
+fn times(at: usize) -> Distribution {
+    let mut times = Distribution::default();
+    times.counts[3] = if at == 0 { 100 } else { 0 };
+    times
+}
+
+#[test]
+fn a_summary_tells_of_what_came_after_the_last() {
+    let mut stack = stack();
+    counted(&mut stack[0], 97, 3, 1);
+    let mut sums = Sums::new(at(0));
+    sums.take(&stack, times, at(60_000));
+    let again = |sums: &mut Sums, stack: &[UpstreamView], now| {
+        let (since, taken) = sums.take(stack, times, at(now));
+        (since.as_secs(), taken[0].requests, taken[0].errors, taken[0].retries, taken[0].p50_ms)
+    };
+    assert_eq!(again(&mut sums, &stack, 90_000), (30, 0, 0, 0, None));
+    counted(&mut stack[0], 107, 5, 4);
+    assert_eq!(again(&mut sums, &stack, 150_000), (60, 12, 2, 3, None));
+    // A reload that changes the upstream begins its counts anew.
+    counted(&mut stack[0], 4, 1, 0);
+    assert_eq!(again(&mut sums, &stack, 210_000), (60, 5, 1, 0, None));
+}
+
+#[test]
+fn a_peer_that_left_stays_listed_with_how_long_it_is_gone() {
+    let left = LeftView {
+        address: "172.18.0.6:5252".into(),
+        tier: Tier::Backup,
+        reason: "left DNS".into(),
+        lasting: Duration::from_secs(62),
+        requests: 7,
+        history: None,
+    };
+    let peers = vec![peer("172.18.0.4:5252", State::Up)];
+    let expected = "\
+health dashboard: back-end 1/1 up
+      peer             tier    state     for    share  in flight
+  back-end: 1/1 peers up
+    + 172.18.0.4:5252          up        3m12s      -          0
+    - 172.18.0.6:5252  backup  left DNS  1m02s";
+    assert_eq!(
+        block(&[UpstreamView { left: vec![left], ..upstream("back-end", peers) }]),
+        expected
+    );
+}
+
+#[test]
+fn failures_and_latency_are_shown_where_there_are_some() {
+    let fast = |failures| PeerView {
+        requests: 2000,
+        failures,
+        p50_ms: Some(0.4),
+        p99_ms: Some(1234.5),
+        ..peer("172.18.0.4:5252", State::Up)
+    };
+    let expected = "\
+health dashboard: back-end 3/3 up
+      peer             state  for    share  failed    p50/p99  in flight
+  back-end: 3/3 peers up
+    + 172.18.0.4:5252  up     3m12s  33.3%          <1ms/1.2s          0
+    + 172.18.0.4:5252  up     3m12s  33.3%   <0.1%  <1ms/1.2s          0
+    + 172.18.0.4:5252  up     3m12s  33.3%    2.0%  <1ms/1.2s          0";
+    let text = block(&[upstream("back-end", vec![fast(0), fast(1), fast(40)])]);
+    assert_eq!(text, expected);
+}
+
+#[test]
+fn no_line_is_wider_than_120_columns() {
+    let long = PeerView {
+        host: Some("a-host-with-a-rather-long-name.example.internal".into()),
+        tier: Tier::Backup,
+        last_probe: failed(&"status 503 \u{1b} expected 200-399, ".repeat(5)),
+        requests: u64::MAX / 4,
+        failures: 12,
+        p50_ms: Some(1234.0),
+        p99_ms: Some(61_234.0),
+        in_flight: u32::MAX,
+        ..in_words(
+            "[2001:db8:85a3::8a2e:370:7334]:65535",
+            State::Ejected,
+            "ejected for answer, 120 of 300 failed, 1m02s left",
+        )
+    };
+    let other = PeerView { host: Some("other".into()), ..long.clone() };
+    let text = block(&[upstream("back-end", vec![long, other])]);
+    for line in text.lines().skip(1) {
+        assert!(line.chars().count() <= 120, "{} in {line}", line.chars().count());
+    }
+    assert!(text.contains("! [2001") && text.contains("ejected for"), "{text}");
 }
 
 const MINUTE: Duration = Duration::from_secs(60);

@@ -17,6 +17,7 @@ use std::thread;
 use std::time::Duration;
 
 use crate::health::Tick;
+use crate::upstream::Count;
 
 /// Lines that may wait: a quarter of a second at 60,000 lines a second.
 const LINES: usize = 16 * 1024;
@@ -50,6 +51,7 @@ pub(super) enum Notice {
 pub(super) struct Queue {
     messages: SyncSender<Message>,
     load: Arc<Load>,
+    lost: &'static Count,
 }
 
 /// What both ends count.
@@ -66,10 +68,12 @@ enum Message {
 }
 
 impl Queue {
-    /// Starts the writer, on a thread of this name. `tell` runs on it.
+    /// Starts the writer, on a thread of this name. `tell` runs on it; `lost` counts every line that is not
+    /// written, at once.
     pub(super) fn start(
         name: &str,
         sink: impl Write + Send + 'static,
+        lost: &'static Count,
         tell: impl Fn(Notice) + Send + 'static,
     ) -> io::Result<Self> {
         let (messages, inbox) = sync_channel(LINES);
@@ -78,6 +82,7 @@ impl Queue {
             inbox,
             load: Arc::clone(&load),
             sink,
+            lost,
             tell,
             batch: Vec::new(),
             batch_lines: 0,
@@ -86,7 +91,7 @@ impl Queue {
             reported: None,
         };
         thread::Builder::new().name(name.into()).spawn(move || writer.run())?;
-        Ok(Self { messages, load })
+        Ok(Self { messages, load, lost })
     }
 
     /// Hands over a line that ends in a newline. Never waits.
@@ -98,28 +103,39 @@ impl Queue {
         }
         self.load.bytes.fetch_sub(bytes, Relaxed);
         self.load.dropped.fetch_add(1, Relaxed);
+        self.lost.add();
     }
 
     /// Has everything written that was handed over and ends the writer; false if `limit` passes
     /// before that is done.
     pub(super) fn close(&self, limit: Duration) -> bool {
-        let end = Tick::now().after(limit);
-        let (done, finished) = sync_channel(1);
-        let mut message = Message::Close(done);
-        loop {
-            match self.messages.try_send(message) {
-                Ok(()) => break,
-                // Closed by another handle before.
-                Err(TrySendError::Disconnected(_)) => return true,
-                Err(TrySendError::Full(_)) if Tick::now() >= end => return false,
-                Err(TrySendError::Full(back)) => message = back,
-            }
-            thread::sleep(Duration::from_millis(1));
-        }
-        let left = end.as_millis().saturating_sub(Tick::now().as_millis());
-        // A writer that ends without an answer was closed by another handle in between.
-        finished.recv_timeout(Duration::from_millis(left)) != Err(RecvTimeoutError::Timeout)
+        close(&self.messages, Message::Close, limit)
     }
+}
+
+/// Has a thread do everything that waits in its channel and end; false if `limit` passes before that is
+/// done. The message asks for it, and holds where the thread says that it has.
+pub(super) fn close<M>(
+    messages: &SyncSender<M>,
+    message: impl FnOnce(SyncSender<()>) -> M,
+    limit: Duration,
+) -> bool {
+    let end = Tick::now().after(limit);
+    let (done, finished) = sync_channel(1);
+    let mut message = message(done);
+    loop {
+        match messages.try_send(message) {
+            Ok(()) => break,
+            // Closed by another handle before.
+            Err(TrySendError::Disconnected(_)) => return true,
+            Err(TrySendError::Full(_)) if Tick::now() >= end => return false,
+            Err(TrySendError::Full(back)) => message = back,
+        }
+        thread::sleep(Duration::from_millis(1));
+    }
+    let left = end.as_millis().saturating_sub(Tick::now().as_millis());
+    // A thread that ends without an answer was closed by another handle in between.
+    finished.recv_timeout(Duration::from_millis(left)) != Err(RecvTimeoutError::Timeout)
 }
 
 /// The end that writes.
@@ -127,6 +143,7 @@ struct Writer<W, T> {
     inbox: Receiver<Message>,
     load: Arc<Load>,
     sink: W,
+    lost: &'static Count,
     tell: T,
     batch: Vec<u8>,
     batch_lines: u64,
@@ -202,6 +219,7 @@ impl<W: Write, T: Fn(Notice)> Writer<W, T> {
             Err(error) => {
                 let (before, lost) = self.failure.map_or((None, 0), |(k, lost)| (Some(k), lost));
                 self.failure = Some((error.kind(), lost + self.batch_lines));
+                self.lost.add_all(self.batch_lines);
                 if before != Some(error.kind()) {
                     (self.tell)(Notice::Failing(error));
                 }

@@ -5,6 +5,8 @@ use std::sync::mpsc::{Sender, channel};
 
 use super::*;
 
+static LOST: Count = Count::new();
+
 /// A sink that takes what a script says: `Ok(n)` bytes of a write, or an error. After the script
 /// it takes everything.
 struct Scripted {
@@ -63,7 +65,7 @@ fn scripted(
 ) -> (Queue, Arc<Mutex<Vec<u8>>>) {
     let written = Arc::new(Mutex::new(Vec::new()));
     let sink = Scripted { script: script.into_iter(), written: Arc::clone(&written) };
-    (Queue::start("log", sink, teller(tell)).expect("a thread can be started"), written)
+    (Queue::start("log", sink, &LOST, teller(tell)).expect("a thread can be started"), written)
 }
 
 fn text(written: &Mutex<Vec<u8>>) -> String {
@@ -88,7 +90,8 @@ fn lines_are_written_in_order() {
 fn a_full_queue_drops_lines_counts_them_and_never_waits() {
     let (open, gate) = channel();
     let (tell, told) = notices();
-    let queue = Queue::start("log", Gated(gate), teller(tell)).expect("a thread can be started");
+    let queue =
+        Queue::start("log", Gated(gate), &LOST, teller(tell)).expect("a thread can be started");
     let pushed = 3 * LINES;
     let long = "x".repeat(64);
     // The sink takes nothing: that this loop ends shows that nobody waits for it.
@@ -105,7 +108,8 @@ fn a_full_queue_drops_lines_counts_them_and_never_waits() {
 fn long_lines_cannot_take_all_memory() {
     let (open, gate) = channel();
     let (tell, _told) = notices();
-    let queue = Queue::start("log", Gated(gate), teller(tell)).expect("a thread can be started");
+    let queue =
+        Queue::start("log", Gated(gate), &LOST, teller(tell)).expect("a thread can be started");
     let long = "x".repeat(1024 * 1024);
     (0..40).for_each(|_| queue.push(line(&long)));
     assert!(queue.load.bytes.load(Relaxed) <= BYTES);
@@ -158,7 +162,8 @@ fn short_writes_and_a_full_pipe_lose_nothing() {
 fn closing_gives_up_on_a_sink_that_takes_nothing() {
     let (open, gate) = channel();
     let (tell, _told) = notices();
-    let queue = Queue::start("log", Gated(gate), teller(tell)).expect("a thread can be started");
+    let queue =
+        Queue::start("log", Gated(gate), &LOST, teller(tell)).expect("a thread can be started");
     queue.push(line("x\n"));
     assert!(!queue.close(Duration::from_millis(20)));
     drop(open);

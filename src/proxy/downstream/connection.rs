@@ -10,12 +10,15 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::outgoing::{Keep, Sending};
+use super::outgoing::{Keep, Pace, Sending};
 use crate::exchange::TlsFacts;
-use crate::proxy::counters;
+use crate::exchange::head::Malformed;
+use crate::exchange::proxy_protocol::Said;
+use crate::exchange::raw::Absolute;
+use crate::observe::counters;
 
-/// How much of what was read is kept to look for the request line: Pingora reads no more at once.
-const SEEN: usize = 64 * 1024;
+/// How much of a request line is kept for the log.
+const LINE: usize = 64 * 1024;
 
 /// What is known of a connection beside its bytes; shared with the loop that serves it.
 pub struct Connection {
@@ -29,8 +32,12 @@ pub struct Connection {
     pub since: Instant,
     /// How many requests it has had.
     requests: AtomicU64,
+    /// How many of them the client has given up before their answers.
+    given_up: AtomicU64,
     /// The index of the listener that accepted it.
     pub listener: usize,
+    /// What a proxy before this one says of it; none where the listener asks for no such header.
+    pub proxied: Option<Said>,
     /// What its TLS handshake has settled on; none without TLS.
     pub tls: Option<TlsFacts>,
     /// Whether the client speaks plain HTTP to a listener with TLS.
@@ -39,7 +46,9 @@ pub struct Connection {
     pub(super) refuse: fn(u16, &str) -> Vec<u8>,
     /// Whether a head is being read: no phase of this request has run yet.
     in_head: AtomicBool,
-    seen: Mutex<Seen>,
+    begun: Mutex<Begun>,
+    /// Whether another protocol is spoken.
+    upgraded: AtomicBool,
     /// The status of a refusal, 0 for none, and the bytes of its body.
     pub(super) refused: AtomicU16,
     pub(super) refused_bytes: AtomicU64,
@@ -57,18 +66,25 @@ pub struct Connection {
     pub(super) sending: Arc<Mutex<Sending>>,
     /// What is sent behind the last chunk of the present answer, as lines of a head.
     trailers: Mutex<Vec<u8>>,
-    _counted: counters::Open,
+    /// Whether it is to be closed after the next answer.
+    leaving: AtomicBool,
+    /// None where it leads to the status listener.
+    counted: Option<counters::Open>,
 }
 
-/// What was read last and may belong to a head that is yet to be parsed: the head of a pipelined
-/// request may come in one read with the end of a body before it.
+/// The head that is being read.
 #[derive(Default)]
-struct Seen {
-    bytes: Vec<u8>,
-    /// Where the present request's bytes begin, as far as is known.
-    head: usize,
-    /// Whether what is left here begins with the next request.
-    exact: bool,
+pub(in crate::proxy) struct Begun {
+    /// Its first line as far as it has come.
+    line: Vec<u8>,
+    /// Whether it was judged as the client wrote it.
+    pub(in crate::proxy) judged: bool,
+    /// Its target in absolute form, if it has one.
+    pub(in crate::proxy) absolute: Option<Absolute>,
+    /// Whether some of it had come before the request before it was answered.
+    pub(in crate::proxy) pipelined: bool,
+    /// Why it is refused.
+    why: Option<Malformed>,
 }
 
 /// A request that was refused before any phase saw it, for the access log.
@@ -81,6 +97,8 @@ pub struct Refusal {
     pub body_bytes: u64,
     /// The id that the page shows.
     pub id: String,
+    /// What is wrong with its request line.
+    pub why: Option<Malformed>,
 }
 
 /// How Pingora ends a body in chunks.
@@ -88,11 +106,12 @@ pub(in crate::proxy) const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
 
 impl Connection {
     /// A new connection between two ends, the client's first; `refuse` makes the page for a status
-    /// and a request id.
+    /// and a request id. Unless it is `counted`, none of its requests is.
     #[must_use]
     pub fn new(
         ends: Option<(SocketAddr, SocketAddr)>,
         listener: usize,
+        counted: bool,
         refuse: fn(u16, &str) -> Vec<u8>,
     ) -> Self {
         static NUMBERS: AtomicU64 = AtomicU64::new(1);
@@ -100,14 +119,17 @@ impl Connection {
             number: NUMBERS.fetch_add(1, Relaxed),
             since: Instant::now(),
             requests: AtomicU64::new(0),
+            given_up: AtomicU64::new(0),
             client: ends.map(|(client, _)| client),
             local: ends.map(|(_, local)| local),
+            proxied: None,
             tls: None,
             plain_to_tls: false,
             listener,
             refuse,
             in_head: AtomicBool::new(true),
-            seen: Mutex::default(),
+            begun: Mutex::default(),
+            upgraded: AtomicBool::new(false),
             refused: AtomicU16::new(0),
             refused_bytes: AtomicU64::new(0),
             linger: AtomicBool::new(false),
@@ -118,17 +140,67 @@ impl Connection {
             waiting: AtomicU64::new(0),
             sending: Arc::default(),
             trailers: Mutex::default(),
-            _counted: counters::Open::new(),
+            leaving: AtomicBool::new(false),
+            counted: counted.then(counters::Open::begin),
         }
     }
 
-    fn seen(&self) -> std::sync::MutexGuard<'_, Seen> {
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Another with the same facts, for a request that does not read or write this one.
+    #[must_use]
+    pub(in crate::proxy) fn twin(&self) -> Self {
+        let twin = Self::new(None, self.listener, false, self.refuse);
+        twin.in_head.store(false, Relaxed);
+        Self {
+            client: self.client,
+            local: self.local,
+            number: self.number,
+            since: self.since,
+            tls: self.tls.clone(),
+            plain_to_tls: self.plain_to_tls,
+            ..twin
+        }
+    }
+
+    /// Whether it and its requests are counted.
+    #[must_use]
+    pub fn is_counted(&self) -> bool {
+        self.counted.is_some()
+    }
+
+    /// Whether it has had no request yet.
+    #[must_use]
+    pub fn is_fresh(&self) -> bool {
+        self.requests.load(Relaxed) == 0
+    }
+
+    /// Has every answer from now on say that it is the last one.
+    pub fn leave(&self) {
+        self.leaving.store(true, Relaxed);
+    }
+
+    /// Whether the next answer is the last one.
+    pub(in crate::proxy) fn is_leaving(&self) -> bool {
+        self.leaving.load(Relaxed)
+    }
+
+    fn head(&self) -> std::sync::MutexGuard<'_, Begun> {
+        self.begun.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Counts a request; returns how many there were, this one counted.
     pub(in crate::proxy) fn count_request(&self) -> u64 {
         self.requests.fetch_add(1, Relaxed) + 1
+    }
+
+    /// Takes note of a request that the client has given up before its answer.
+    pub(in crate::proxy) fn count_given_up(&self) {
+        self.given_up.fetch_add(1, Relaxed);
+    }
+
+    /// How many requests there were, and how many of them the client has given up.
+    #[must_use]
+    pub fn given_up(&self) -> (u64, u64) {
+        (self.requests.load(Relaxed), self.given_up.load(Relaxed))
     }
 
     /// Sends these lines behind the last chunk, which is what is to be written next or, for an
@@ -151,38 +223,57 @@ impl Connection {
     pub fn expect_head(&self) {
         self.in_head.store(true, Relaxed);
         self.body_read.store(false, Relaxed);
-        let mut seen = self.seen();
-        seen.head = if seen.exact { 0 } else { seen.bytes.len() };
     }
 
     /// Whether nothing of a request has come since the last one ended.
     #[must_use]
     pub fn is_idle(&self) -> bool {
-        let seen = self.seen();
-        self.is_in_head() && seen.bytes.len() <= seen.head
+        self.is_in_head() && self.head().line.is_empty()
     }
 
-    /// To be called by the first phase; tells whether `parsed`, the head as Pingora shows it,
-    /// begins with the line that the client wrote.
-    ///
-    /// Pingora escapes spaces and control bytes of a request line before it parses it; the line it
-    /// then shows is one the client never wrote.
-    pub(in crate::proxy) fn head_read(&self, parsed: &[u8], bodiless: bool) -> bool {
+    /// To be called by the first phase; tells what is known of the head. Where its target was in
+    /// absolute form, Pingora has got the origin form.
+    pub(in crate::proxy) fn head_read(&self) -> Begun {
         self.in_head.store(false, Relaxed);
-        let mut seen = self.seen();
-        let line = parsed.split(|b| *b == b'\n').next().unwrap_or_default();
-        let found = if seen.bytes.starts_with(parsed) {
-            Some(0)
-        } else {
-            seen.bytes.windows(line.len().max(1)).position(|window| window == line)
-        };
-        if let Some(start) = found {
-            let end = (start + parsed.len()).min(seen.bytes.len());
-            seen.bytes.drain(..end);
+        std::mem::take(&mut *self.head())
+    }
+
+    /// Takes note of the head that has come so far.
+    pub(super) fn begun(&self, bytes: &[u8]) {
+        let mut line = bytes.split(|b| *b == b'\n').next().unwrap_or_default();
+        line = &line[..line.len().min(LINE)];
+        let head = &mut *self.head();
+        head.line.clear();
+        head.line.extend_from_slice(line);
+    }
+
+    /// Takes note of a head whose request line is sound.
+    pub(super) fn judged(&self, absolute: Option<Absolute>, pipelined: bool) {
+        let head = &mut *self.head();
+        if let Some(absolute) = &absolute {
+            head.line.clone_from(&absolute.line);
         }
-        seen.exact = bodiless && found.is_some();
-        // Escaping always leaves a percent sign.
-        found.is_some() || !line.contains(&b'%')
+        (head.judged, head.absolute, head.pipelined) = (true, absolute, pipelined);
+    }
+
+    /// Whether all of the present head was given to Pingora.
+    pub(super) fn is_judged(&self) -> bool {
+        self.head().judged
+    }
+
+    /// Takes note of why a head is refused.
+    pub(super) fn refused_for(&self, why: Malformed) {
+        self.head().why = Some(why);
+    }
+
+    /// To be called when another protocol follows.
+    pub(in crate::proxy) fn upgrade(&self) {
+        self.upgraded.store(true, Relaxed);
+        self.body_read(false);
+    }
+
+    pub(super) fn is_upgraded(&self) -> bool {
+        self.upgraded.load(Relaxed)
     }
 
     /// Asks for the connection to be drained before it is closed.
@@ -195,8 +286,7 @@ impl Connection {
         self.in_head.load(Relaxed)
     }
 
-    /// To be called when the request's body has been read, and again with `false` when the
-    /// connection is upgraded: what the client sends from now on belongs to the next request.
+    /// To be called when the request's body has been read: what the client sends from now on belongs to the next request.
     pub(in crate::proxy) fn body_read(&self, read: bool) {
         self.body_read.store(read, Relaxed);
     }
@@ -225,13 +315,22 @@ impl Connection {
     }
 
     /// The time within which the client has to take something.
-    pub(in crate::proxy) fn set_send_timeout(&self, timeout: Duration) {
-        self.sending().timeout = timeout;
+    /// `min_rate` is what it has to take in bytes a second; 0 for any.
+    pub(in crate::proxy) fn set_send_timeout(&self, timeout: Duration, min_rate: u64) {
+        let mut sending = self.sending();
+        (sending.timeout, sending.min_rate) = (timeout, min_rate);
+    }
+
+    /// How fast the answer that follows goes out.
+    pub(in crate::proxy) fn set_pace(&self, pace: Option<Pace>) {
+        self.sending().pace = pace;
     }
 
     /// Lets the answer that follows wait for the client here, within these limits.
     pub(in crate::proxy) fn keep(&self, keep: Keep) {
-        self.sending().keep = Some(keep);
+        let mut sending = self.sending();
+        (sending.keep, sending.rest) = (Some(keep), None);
+        drop(sending);
         self.keeping.store(true, Relaxed);
     }
 
@@ -241,7 +340,9 @@ impl Connection {
         if !self.keeping.swap(false, Relaxed) {
             return false;
         }
-        self.sending().keep = None;
+        let mut sending = self.sending();
+        sending.rest = sending.keep.take();
+        drop(sending);
         self.waiting() > 0
     }
 
@@ -268,31 +369,20 @@ impl Connection {
         if !self.in_head.load(Relaxed) {
             return None;
         }
-        let seen = self.seen();
-        let head = seen.bytes.get(seen.head..).unwrap_or_default();
-        let line = head.split(|b| *b == b'\n').next().unwrap_or_default();
-        let line = line.strip_suffix(b"\r").unwrap_or(line).to_vec();
+        let head = self.head();
+        let line = head.line.strip_suffix(b"\r").unwrap_or(&head.line).to_vec();
         let status = match self.refused.load(Relaxed) {
             0 if line.is_empty() => return None,
             0 if timed_out => 408,
             0 => 400,
             status => status,
         };
-        Some(Refusal { status, line, body_bytes: self.refused_bytes.load(Relaxed), id })
-    }
-
-    pub(super) fn saw(&self, bytes: &[u8]) {
-        let mut seen = self.seen();
-        // A part of a body takes the place of the part before. While Pingora waits for an answer
-        // it reads single bytes, of a request behind this one.
-        if !self.in_head.load(Relaxed) && bytes.len() > 1 {
-            seen.bytes.clear();
-            seen.exact = false;
-        }
-        seen.bytes.extend_from_slice(bytes);
-        if let Some(surplus) = seen.bytes.len().checked_sub(SEEN) {
-            seen.bytes.drain(..surplus);
-            seen.head = seen.head.saturating_sub(surplus);
-        }
+        Some(Refusal {
+            status,
+            line,
+            body_bytes: self.refused_bytes.load(Relaxed),
+            id,
+            why: head.why,
+        })
     }
 }

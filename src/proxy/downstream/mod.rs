@@ -1,17 +1,20 @@
 //! The client's connection, as Pingora reads and writes it.
 //!
 //! Wraps the socket to do what Pingora leaves out: small writes are gathered until a flush, so that
-//! head and body of a short answer leave in one packet; what was read is kept long enough to see
-//! the request line as the client wrote it; a head that Pingora's parser refuses is answered with
+//! head and body of a short answer leave in one packet; what comes is taken apart into requests, each
+//! judged as the client wrote it; a head that Pingora's parser refuses is answered with
 //! our page and can be logged; and a connection that is closed with a request body still
 //! on its way is drained first, because closing it at once would reset it and lose the answer
 //! (nginx's `lingering_close`).
 
 mod connection;
+mod direct;
+mod intake;
 mod outgoing;
 
 use std::fmt;
 use std::io;
+use std::mem::MaybeUninit;
 use std::os::fd::AsRawFd;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -20,7 +23,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use bytes::{Buf as _, BytesMut};
+use bytes::BytesMut;
 use pingora::protocols::{
     GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl,
     TimingDigest, UniqueID, UniqueIDType,
@@ -30,12 +33,16 @@ use tokio::time::{Instant, timeout};
 
 use super::io::Io;
 use super::spool::Replay;
+use crate::exchange::head::Malformed;
+use intake::{Intake, Judged};
 use outgoing::Outgoing;
 
 pub(in crate::proxy) use connection::LAST_CHUNK;
 pub use connection::{Connection, Refusal};
-pub(in crate::proxy) use outgoing::Keep;
+pub(in crate::proxy) use outgoing::{Keep, Pace, SLOW_SPAN};
 
+/// How much is read at once where it has to be looked at.
+const READ: usize = 8 * 1024;
 /// nginx's `lingering_timeout` and `lingering_time`.
 const LINGER_READ: Duration = Duration::from_secs(5);
 const LINGER_IN_ALL: Duration = Duration::from_secs(30);
@@ -46,8 +53,9 @@ pub struct Downstream {
     outgoing: Outgoing,
     /// The body of the present request, for each time it is sent to a peer.
     replay: Option<Replay>,
-    /// What was read and is to be read again, behind that body.
-    ahead: BytesMut,
+    intake: Intake,
+    /// Why the present head is refused.
+    refusing: Option<Malformed>,
     connection: Arc<Connection>,
     /// The id that a page for a refused head shows.
     refusal_id: String,
@@ -71,11 +79,18 @@ impl Downstream {
             io: None,
             outgoing,
             replay: None,
-            ahead: BytesMut::new(),
+            intake: Intake::default(),
+            refusing: None,
             connection,
             refusal_id: String::new(),
             digest: None,
         }
+    }
+
+    /// The id that a page for a refused head shows.
+    #[must_use]
+    pub fn refusal_id(&self) -> &str {
+        &self.refusal_id
     }
 
     /// What is known of the connection beside its bytes.
@@ -87,10 +102,7 @@ impl Downstream {
     /// Lets the body of the request be read again, and `behind` after it.
     pub(in crate::proxy) fn replay(&mut self, body: Replay, behind: Option<BytesMut>) {
         self.replay = Some(body);
-        if let Some(mut bytes) = behind {
-            bytes.unsplit(std::mem::take(&mut self.ahead));
-            self.ahead = bytes;
-        }
+        debug_assert!(behind.is_none_or(|b| b.is_empty()), "Pingora gets one message at a time");
     }
 
     /// Writes all that waits to the socket, as far as it has room.
@@ -104,35 +116,96 @@ impl Downstream {
     }
 
     fn poll_socket(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let Some(io) = &mut self.io else {
-            return Poll::Ready(Err(io::ErrorKind::NotConnected.into()));
-        };
-        let before = buf.filled().len();
-        ready!(Pin::new(io).poll_read(cx, buf))?;
-        self.connection.saw(&buf.filled()[before..]);
-        Poll::Ready(Ok(()))
+        match &mut self.io {
+            Some(io) => Pin::new(io).poll_read(cx, buf),
+            None => Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
+        }
+    }
+
+    /// Reads what is there and puts it away; tells how much that was.
+    fn poll_more(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let mut space = [const { MaybeUninit::uninit() }; READ];
+        let mut read = ReadBuf::uninit(&mut space);
+        ready!(self.poll_socket(cx, &mut read))?;
+        self.intake.keep(read.filled());
+        Poll::Ready(Ok(read.filled().len()))
     }
 
     /// Reads a body or the next head.
     fn poll_bytes(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        if !self.ahead.is_empty() {
-            let count = self.ahead.len().min(buf.remaining());
-            buf.put_slice(&self.ahead[..count]);
-            self.ahead.advance(count);
-            // What follows may be here already. An error will show at the next read.
-            if self.ahead.is_empty() && buf.remaining() > 0 {
-                let _ = self.poll_socket(cx, buf);
+        if self.connection.is_upgraded() {
+            self.intake.loosen();
+        } else if self.connection.is_in_head() && !self.intake.is_ready() {
+            if self.refusing.is_some() || self.connection.is_judged() || !self.intake.expect_head()
+            {
+                // Pingora takes a message for ended that is not, or a head for more than it is.
+                return Poll::Ready(Err(io::ErrorKind::InvalidData.into()));
             }
+            return self.poll_head(cx, buf);
+        }
+        if !self.intake.is_ready() {
+            self.intake.free();
+        }
+        if self.intake.is_ready() {
+            self.intake.give(buf);
             return Poll::Ready(Ok(()));
         }
-        self.poll_socket(cx, buf)
+        if let Some(most) = self.intake.straight() {
+            let before = buf.filled().len();
+            if buf.remaining() <= most {
+                ready!(self.poll_socket(cx, buf))?;
+            } else {
+                let mut part = ReadBuf::new(buf.initialize_unfilled_to(most));
+                ready!(self.poll_socket(cx, &mut part))?;
+                let count = part.filled().len();
+                buf.advance(count);
+            }
+            let count = buf.filled().len() - before;
+            self.intake.read_straight(count);
+            return Poll::Ready(Ok(()));
+        }
+        if self.intake.is_done() {
+            return self.poll_presence(cx);
+        }
+        if self.intake.is_lost() {
+            return Poll::Ready(Err(io::ErrorKind::InvalidData.into()));
+        }
+        if ready!(self.poll_more(cx))? > 0 {
+            self.intake.free();
+            self.intake.give(buf);
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Reads a head: its first byte as soon as it comes, the rest once all of it was judged.
+    fn poll_head(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        loop {
+            self.connection.begun(self.intake.bytes());
+            match self.intake.judge() {
+                Some(Judged::Sound(absolute)) => {
+                    self.connection.judged(absolute, self.intake.is_pipelined());
+                }
+                Some(Judged::Refused(why)) => {
+                    self.refusing = Some(why);
+                    self.connection.refused_for(why);
+                }
+                None => {}
+            }
+            if self.intake.is_ready() {
+                self.intake.give(buf);
+                return Poll::Ready(Ok(()));
+            }
+            if self.intake.give_first(buf) || ready!(self.poll_more(cx))? == 0 {
+                return Poll::Ready(Ok(()));
+            }
+        }
     }
 
     /// Looks whether the client is still there while it waits for its answer. A byte of its next
     /// request stays here: Pingora, which would put it aside, would then look no more, and what
     /// waits for the client is written when it looks.
     fn poll_presence(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if !self.ahead.is_empty() {
+        if !self.intake.is_empty() {
             return Poll::Pending;
         }
         let mut byte = [0; 1];
@@ -141,7 +214,7 @@ impl Downstream {
         if read.is_err() || buf.filled().is_empty() {
             return if self.connection.is_patient() { Poll::Pending } else { Poll::Ready(read) };
         }
-        self.ahead.extend_from_slice(buf.filled());
+        self.intake.keep(buf.filled());
         Poll::Pending
     }
 
@@ -149,6 +222,7 @@ impl Downstream {
     fn refuse(&mut self, answer: &[u8]) {
         let status = answer.get(9..12).and_then(|s| std::str::from_utf8(s).ok());
         let status = status.and_then(|s| s.parse().ok()).unwrap_or(400);
+        let status = self.refusing.map_or(status, Malformed::status);
         if self.connection.refused.swap(status, Relaxed) == 0 {
             let page = (self.connection.refuse)(status, &self.refusal_id);
             let body = page.windows(4).position(|w| w == b"\r\n\r\n").map_or(0, |p| p + 4);

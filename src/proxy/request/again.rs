@@ -2,9 +2,7 @@
 //!
 //! What was taken for an attempt that then finds no peer is given back.
 
-use pingora_proxy::Session;
-
-use super::{Exchange, is_answered};
+use super::{Client, Exchange, is_answered};
 use crate::config::model::{Retry, RetryBudget};
 use crate::exchange::failure::{self, Failure};
 use crate::health::Tick;
@@ -12,14 +10,14 @@ use crate::observe::event;
 
 impl Exchange {
     /// Whether another attempt may be made after `failure` of the present one.
-    pub(super) fn may_retry(&mut self, session: &Session, failure: &Failure) -> bool {
+    pub(super) fn may_retry(&mut self, session: &dyn Client, failure: &Failure) -> bool {
         // It was asked before, when the head of the answer was here.
         if self.next.is_some() {
             return true;
         }
         let attempted = failure::Attempted {
             method: &session.req_header().method,
-            replayable: self.body.is_whole() || !session.as_ref().retry_buffer_truncated(),
+            replayable: self.body.is_whole() || session.keeps_body(),
             answered: is_answered(session),
             // The present attempt is not among the finished ones yet.
             attempts: self.attempts.len() + 1,

@@ -3,15 +3,16 @@
 use std::time::SystemTime;
 
 use bytes::Bytes;
-use http::{HeaderName, StatusCode, Version, header};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Version, header};
 use pingora::http::ResponseHeader;
 use pingora::protocols::http::ServerSession;
 use pingora::{Error, Result};
 use pingora_proxy::{FailToProxy, Session};
 
-use super::{Detour, Exchange, connection, is_answered, is_interim};
-use crate::config::model::ServerHeader;
-use crate::exchange::answers;
+use super::body::is_event_stream;
+use super::{Client, Detour, Exchange, connection, is_answered, is_interim};
+use crate::config::model::Identity;
+use crate::exchange::answers::{self, Head};
 use crate::exchange::failure::Failure;
 use crate::exchange::flow::Next;
 use crate::exchange::head;
@@ -23,8 +24,10 @@ use crate::proxy::head::written;
 use crate::proxy::{classify, told};
 use crate::upstream::Lease;
 
+/// The status of an answer behind which another protocol is spoken.
+const SWITCHES: u16 = StatusCode::SWITCHING_PROTOCOLS.as_u16();
 /// Where an upstream sends the request instead of answering it.
-const ACCEL_REDIRECT: &str = "x-accel-redirect";
+static ACCEL_REDIRECT: HeaderName = HeaderName::from_static("x-accel-redirect");
 /// What such an answer says that holds for what is there as well.
 const PASSED_ON: [HeaderName; 5] = [
     header::CONTENT_TYPE,
@@ -38,7 +41,7 @@ impl Exchange {
     /// Takes note of the head of an answer, or refuses it for the next peer's.
     pub(in crate::proxy) fn take_answer(
         &mut self,
-        session: &Session,
+        session: &dyn Client,
         response: &ResponseHeader,
     ) -> Result<()> {
         let status = response.status.as_u16();
@@ -46,6 +49,8 @@ impl Exchange {
             return Ok(());
         }
         self.tell_head(response);
+        self.hear_rate(response);
+        self.set_upstream_rate(session);
         if !self.end_race() {
             return Err(told(502));
         }
@@ -93,14 +98,14 @@ impl Exchange {
             self.detour = Some(detour);
             return Err(told(status));
         }
-        if has_no_body(session, response) {
+        if has_no_body(session, status, &response.headers) {
             self.release_peer(session);
         }
         Ok(())
     }
 
     /// A peer beside those that have failed and the present one.
-    fn pick_another(&self, session: &Session) -> Option<Lease> {
+    fn pick_another(&self, session: &dyn Client) -> Option<Lease> {
         let mut tried = self.tried.clone();
         tried.add(self.lease.as_ref()?);
         self.served()?.upstream.pick(&self.key(session), &tried, Tick::now()).ok()
@@ -119,10 +124,8 @@ impl Exchange {
     fn detour_of(&self, response: &ResponseHeader) -> Option<Detour> {
         let passing = &self.settings()?.passing;
         let status = response.status.as_u16();
-        let redirect = response.headers.get(ACCEL_REDIRECT);
-        if let Some(target) =
-            redirect.filter(|_| !passing.ignore.iter().any(|n| n == ACCEL_REDIRECT))
-        {
+        let redirect = response.headers.get(&ACCEL_REDIRECT);
+        if let Some(target) = redirect.filter(|_| !passing.ignore.contains(&ACCEL_REDIRECT)) {
             return Some(Detour::To(target.as_bytes().to_vec()));
         }
         let intercepted = passing.intercept_errors && status >= 300;
@@ -131,7 +134,7 @@ impl Exchange {
 
     /// The peer has answered: it has room for another request before the client has read the
     /// answer's end, and so may send one.
-    pub(in crate::proxy) fn release_peer(&mut self, session: &Session) {
+    pub(in crate::proxy) fn release_peer(&mut self, session: &dyn Client) {
         self.learn_session(session, false);
         self.retire_connection();
         if let Some(lease) = self.lease.take() {
@@ -142,86 +145,112 @@ impl Exchange {
     /// Adjusts the head of the answer for the client.
     pub(in crate::proxy) fn finish_answer_head(
         &mut self,
-        session: &mut Session,
-        response: &mut ResponseHeader,
-    ) -> Result<()> {
+        session: &mut dyn Client,
+        head: &mut impl Head,
+    ) {
         if session.req_header().headers.contains_key(header::EXPECT)
             && session.is_body_done()
-            && let ServerSession::H1(http1) = session.as_mut()
+            && let Some(ServerSession::H1(http1)) = session.session_mut().map(Session::as_mut)
         {
             // With an interim answer before the body, Pingora gave up on the connection.
             http1.respect_keepalive();
         }
-        if self.runtime.config.keepalive_timeout.is_zero() || session.is_process_shutting_down() {
-            session.set_keepalive(None);
+        self.settle_keepalive(session);
+        let (status, switches) = (head.status(), head.status() == SWITCHES);
+        if status < 200 && !switches {
+            self.choose_interim(session, status);
+            return;
         }
-        if response.status.is_informational() && response.status != StatusCode::SWITCHING_PROTOCOLS
-        {
-            return Ok(());
+        if !switches {
+            self.set_rate(session);
         }
-        for name in head::hop_by_hop(&response.headers) {
-            response.remove_header(&name);
+        for name in head::hop_by_hop(head.headers()) {
+            head.remove(&name);
         }
-        self.edit_answer(session, response)?;
-        self.add_cookies(response)?;
-        self.filter_answer(session, response)?;
+        self.edit_answer(session, head);
+        self.add_cookies(head);
+        if !switches {
+            self.filter_answer(session, head);
+        }
         if let Some(server) = self.server().filter(|_| self.says_robin()) {
-            response.insert_header(header::SERVER, server)?;
+            head.set(&header::SERVER, HeaderValue::from_static(server));
         }
-        if session.req_header().version < Version::HTTP_11 && !response.status.is_informational() {
+        self.tell_id(head);
+        if session.req_header().version < Version::HTTP_11 && !switches {
             // HTTP/1.0 knows no chunks: without a length the end of the body is the connection's.
-            response.remove_header(&header::TRANSFER_ENCODING);
-            if !response.headers.contains_key(header::CONTENT_LENGTH) {
+            head.remove(&header::TRANSFER_ENCODING);
+            if !head.headers().contains_key(header::CONTENT_LENGTH) {
                 session.set_keepalive(None);
             }
         }
-        Ok(())
+    }
+
+    /// Lets 103 pass where the route wants it, and nothing else: what a client that waits for leave to
+    /// send its body is told is told by us, or comes from an upstream that has been asked. Clients of
+    /// HTTP/1.0 know none of these.
+    fn choose_interim(&self, session: &mut dyn Client, status: u16) {
+        let wanted = || {
+            let Some((settings, scene)) = self.settings().zip(self.scene(session)) else {
+                return false;
+            };
+            let facts = scene.with(&self.course);
+            let mut said = settings.passing.early_hints.iter().map(|hint| facts.text(hint));
+            said.any(|text| !matches!(&text[..], b"" | b"0"))
+        };
+        let passes = status == StatusCode::EARLY_HINTS.as_u16()
+            && session.req_header().version >= Version::HTTP_11
+            && wanted();
+        if let Some(ServerSession::H1(http1)) = session.session_mut().map(Session::as_mut) {
+            http1.set_ignore_info_resp(!passes);
+        }
     }
 
     /// Does to an upstream's answer what is done to every answer.
-    fn filter_answer(&mut self, session: &Session, response: &mut ResponseHeader) -> Result<()> {
-        if response.status == StatusCode::SWITCHING_PROTOCOLS {
-            return Ok(());
-        }
+    fn filter_answer(&mut self, session: &dyn Client, head: &mut impl Head) {
         if let Some(status) = self.course.status {
-            response.set_status(status)?;
+            head.set_status(status);
         }
         if let Some((name, value)) = self.location.take()
-            && !response.headers.contains_key(&name)
+            && !head.headers().contains_key(&name)
         {
-            response.append_header(written(&name), value)?;
+            head.set(&name, value);
         }
-        let Some((settings, scene)) = self.settings().zip(self.scene(session)) else {
-            return Ok(());
-        };
-        let answers = &settings.answers;
+        let Some(settings) = self.settings() else { return };
+        let (answers, buffering) = (&settings.answers, settings.passing.buffering);
         if answers::leave_alone(answers) {
-            return Ok(());
+            return;
         }
+        let Some(scene) = self.scene(session) else { return };
         let facts = scene.with(&self.course);
-        let level = answers::every(response, &facts, answers, false, SystemTime::now());
-        if has_no_body(session, response) {
-            return Ok(());
+        let mut level = answers::every(head, &facts, answers, false, SystemTime::now());
+        if level.is_some() && self.speaks_grpc() {
+            // Messages are packed by those who write them, if at all.
+            head.remove(&header::CONTENT_ENCODING);
+            level = None;
         }
-        let status = response.status.as_u16();
+        let status = head.status();
+        if has_no_body(session, status, head.headers()) {
+            return;
+        }
         let trailed = answers.chunked
-            && session.as_http1().is_some()
+            && session.is_http1()
             && session.req_header().version >= Version::HTTP_11
             && answers::trailers::expected(answers, status);
         // HTTP/1.0 and HTTP/2 need no more than that the length is gone.
-        if trailed || (level.is_some() && answers.chunked && session.as_http1().is_some()) {
-            response.remove_header(&header::CONTENT_LENGTH);
-            response.insert_header(header::TRANSFER_ENCODING, "chunked")?;
+        if trailed || (level.is_some() && answers.chunked && session.is_http1()) {
+            head.remove(&header::CONTENT_LENGTH);
+            head.set(&header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
         }
         self.trailed = trailed.then_some(status);
         self.packer = level.map(Packer::new);
-        Ok(())
+        // Who wants each piece at once (`proxy_buffering off`) gets it at once.
+        self.flushes = !buffering || is_event_stream(head.headers());
     }
 
     /// Does to a piece of an upstream's body what is to be done to it.
     pub(in crate::proxy) fn pass_body(
         &mut self,
-        session: &Session,
+        session: &dyn Client,
         body: &mut Option<Bytes>,
         end: bool,
     ) {
@@ -237,10 +266,14 @@ impl Exchange {
         }
     }
 
+    /// What is left of a packed body once all of it is here, where trailers follow it.
+    pub(in crate::proxy) fn pack_rest(&mut self) -> Option<Bytes> {
+        self.packer.take().map(|mut packer| packer.finish())
+    }
+
     /// Packs a piece of an upstream's body, if it is to be packed.
     fn pack(&mut self, body: &mut Option<Bytes>, end: bool) {
-        // Who wants each piece at once (`proxy_buffering off`) gets it at once.
-        let at_once = self.settings().is_some_and(|settings| !settings.passing.buffering);
+        let at_once = self.flushes;
         let Some(packer) = &mut self.packer else { return };
         let piece = body.take().unwrap_or_default();
         let mut packed = if at_once && !piece.is_empty() {
@@ -257,24 +290,20 @@ impl Exchange {
     /// Whether the `Server` of an upstream's answer gives way to our own.
     fn says_robin(&self) -> bool {
         self.settings().is_none_or(|settings| {
-            settings.server_header != ServerHeader::Off
+            settings.server_header.name != Identity::Upstream
                 && !settings.passing.pass.contains(&header::SERVER)
         })
     }
 
     /// Changes what the route says of an upstream's headers.
-    fn edit_answer(&self, session: &Session, response: &mut ResponseHeader) -> Result<()> {
-        let Some((settings, scene)) = self.settings().zip(self.scene(session)) else {
-            return Ok(());
-        };
+    fn edit_answer(&self, session: &dyn Client, head: &mut impl Head) {
+        let Some((settings, scene)) = self.settings().zip(self.scene(session)) else { return };
         let facts = scene.with(&self.course);
-        for Edit { name, values } in passing::edits(&response.headers, &settings.passing, &facts) {
-            response.remove_header(&name);
-            for value in values {
-                response.append_header(name.clone(), value)?;
-            }
+        for Edit { name, values } in passing::edits(head.headers(), &settings.passing, &facts) {
+            head.remove(&name);
+            let written = written(&name);
+            values.into_iter().for_each(|value| head.add(&name, &written, value));
         }
-        Ok(())
     }
 
     /// Answers with the page for what went wrong, if the client still waits for one.
@@ -293,6 +322,8 @@ impl Exchange {
         let status = failure.status();
         if is_answered(session) || status == 499 {
             session.set_keepalive(None);
+            self.end_call(session, status).await;
+            self.deliver_part(session).await;
             return FailToProxy { error_code: status, can_reuse_downstream: false };
         }
         // Only Pingora's early errors leave the connection usable; the answer has to say so.
@@ -300,7 +331,7 @@ impl Exchange {
         if !reusable {
             session.set_keepalive(None);
         }
-        if !session.is_body_done()
+        if self.leaves_unread(session)
             && let Some(connection) = connection(session)
         {
             connection.linger();
@@ -310,6 +341,11 @@ impl Exchange {
         let can_reuse_downstream =
             self.send_page(session, status, Vec::new()).await.is_ok() && reusable;
         FailToProxy { error_code: status, can_reuse_downstream }
+    }
+
+    /// Whether more of the request may come. Pingora takes a body that cannot be read for done.
+    pub(super) fn leaves_unread(&self, session: &mut Session) -> bool {
+        !session.is_body_done() || self.failure.as_ref().is_some_and(Failure::leaves_unread)
     }
 
     /// Answers with what an error page has come to; none where the error's own page is due.
@@ -328,8 +364,8 @@ impl Exchange {
 }
 
 /// Whether an answer ends with its head (RFC 9112, section 6.3).
-fn has_no_body(session: &Session, response: &ResponseHeader) -> bool {
+fn has_no_body(session: &dyn Client, status: u16, headers: &HeaderMap) -> bool {
     session.req_header().method == http::Method::HEAD
-        || matches!(response.status.as_u16(), 204 | 304)
-        || response.headers.get(header::CONTENT_LENGTH).is_some_and(|length| length == "0")
+        || matches!(status, 204 | 304)
+        || headers.get(header::CONTENT_LENGTH).is_some_and(|length| length == "0")
 }

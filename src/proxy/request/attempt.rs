@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
+use futures_util::FutureExt as _;
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, Result};
 use pingora_proxy::Session;
@@ -10,19 +11,20 @@ use tokio::time::Instant;
 
 use super::connected::Connected;
 use super::queued::Unserved;
-use super::{Aimed, Detour, Exchange, connection, is_answered};
-use crate::config::model::RouteSettings;
+use super::{Aimed, Client, Detour, Exchange, connection, is_answered};
+use crate::config::model::{RouteSettings, Upstream as Spec};
 use crate::exchange::aim::{self, At};
 use crate::exchange::failure::Failure;
 use crate::exchange::flow::{ErrorNext, Next, Start};
+use crate::exchange::proxy_protocol;
 use crate::health::{Outcome, Tick};
 use crate::observe::access::Attempt;
 use crate::observe::event;
 use crate::proxy::classify::{self, Attempted};
-use crate::proxy::dial::{self, Pooled};
+use crate::proxy::dial::{self, Pooled, Speaks};
 use crate::proxy::tls::Secure;
 use crate::proxy::told;
-use crate::upstream::{Key, Method, Tried};
+use crate::upstream::{Key, Lease, Method, Refusal, Tried};
 
 impl Exchange {
     /// Picks a peer and says how to connect to it.
@@ -34,6 +36,9 @@ impl Exchange {
         session: &mut Session,
     ) -> Result<Box<HttpPeer>> {
         self.tell_body(session);
+        if self.speaks_grpc() {
+            self.check_call_time(session)?;
+        }
         loop {
             if let Some(detour) = self.detour.take() {
                 self.turn(session, detour).await?;
@@ -53,7 +58,7 @@ impl Exchange {
     }
 
     /// Turns to another route.
-    async fn turn(&mut self, session: &Session, detour: Detour) -> Result<()> {
+    async fn turn(&mut self, session: &mut dyn Client, detour: Detour) -> Result<()> {
         let next = match detour {
             Detour::Error(status) => match self.error_page(session, status) {
                 ErrorNext::Page(_) => return Err(told(status)),
@@ -76,7 +81,7 @@ impl Exchange {
     }
 
     /// Goes where an upstream has sent the request: a path or a named route.
-    async fn go_to(&mut self, session: &Session, target: &[u8]) -> Next {
+    async fn go_to(&mut self, session: &mut dyn Client, target: &[u8]) -> Next {
         let (turned, start) = match self.course.named(&self.runtime.config, target) {
             Some(route) => (self.course.enter(route), Start::Route),
             None => {
@@ -92,9 +97,17 @@ impl Exchange {
         }
     }
 
+    /// Works out where the request is handed to, where nobody is to be asked for it.
+    pub(in crate::proxy) fn take_aim_at_once(&mut self, session: &dyn Client) -> Result<()> {
+        match self.take_aim(session).now_or_never() {
+            Some(aimed) => aimed,
+            None => self.refuse(Failure::Internal("a target that asks".into())),
+        }
+    }
+
     /// Works out where the request is handed to. A host that nobody has asked for yet is looked up
     /// first; with the first answer, whatever it is, the request goes on.
-    async fn take_aim(&mut self, session: &Session) -> Result<()> {
+    async fn take_aim(&mut self, session: &dyn Client) -> Result<()> {
         let aimed = self.proxy().zip(self.scene(session));
         let aim = aimed.map(|(proxy, scene)| aim::aim(proxy, &scene.with(&self.course)));
         let aim = match aim {
@@ -128,76 +141,147 @@ impl Exchange {
     }
 
     async fn pick_peer(&mut self, session: &mut Session) -> Result<Box<HttpPeer>> {
-        self.lease = None;
-        self.connected = Connected::default();
-        self.reused = false;
-        self.hash_key = self.hash_key.take().or_else(|| self.make_hash_key(session));
-        self.find_session(session);
+        self.prepare_pick(session);
         let now = Tick::now();
         let picked = match (self.next.take(), self.served().map(Arc::clone)) {
             (None, Some(served)) => self.pick_in_turn(session, &served, now).await,
             (Some(next), _) => Ok(next),
             (None, None) => return self.refuse(Failure::Internal("no upstream".into())),
         };
-        self.attempt_began = Instant::now();
         let ahead = self.ahead.take();
-        if let Some((_, began)) = &ahead {
-            self.attempt_began = *began;
-            self.connected = Connected::ahead();
-        }
+        let began = ahead.as_ref().map(|(_, began)| *began);
+        let (lease, pooled) = self.take_pick(session, picked, began, now)?;
         let Some((settings, served)) = self.settings().zip(self.served()) else {
             return self.refuse(Failure::Internal("no upstream".into()));
         };
-        let lease = match picked {
-            Ok(lease) => lease,
-            Err(Unserved::Gone) => return self.refuse(Failure::ClientGone),
-            // The failure of the last peer tells more than that none is left.
-            Err(Unserved::Refused(refusal)) if self.failure.is_some() => {
-                if refusal.why.has_untried(self.attempts.len()) {
-                    self.kept.without_peer = Some(served.upstream.name().to_owned());
-                }
-                self.refund();
-                return Err(told(502));
-            }
-            Err(Unserved::Refused(refusal)) => {
-                let now = Tick::now();
-                let peers = served.upstream.explain(&self.tried, now);
-                event::no_peer(&served.outage, served.upstream.name(), refusal.why, &peers, now);
-                let upstream = served.upstream.name().to_owned();
-                let discovery = (served.reason)();
-                self.kept.without_peer = Some(upstream.clone());
-                let failure = Failure::of_refusal(upstream, refusal, peers, discovery);
-                return self.refuse(failure);
-            }
-        };
-        event::peer_found(&served.outage, served.upstream.name(), now);
-        let repeatable = session.req_header().method.is_idempotent();
-        let pooled = match (self.distrust_pool || ahead.is_some(), repeatable) {
-            (true, _) => Pooled::None,
-            (false, true) => Pooled::Any,
-            (false, false) => Pooled::Fresh,
-        };
+        let http2 = self.speaks_http2();
         let secure = match self.secure(session, settings) {
             Ok(secure) => secure,
             Err(failure) => return self.refuse(failure),
         };
-        let upgrades = self.upgrades(session);
+        let upgrades = !http2 && self.upgrades(session);
         let (upstream, spec) = (&served.upstream, &served.spec);
-        let mut peer = dial::http_peer(upstream, spec, &lease, settings, secure, pooled, upgrades);
+        let speaks = if http2 { Speaks::Http2 } else { Speaks::Http1 { upgrades } };
+        let said = self.announced(session, spec);
+        let mut peer =
+            dial::http_peer(upstream, spec, &lease, settings, secure, pooled, speaks, said);
+        if let Some(left) = self.time_left(session) {
+            let read = &mut peer.options.read_timeout;
+            *read = read.map(|read| read.min(left));
+        }
         if let Some((ahead, _)) = ahead {
             peer.options.custom_l4 = Some(ahead.connector(&lease));
         }
         self.upgrades = upgrades;
+        self.hold(session, lease);
+        Ok(peer)
+    }
+
+    /// Gets ready for a peer to be picked.
+    pub(in crate::proxy) fn prepare_pick(&mut self, session: &dyn Client) {
+        self.lease = None;
+        self.connected = Connected::default();
+        self.reused = false;
+        self.hash_key = self.hash_key.take().or_else(|| self.make_hash_key(session));
+        self.find_session(session);
+    }
+
+    /// Picks a peer at once.
+    pub(in crate::proxy) fn pick_now(
+        &self,
+        session: &dyn Client,
+        now: Tick,
+    ) -> std::result::Result<Lease, Unserved> {
+        let Some(served) = self.served() else { return Err(Unserved::Gone) };
+        let picked = served.upstream.pick(&self.key(session), &self.tried, now);
+        picked.map_err(|why| Unserved::Refused(Refusal { why, waited: None }))
+    }
+
+    /// The peer of the present attempt.
+    pub(in crate::proxy) fn peer(&self) -> Option<&Lease> {
+        self.lease.as_ref()
+    }
+
+    /// Begins the attempt at a peer that was picked, or says why there is none; `began` tells of one
+    /// that has begun before. Tells which pooled connections it may take.
+    pub(in crate::proxy) fn take_pick(
+        &mut self,
+        session: &dyn Client,
+        picked: std::result::Result<Lease, Unserved>,
+        began: Option<Instant>,
+        now: Tick,
+    ) -> Result<(Lease, Pooled)> {
+        self.attempt_began = began.unwrap_or_else(Instant::now);
+        self.begin_span();
+        if began.is_some() {
+            self.connected = Connected::ahead();
+        }
+        let lease = match picked {
+            Ok(lease) => lease,
+            Err(unserved) => return self.refuse_unserved(unserved),
+        };
+        let Some(served) = self.served() else {
+            return self.refuse(Failure::Internal("no upstream".into()));
+        };
+        if !self.attempts.is_empty() && began.is_none() && !self.is_redirected() {
+            served.upstream.tally().retries.add();
+        }
+        event::peer_found(&served.outage, served.upstream.name(), now);
+        let repeatable = session.req_header().method.is_idempotent();
+        let pooled = match (self.distrust_pool || began.is_some(), repeatable) {
+            (true, _) => Pooled::None,
+            (false, true) => Pooled::Any,
+            // A peer that closes a connection of HTTP/2 says which requests it has not looked at.
+            (false, false) if self.speaks_http2() => Pooled::Any,
+            (false, false) => Pooled::Fresh,
+        };
+        Ok((lease, pooled))
+    }
+
+    /// Keeps the peer of the attempt that begins.
+    pub(in crate::proxy) fn hold(&mut self, session: &dyn Client, lease: Lease) {
         self.spent = false;
         self.lease = Some(lease);
         self.mark_session(session);
-        Ok(peer)
+    }
+
+    /// What a connection to the upstream begins with, for one that wants to know for whom it is.
+    pub(super) fn announced(&self, session: &dyn Client, spec: &Spec) -> Option<Vec<u8>> {
+        let version = spec.send_proxy?;
+        let known = connection(session);
+        let ends = known.and_then(|c| self.client.or(c.client).zip(c.local));
+        Some(proxy_protocol::write(version, ends))
+    }
+
+    /// Says why there is no peer for the attempt.
+    fn refuse_unserved<T>(&mut self, unserved: Unserved) -> Result<T> {
+        let Unserved::Refused(refusal) = unserved else {
+            return self.refuse(Failure::ClientGone);
+        };
+        let Some(served) = self.served().map(Arc::clone) else {
+            return self.refuse(Failure::Internal("no upstream".into()));
+        };
+        let upstream = served.upstream.name().to_owned();
+        // The failure of the last peer tells more than that none is left.
+        if self.failure.is_some() {
+            if refusal.why.has_untried(self.attempts.len()) {
+                self.kept.without_peer = Some(upstream);
+            }
+            self.refund();
+            return Err(told(502));
+        }
+        let now = Tick::now();
+        let peers = served.upstream.explain(&self.tried, now);
+        served.upstream.tally().unserved.add();
+        event::no_peer(&served.outage, &upstream, refusal.why, &peers, now);
+        self.kept.without_peer = Some(upstream.clone());
+        self.refuse(Failure::of_refusal(upstream, refusal, peers, (served.reason)()))
     }
 
     /// How TLS is spoken to the peer, if it is.
     pub(super) fn secure(
         &self,
-        session: &Session,
+        session: &dyn Client,
         settings: &RouteSettings,
     ) -> std::result::Result<Option<Secure>, Failure> {
         let Some(aimed) = self.aim.as_ref().filter(|aimed| aimed.aim.tls) else { return Ok(None) };
@@ -208,21 +292,21 @@ impl Exchange {
             Some(name) => String::from_utf8_lossy(name),
             None => aimed.aim.host.as_str().into(),
         };
-        let config = self.runtime.tls_peers.find(tls);
+        let config = self.runtime.tls_peers.find(tls, self.speaks_http2());
         let config = config.ok_or_else(|| Failure::Internal("no settings for TLS".into()))?;
         let bad = || Failure::BadTarget(format!("{name} is no name for TLS"));
         Secure::new(config, &name).ok_or_else(bad).map(Some)
     }
 
     /// What the request is known by to the upstream's method.
-    pub(super) fn key(&self, session: &Session) -> Key<'_> {
+    pub(super) fn key(&self, session: &dyn Client) -> Key<'_> {
         let text = self.hash_key.as_deref().unwrap_or_default();
         let client = self.client.or(connection(session).and_then(|c| c.client));
         let client = client.map(|address| address.ip());
         Key { client: client.unwrap_or(Key::default().client), text, sid: &self.bound.sid }
     }
 
-    fn make_hash_key(&self, session: &Session) -> Option<Vec<u8>> {
+    fn make_hash_key(&self, session: &dyn Client) -> Option<Vec<u8>> {
         let Method::Hash { key, .. } = &self.served()?.spec.method else { return None };
         Some(self.scene(session)?.with(&self.course).text(key))
     }
@@ -230,7 +314,7 @@ impl Exchange {
     /// Takes note of an attempt that failed and tells Pingora whether to make another.
     pub(in crate::proxy) fn end_attempt(
         &mut self,
-        session: &mut Session,
+        session: &dyn Client,
         mut error: Box<Error>,
         classify: fn(&Error, Attempted) -> Failure,
     ) -> Box<Error> {
@@ -271,9 +355,12 @@ impl Exchange {
         if classify::shows_another(&error) {
             self.doubt();
         }
-        // A pooled connection that had ended tells nothing of its peer, which may be tried again.
-        self.distrust_pool =
-            matches!(failure, Failure::Broken { timeout: false, reused: true, .. });
+        // A connection that had ended tells nothing of its peer, which may be tried again.
+        self.distrust_pool = matches!(
+            failure,
+            Failure::Broken { timeout: false, reused: true, .. }
+                | Failure::Unprocessed { leaving: true, .. }
+        );
         if !self.distrust_pool
             && let Some(lease) = &self.lease
         {
@@ -282,7 +369,8 @@ impl Exchange {
         let retry = self.may_retry(session, &failure);
         match &failure {
             // That connections are kept is our choice: what follows from it is not to be seen.
-            Failure::Broken { .. } if self.distrust_pool && retry => {}
+            Failure::Broken { .. } | Failure::Unprocessed { .. } if self.distrust_pool && retry => {
+            }
             Failure::Status { status, .. } => self.note_attempt(*status),
             // Its head is noted already; what follows broke.
             broken if is_answered(session) => {
@@ -348,9 +436,9 @@ impl Exchange {
         failed: Option<u16>,
         error: Option<Cow<'static, str>>,
     ) {
-        let Some(address) = self.lease.as_ref().map(|lease| lease.address().clone()) else {
-            return;
-        };
+        let Some(lease) = &self.lease else { return };
+        lease.tally().statuses.count(status);
+        let address = lease.address().clone();
         let (time, measured) = (self.attempt_began.elapsed(), self.measured(failed));
         self.attempts.push(Attempt { address, status, time, error, measured });
     }
@@ -359,7 +447,9 @@ impl Exchange {
 /// What an attempt's entry in the access log says of its failure; its address stands beside it.
 fn short(failure: &Failure) -> Cow<'static, str> {
     match failure {
-        Failure::Connect { error, .. } | Failure::Broken { error, .. } => error.clone().into(),
+        Failure::Connect { error, .. }
+        | Failure::Broken { error, .. }
+        | Failure::Unprocessed { error, .. } => error.clone().into(),
         other => other.to_string().into(),
     }
 }

@@ -11,15 +11,16 @@
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
-use http::{HeaderValue, StatusCode, Version, header};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Version, header};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::protocols::http::ServerSession;
 use pingora::protocols::http::v1::server::HttpSession;
 use pingora::{Error, ErrorType, OrErr as _, Result};
 use pingora_proxy::Session;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
-use super::Exchange;
+use super::{Client, Exchange, PeerHead};
+use crate::config::model::site::BodyFile;
 use crate::exchange::failure::Failure;
 use crate::proxy::downstream::{Connection, Downstream, Keep};
 use crate::proxy::spool::{Body, Replay};
@@ -30,8 +31,11 @@ const RETRY_BUFFER: u64 = 64 * 1024;
 /// The largest frame of HTTP/2 unless both sides agree on more.
 const FRAME: u64 = 16 * 1024;
 
+/// As much of an answer as Pingora reads from a peer at once.
+const PIECE: u64 = 64 * 1024;
+
 /// The header in which an upstream may ask for its answer to be buffered, or not to be.
-const ACCEL_BUFFERING: &str = "x-accel-buffering";
+static ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 
 /// The body of a request as far as it is here.
 #[derive(Debug, Default)]
@@ -60,15 +64,15 @@ impl Buffered {
     }
 
     /// Announces the body to the upstream by its length, however it came, and asks for no leave.
-    pub(super) fn frame(&self, request: &mut RequestHeader) -> Result<()> {
+    pub(super) fn frame(&self, head: &mut impl PeerHead) -> Result<()> {
         let bytes = match self {
             Self::No => return Ok(()),
             Self::Small { bytes, .. } => *bytes,
             Self::Large { body, .. } => body.len(),
         };
-        request.remove_header(&header::TRANSFER_ENCODING);
-        request.remove_header(&header::EXPECT);
-        request.insert_header(header::CONTENT_LENGTH, bytes)
+        head.remove(&header::TRANSFER_ENCODING);
+        head.remove(&header::EXPECT);
+        head.set(&header::CONTENT_LENGTH, bytes.into())
     }
 }
 
@@ -82,11 +86,12 @@ pub(super) struct Replaced {
 
 impl Replaced {
     /// Announces it, if there is something to announce.
-    pub(super) fn frame(&self, request: &mut RequestHeader) -> Result<()> {
+    pub(super) fn frame(&self, head: &mut impl PeerHead) -> Result<()> {
         let Some(own) = &self.body else { return Ok(()) };
-        let chunked = request.remove_header(&header::TRANSFER_ENCODING).is_some();
-        if !own.is_empty() || chunked || request.headers.contains_key(header::CONTENT_LENGTH) {
-            request.insert_header(header::CONTENT_LENGTH, own.len())?;
+        let chunked = head.has(&header::TRANSFER_ENCODING);
+        head.remove(&header::TRANSFER_ENCODING);
+        if !own.is_empty() || chunked || head.has(&header::CONTENT_LENGTH) {
+            head.set(&header::CONTENT_LENGTH, own.len().into())?;
         }
         Ok(())
     }
@@ -98,25 +103,46 @@ impl Exchange {
     /// # Cancel safety
     /// None: what was read is lost.
     pub(in crate::proxy) async fn buffer_body(&mut self, session: &mut Session) -> Result<()> {
+        self.prepare_connection(session);
         let Some(settings) = self.settings() else { return Ok(()) };
         let clients = &settings.clients;
-        if let Some(connection) = connection(session) {
-            connection.set_patient(settings.passing.ignore_client_abort);
-            connection.set_send_timeout(clients.send_timeout);
+        let (http2, patience) = (session.is_http2(), clients.body_timeout);
+        if http2 {
+            self.bound_reader(session, PIECE);
         }
         if session.as_mut().is_body_empty() {
-            return Ok(());
+            // As nginx, leave is given to send nothing, too.
+            return say_continue(session).await;
         }
         session.as_mut().set_read_timeout(Some(clients.body_timeout));
         if !settings.passing.request_buffering {
             return Ok(());
         }
-        let most = clients.body_buffer_bytes.max(RETRY_BUFFER);
+        let told = self.runtime.config.asks.body_file;
+        let most = match clients.body_file {
+            BodyFile::Off if told => clients.body_buffer_bytes,
+            BodyFile::Off => clients.body_buffer_bytes.max(RETRY_BUFFER),
+            BodyFile::Clean | BodyFile::Kept => 0,
+        };
         let most = usize::try_from(most).unwrap_or(usize::MAX);
         let mut body = Body::new(most, clients.body_temp_path.clone());
+        if told || clients.body_file != BodyFile::Off {
+            body = body.named(clients.body_file == BodyFile::Kept);
+        }
         say_continue(session).await?;
         session.enable_retry_buffering();
-        while let Some(piece) = session.read_request_body().await.map_err(|e| e.into_down())? {
+        loop {
+            let read = session.read_request_body();
+            // Pingora knows no timeout for this in HTTP/2.
+            let read = if http2 {
+                match timeout(patience, read).await {
+                    Ok(read) => read,
+                    Err(_) => return self.refuse(Failure::ClientTimeout),
+                }
+            } else {
+                read.await
+            };
+            let Some(piece) = read.map_err(|e| e.into_down())? else { break };
             self.check_body_so_far(session)?;
             if let Err(error) = body.append(&piece).await {
                 return self.refuse(Failure::Internal(error.to_string()));
@@ -126,14 +152,34 @@ impl Exchange {
                 return Ok(());
             }
         }
-        let at = Instant::now();
+        if let Err(error) = body.complete().await {
+            return self.refuse(Failure::Internal(error.to_string()));
+        }
+        let at = self.kept.body_since.unwrap_or_else(Instant::now);
+        let body = Arc::new(body);
+        if body.path().is_some() {
+            self.kept.body_file = Some(Arc::clone(&body));
+        }
         if session.retry_buffer_truncated() {
-            self.body = Buffered::Large { body: Arc::new(body), at, attempts: 0 };
+            self.body = Buffered::Large { body, at, attempts: 0 };
         } else {
             self.body = Buffered::Small { bytes: body.len(), at };
         }
         self.note_body_read(session);
         Ok(())
+    }
+
+    /// Says how long the client may be silent, and whether it may leave.
+    pub(in crate::proxy) fn prepare_connection(&self, session: &dyn Client) {
+        let Some((settings, connection)) = self.settings().zip(connection(session)) else { return };
+        let least = settings.limits.send_min_rate;
+        connection.set_patient(settings.passing.ignore_client_abort);
+        connection.set_send_timeout(settings.clients.send_timeout, least);
+    }
+
+    /// Takes note of a body which is here that can be sent again.
+    pub(in crate::proxy) fn take_body(&mut self, bytes: u64) {
+        self.body = Buffered::Small { bytes, at: Instant::now() };
     }
 
     /// Makes ready the body that the attempt that begins sends: lets Pingora read the client's once
@@ -157,7 +203,7 @@ impl Exchange {
         }
     }
 
-    fn replace(&self, session: &Session) -> Replaced {
+    fn replace(&self, session: &dyn Client) -> Replaced {
         let Some(passing) = self.settings().map(|s| &s.passing) else { return Replaced::default() };
         let own = match &passing.body {
             Some(template) => self.scene(session).map(|s| s.with(&self.course).text(template)),
@@ -184,9 +230,9 @@ impl Exchange {
     }
 
     /// Takes note of a body that was read to its end.
-    pub(in crate::proxy) fn note_body_read(&self, session: &mut Session) {
-        if session.as_mut().is_body_done()
-            && !session.was_upgraded()
+    pub(in crate::proxy) fn note_body_read(&self, session: &mut dyn Client) {
+        if session.is_body_done()
+            && !super::was_upgraded(session)
             && let Some(connection) = connection(session)
         {
             connection.body_read(true);
@@ -194,21 +240,28 @@ impl Exchange {
     }
 
     /// Lets the answer that begins wait for a slow client, unless it is to be passed on as it comes.
-    pub(in crate::proxy) fn buffer_answer(&self, session: &mut Session, response: &ResponseHeader) {
+    pub(in crate::proxy) fn buffer_answer(
+        &self,
+        session: &mut dyn Client,
+        response: &ResponseHeader,
+    ) {
         // While the body is still being sent, nobody would look after what waits.
-        let read = session.as_mut().is_body_done();
+        let read = session.is_body_done();
         if response.status == StatusCode::SWITCHING_PROTOCOLS {
             // Who is silent for too long is judged by the upstream's time limit alone, as in nginx.
-            session.as_mut().set_read_timeout(None);
+            if let Some(session) = session.session_mut() {
+                session.as_mut().set_read_timeout(None);
+            }
         }
         let Some(connection) = connection(session) else { return };
         if response.status == StatusCode::SWITCHING_PROTOCOLS {
-            connection.body_read(false);
+            connection.upgrade();
         } else if read && !response.status.is_informational() {
             let Some(passing) = self.settings().map(|s| &s.passing) else { return };
-            let ignored = passing.ignore.iter().any(|name| name == ACCEL_BUFFERING);
-            let asked = response.headers.get(ACCEL_BUFFERING).filter(|_| !ignored);
-            if asked.and_then(asks_for_buffering).unwrap_or(passing.buffering) {
+            let ignored = passing.ignore.contains(&ACCEL_BUFFERING);
+            let asked = response.headers.get(&ACCEL_BUFFERING).filter(|_| !ignored);
+            let default = passing.buffering && !is_event_stream(&response.headers);
+            if asked.and_then(asks_for_buffering).unwrap_or(default) {
                 let directory = passing.temp_path.clone();
                 connection.keep(Keep::new(
                     passing.buffer_bytes,
@@ -219,24 +272,29 @@ impl Exchange {
         }
     }
 
-    /// Waits until the client has got all that waits for it. `whole` says that the answer is
-    /// complete; what there is of another is followed by the end of the connection.
-    pub(in crate::proxy) async fn deliver_answer(&self, session: &mut Session, whole: bool) {
-        if !connection(session).is_some_and(|c| c.deliver()) {
-            return;
+    /// Waits until the client has got all that waits for it of a complete answer.
+    pub(in crate::proxy) async fn deliver_answer(&self, session: &mut Session) {
+        if connection(session).is_some_and(|c| c.deliver())
+            && let ServerSession::H1(http1) = session.as_mut()
+        {
+            // Flushes. That it failed, Pingora finds out when it does the same.
+            let _ = http1.finish_body().await;
+        }
+    }
+
+    /// Waits until the client has got all there is of an answer that broke off: Pingora drops what
+    /// it has not flushed. The end of the connection follows.
+    pub(super) async fn deliver_part(&self, session: &mut Session) {
+        if let Some(connection) = connection(session) {
+            connection.deliver();
         }
         if let ServerSession::H1(http1) = session.as_mut() {
-            if whole {
-                // Flushes. That it failed, Pingora finds out when it does the same.
-                let _ = http1.finish_body().await;
-            } else {
-                http1.shutdown().await;
-            }
+            http1.shutdown().await;
         }
     }
 
     /// How many bytes of the answer's body the client's system has got.
-    pub(super) fn body_bytes_sent(&self, session: &Session) -> u64 {
+    pub(super) fn body_bytes_sent(&self, session: &dyn Client) -> u64 {
         let waiting = connection(session).map_or(0, |c| c.waiting());
         (session.body_bytes_sent() as u64).saturating_sub(waiting)
     }
@@ -244,9 +302,15 @@ impl Exchange {
 
 /// The client's connection, unless it is shared by the streams of HTTP/2: their bytes do not go
 /// through a [`Downstream`].
-fn connection(session: &Session) -> Option<&Arc<Connection>> {
-    let stream = session.as_http1()?.stream();
-    stream.as_any().downcast_ref().map(Downstream::connection)
+fn connection(session: &dyn Client) -> Option<&Arc<Connection>> {
+    session.downstream().map(Downstream::connection)
+}
+
+/// Whether an answer has no end and each piece is waited for (Server-Sent Events).
+pub(super) fn is_event_stream(headers: &HeaderMap) -> bool {
+    let kind = headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes);
+    let kind = kind.and_then(|kind| kind.split(|b| *b == b';').next()).unwrap_or_default();
+    kind.trim_ascii().eq_ignore_ascii_case(b"text/event-stream")
 }
 
 /// What an upstream says about buffering its answer.

@@ -56,13 +56,20 @@ impl Exchange {
         digest: Option<&Digest>,
     ) -> Result<()> {
         let Some(wire) = digest.and_then(Wire::of) else { return Ok(()) };
+        self.use_wire(wire, reused)
+    }
+
+    /// Takes note of the connection that the attempt has got.
+    pub(in crate::proxy) fn use_wire(&mut self, wire: &Arc<Wire>, reused: bool) -> Result<()> {
         let Some(used) = Use::begin(wire, reused) else {
             self.connected.ended = true;
             return Err(told(502));
         };
         self.connected.used = Some(used);
         let limit = self.settings().map(|s| s.retry.try_timeout).unwrap_or_default();
-        if !limit.is_zero() && !self.connected.ahead {
+        // A connection that is shared ends for none of those who use it: there Pingora's own timeout is
+        // set to what is left (`time_left`).
+        if !limit.is_zero() && !self.connected.ahead && !self.speaks_http2() {
             let deadline = Deadline::begin(Arc::clone(wire), self.attempt_began, limit);
             self.connected.deadline = Some(deadline);
         }
@@ -80,7 +87,7 @@ impl Exchange {
         }
         let (uses, age) = wire.age();
         if most.is_some_and(|most| uses >= most.get()) || longest.is_some_and(|time| age >= time) {
-            wire.cut();
+            if self.speaks_http2() { wire.retire() } else { wire.cut() }
         }
     }
 

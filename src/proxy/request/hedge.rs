@@ -19,7 +19,7 @@ use crate::health::Tick;
 use crate::observe::access::{Attempt, Measured};
 use crate::observe::event;
 use crate::proxy::dial::Dialer;
-use crate::proxy::race::Race;
+use crate::proxy::race::{Begun, Race};
 use crate::upstream::Key;
 
 const OVERTAKEN: &str = "overtaken";
@@ -38,13 +38,15 @@ impl Exchange {
         let repeats_nothing = matches!(request.method, Method::GET | Method::HEAD)
             && request.headers.contains_key(header::HOST)
             && session.as_mut().is_body_empty();
-        if !repeats_nothing || self.upgrades || !self.attempts.is_empty() {
+        // What the second attempt sends is written in HTTP/1.
+        if self.speaks_http2() || !repeats_nothing || self.upgrades || !self.attempts.is_empty() {
             return None;
         }
         let after = served.upstream.percentile(percent)?;
         let (lease, first) = (self.lease.as_ref()?, self.connected.wire()?);
         let secure = self.secure(session, settings).ok()?;
-        let dialer = Dialer::new(&served.upstream, lease, secure, &settings.passing);
+        let said = self.announced(session, &served.spec);
+        let dialer = Dialer::new(&served.upstream, lease, secure, &settings.passing, said);
         let head = http_req_header_to_wire(request)?.freeze();
         let mut tried = self.tried.clone();
         tried.add(lease);
@@ -58,8 +60,10 @@ impl Exchange {
             }
             let key = Key { client, text: &text, ..Key::default() };
             let picked = served.upstream.pick(&key, &tried, now).ok();
-            if picked.is_none() && budget.is_some() {
-                served.upstream.refund(now);
+            match &picked {
+                Some(_) => served.upstream.tally().hedges.add(),
+                None if budget.is_some() => served.upstream.refund(now),
+                None => {}
             }
             picked
         };
@@ -79,8 +83,14 @@ impl Exchange {
 
     /// Gives up the second attempt; if it has begun, its entry in the access log says why.
     pub(super) fn leave_race(&mut self, why: &'static str) {
-        let Some((address, began)) = self.race.take().and_then(|race| race.begun()) else { return };
-        let (time, error) = (began.elapsed(), Some(Cow::Borrowed(why)));
+        let begun = self.race.take().and_then(|race| race.begun());
+        let Some(Begun { peer, at, connected }) = begun else { return };
+        peer.tally().statuses.count(None);
+        if connected {
+            peer.tally().opened.add();
+        }
+        let address = peer.address().clone();
+        let (time, error) = (at.elapsed(), Some(Cow::Borrowed(why)));
         let measured = Measured::default();
         self.attempts.push(Attempt { address, status: None, time, error, measured });
     }

@@ -1,16 +1,18 @@
 //! What variables tell of a request: times, lengths, and the head of the upstream's answer.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::HeaderMap;
 use pingora::http::{RequestHeader, ResponseHeader};
-use pingora_proxy::Session;
+use tokio::time::Instant;
 
-use super::{Connection, Exchange, is_interim};
+use super::{Client, Connection, Exchange, is_interim};
 use crate::exchange::failure::Failure;
 use crate::exchange::variables::{Answered, SoFar};
 use crate::observe::access::Measured;
+use crate::proxy::spool::Body;
 
 /// What is kept for variables.
 #[derive(Debug, Default)]
@@ -19,8 +21,18 @@ pub(super) struct Kept {
     pub(super) requests: u64,
     /// Bytes of the request's head.
     pub(super) head_bytes: u64,
+    /// The request line as it was written, where the target was in absolute form.
+    pub(super) line: Option<Vec<u8>>,
+    /// Whether it had come before the request before it was answered.
+    pub(super) pipelined: bool,
     /// The request's body, where a template asks for it and it is in memory.
     body: Option<Bytes>,
+    /// The body, where it has a file with a name.
+    pub(super) body_file: Option<Arc<Body>>,
+    /// Whether there is more of it than is kept.
+    body_too_long: bool,
+    /// Since when all of it has been here, where another plumbing has begun with it.
+    pub(super) body_since: Option<Instant>,
     /// The head of the last upstream's answer, where a template asks for it.
     upstream: Option<HeaderMap>,
     /// The upstream that had no peer for another attempt.
@@ -49,15 +61,23 @@ fn head_length(response: &ResponseHeader) -> u64 {
 
 impl Exchange {
     /// What has come of the request so far.
-    pub(super) fn so_far<'a>(&'a self, session: &'a Session, connection: &Connection) -> SoFar<'a> {
+    pub(super) fn so_far<'a>(
+        &'a self,
+        session: &'a dyn Client,
+        connection: &Connection,
+    ) -> SoFar<'a> {
         SoFar {
             connection: connection.number,
             requests: self.kept.requests,
-            connected: connection.since.elapsed(),
-            elapsed: self.began.elapsed(),
+            connected: Some(connection.since),
+            began: Some(self.began),
             request_bytes: self.kept.head_bytes + session.body_bytes_read() as u64,
             line: None,
+            written: self.kept.line.as_deref(),
+            ended: self.kept.ended,
+            pipelined: self.kept.pipelined,
             body: self.kept.body.as_deref(),
+            body_file: self.kept.body_file.as_ref().and_then(|body| body.path()),
             answered: self.answered(session),
             attempts: &self.attempts,
             without_peer: self.kept.without_peer.as_deref(),
@@ -65,17 +85,14 @@ impl Exchange {
         }
     }
 
-    fn answered<'a>(&'a self, session: &'a Session) -> Option<Answered<'a>> {
+    fn answered<'a>(&'a self, session: &'a dyn Client) -> Option<Answered<'a>> {
         let written = session.response_written().filter(|r| !is_interim(r.status));
         if written.is_none() && !self.kept.ended {
             return None;
         }
         let body_bytes = self.body_bytes_sent(session);
-        // Closing without an answer has a status, too; without any the client has left.
-        let failed = || self.failure.as_ref().map(Failure::status).or(self.course.status);
-        let status = written.map(|r| r.status.as_u16()).or_else(failed);
         Some(Answered {
-            status: status.unwrap_or(499),
+            status: self.final_status(session),
             headers: written.map(|r| &r.headers),
             trailers: None,
             body_bytes,
@@ -84,9 +101,22 @@ impl Exchange {
         })
     }
 
+    /// The status of what the client has got.
+    pub(super) fn final_status(&self, session: &dyn Client) -> u16 {
+        let written = session.response_written().filter(|r| !is_interim(r.status));
+        // Closing without an answer has a status, too; without any the client has left.
+        let failed = || self.failure.as_ref().map(Failure::status).or(self.course.status);
+        written.map(|r| r.status.as_u16()).or_else(failed).unwrap_or(499)
+    }
+
     /// Says that nothing more comes.
     pub(super) fn tell_end(&mut self) {
         self.kept.ended = true;
+    }
+
+    /// Whether an internal redirect leads to the next attempt: it is the first one there.
+    pub(super) fn is_redirected(&self) -> bool {
+        self.kept.redirected
     }
 
     /// Says that the next attempt goes to where an internal redirect leads.
@@ -95,9 +125,26 @@ impl Exchange {
     }
 
     /// Keeps the request's body where a template asks for it.
-    pub(super) fn tell_body(&mut self, session: &Session) {
+    pub(in crate::proxy) fn tell_body(&mut self, session: &dyn Client) {
         if self.runtime.config.asks.body && self.kept.body.is_none() {
-            self.kept.body = session.as_ref().get_retry_buffer();
+            self.kept.body = session.body();
+        }
+    }
+
+    /// Keeps a part of a body that is passed on as it comes, where a template asks for it, up to what
+    /// `client_body_buffer_size` has room for.
+    pub(in crate::proxy) fn tell_body_part(&mut self, part: Option<&Bytes>) {
+        let Some(part) = part.filter(|_| self.runtime.config.asks.body && !self.body.is_whole())
+        else {
+            return;
+        };
+        let most = self.settings().map_or(0, |settings| settings.clients.body_buffer_bytes);
+        let before = self.kept.body.as_deref().unwrap_or_default();
+        if !self.kept.body_too_long && (before.len() + part.len()) as u64 <= most {
+            self.kept.body = Some([before, part].concat().into());
+        } else {
+            // As of one in a file, nothing is told of it.
+            (self.kept.body, self.kept.body_too_long) = (None, true);
         }
     }
 
@@ -105,18 +152,35 @@ impl Exchange {
     pub(in crate::proxy) fn tell_connected(&mut self, reused: bool) {
         let time = if reused { Duration::ZERO } else { self.attempt_began.elapsed() };
         self.kept.attempt.connect = Some(time);
+        let Some((served, lease)) = self.served().zip(self.lease.as_ref()) else { return };
+        if reused {
+            lease.tally().reused.add();
+        } else {
+            lease.tally().opened.add();
+            served.upstream.tally().connect.count(time);
+        }
     }
 
     /// Takes note of the head that a peer gets.
     pub(in crate::proxy) fn tell_sent_head(&mut self, request: &RequestHeader) {
         // The method, the version `HTTP/1.1`, two blanks and the end of the line.
         let line = request.method.as_str().len() + request.raw_path().len() + 12;
-        self.kept.attempt.sent_bytes = line as u64 + length(&request.headers);
+        self.tell_sent(line as u64 + length(&request.headers));
+    }
+
+    /// The same where its length is known.
+    pub(in crate::proxy) fn tell_sent(&mut self, head_bytes: u64) {
+        self.kept.attempt.sent_bytes = head_bytes;
     }
 
     /// Takes note of the head of a peer's answer.
     pub(super) fn tell_head(&mut self, response: &ResponseHeader) {
-        self.kept.attempt.header = Some(self.attempt_began.elapsed());
+        let time = self.attempt_began.elapsed();
+        self.kept.attempt.header = Some(time);
+        if let Some((served, lease)) = self.served().zip(self.lease.as_ref()) {
+            served.upstream.tally().first_byte.count(time);
+            lease.tally().answered(time);
+        }
         self.kept.attempt.head_bytes = head_length(response);
         if self.runtime.config.asks.upstream_head {
             self.kept.upstream = Some(response.headers.clone());
@@ -135,6 +199,8 @@ impl Exchange {
     /// What was measured of the present attempt, which has ended or has its answer.
     pub(super) fn measured(&mut self, failed: Option<u16>) -> Measured {
         let redirected = std::mem::take(&mut self.kept.redirected) && !self.attempts.is_empty();
-        Measured { failed, redirected, ..std::mem::take(&mut self.kept.attempt) }
+        let after = self.attempt_began.saturating_duration_since(self.began);
+        let span = std::mem::take(&mut self.attempt_span);
+        Measured { failed, redirected, after, span, ..std::mem::take(&mut self.kept.attempt) }
     }
 }

@@ -2,47 +2,62 @@
 
 mod again;
 mod answer;
+mod arrival;
 mod attempt;
 mod body;
+mod client;
 mod connected;
+mod grpc;
 mod hedge;
 mod http2;
 mod kept;
+mod limits;
 pub(super) mod log;
 mod own;
+mod peer_head;
 mod queued;
+mod rate;
+mod resume;
+#[cfg(feature = "otlp")]
+mod spans;
 mod sticky;
+mod subrequest;
+mod trace;
+mod way;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use http::{HeaderName, HeaderValue, Method, StatusCode, header};
+use http::{HeaderName, HeaderValue, StatusCode, header};
 use pingora::Result;
 use pingora::http::RequestHeader;
-use pingora_proxy::Session;
 use tokio::time::Instant;
 
 use self::connected::Connected;
 use self::kept::Kept;
-use super::counters::InFlight;
-use super::disk::FileSystem;
 use super::downstream::{Connection, Downstream};
 use super::gzip::Packer;
 use super::race::{Ahead, Race};
 use super::{Runtime, Served, told};
-use crate::config::model::{Action, Proxy, Route, RouteSettings};
+use crate::config::model::{self, Action, Proxy, Route, RouteSettings};
 use crate::exchange::access;
-use crate::exchange::aim::{self, Aim};
+use crate::exchange::aim::Aim;
 use crate::exchange::failure::Failure;
-use crate::exchange::flow::{self, ErrorNext, Next, Start};
-use crate::exchange::head::{self, Asked, Head};
-use crate::exchange::variables::{Facts, Scene};
-use crate::exchange::{Course, path, variables};
+use crate::exchange::flow::Next;
+use crate::exchange::head::{Asked, Head};
+use crate::exchange::trace::Trace;
+use crate::exchange::variables::Scene;
+use crate::exchange::{Course, variables};
 use crate::observe::access::Attempt;
-use crate::observe::event;
+use crate::observe::counters::InFlight;
 use crate::upstream::{Lease, Tried};
 use body::{Buffered, Replaced};
+pub(super) use client::Client;
+pub(super) use peer_head::PeerHead;
+pub(super) use rate::Gauge;
+pub(super) use resume::Resume;
 use sticky::Bound;
+use subrequest::Returns;
 
 /// The value of our own `Server` header.
 pub(super) const SERVER: &str = "robin";
@@ -50,7 +65,14 @@ pub(super) const SERVER: &str = "robin";
 /// A new request id: 32 hexadecimal digits.
 #[must_use]
 pub fn request_id() -> String {
-    format!("{:032x}", fastrand::u128(..))
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let digit = |four: u8| char::from(DIGITS[usize::from(four)]);
+    let mut id = String::with_capacity(32);
+    for byte in fastrand::u128(..).to_be_bytes() {
+        id.push(digit(byte >> 4));
+        id.push(digit(byte & 15));
+    }
+    id
 }
 
 /// Where a request turns to instead of going on with its route.
@@ -78,6 +100,14 @@ pub struct Exchange {
     runtime: Arc<Runtime>,
     began: Instant,
     id: String,
+    /// Whether the client was asked for the id.
+    trusts_id: bool,
+    /// What is done about its trace, and whether it is exported.
+    trace_wanted: (model::Trace, bool),
+    /// The trace that it belongs to; none where nobody asks.
+    trace: Option<Trace>,
+    /// The part of it that the present attempt is; 0 where it is none of its own.
+    attempt_span: u64,
     asked: Option<Asked>,
     /// The body, once all of it is here.
     body: Buffered,
@@ -126,9 +156,20 @@ pub struct Exchange {
     trailed: Option<u16>,
     /// Packs the body of the upstream's answer; none where it stays as it is.
     packer: Option<Packer>,
-    _counted: InFlight,
+    /// What is to be told of the answer to who has asked; none but for a subrequest.
+    returns: Option<Returns>,
+    /// How fast the answer goes out over HTTP/2; none for as fast as it can.
+    gauge: Option<Gauge>,
+    /// How fast the answer of a peer is read; none for as fast as it comes.
+    upstream_gauge: Option<Gauge>,
+    /// Whether each piece that is packed is to be had at once.
+    flushes: bool,
+    /// None for one that asks what is counted.
+    counted: Option<InFlight>,
     /// What variables tell of the request beyond that.
     kept: Kept,
+    /// How it goes on, where another plumbing has begun with it.
+    resume: Option<Resume>,
 }
 
 impl Exchange {
@@ -138,6 +179,10 @@ impl Exchange {
             runtime,
             began: now,
             id: String::new(),
+            trusts_id: false,
+            trace_wanted: (model::Trace::default(), false),
+            trace: None,
+            attempt_span: 0,
             asked: None,
             body: Buffered::default(),
             replaced: Replaced::default(),
@@ -165,8 +210,13 @@ impl Exchange {
             location: None,
             trailed: None,
             packer: None,
-            _counted: InFlight::new(),
+            returns: None,
+            gauge: None,
+            upstream_gauge: None,
+            flushes: false,
+            counted: None,
             kept: Kept::default(),
+            resume: None,
         }
     }
 
@@ -181,11 +231,11 @@ impl Exchange {
         }
     }
 
-    fn settings(&self) -> Option<&RouteSettings> {
+    pub(in crate::proxy) fn settings(&self) -> Option<&RouteSettings> {
         self.course.settings(&self.runtime.config)
     }
 
-    fn served(&self) -> Option<&Arc<Served>> {
+    pub(in crate::proxy) fn served(&self) -> Option<&Arc<Served>> {
         self.aim.as_ref().map(|aimed| &aimed.served)
     }
 
@@ -196,155 +246,10 @@ impl Exchange {
         Err(error)
     }
 
-    /// Checks the head.
-    pub(in crate::proxy) fn read_head(&mut self, session: &mut Session) -> Result<()> {
-        self.id = request_id();
-        self.kept.requests = connection(session).map_or(1, Connection::count_request);
-        if self.runtime.config.keepalive_timeout.is_zero() {
-            session.set_keepalive(None);
-        }
-        let bodiless = session.as_mut().is_body_empty();
-        // Which virtual server is asked is not known before its host is.
-        let runtime = Arc::clone(&self.runtime);
-        let listener = connection(session).map_or(0, |c| c.listener);
-        let server = runtime.router.default(listener).unwrap_or_default();
-        let Some(server) = runtime.config.virtual_servers.get(server) else {
-            return self.refuse(Failure::NoRoute);
-        };
-        let rules = &server.requests;
-        let checked = match session.as_http1() {
-            Some(http1) => {
-                let raw = http1.get_headers_raw_bytes();
-                self.kept.head_bytes = raw.len() as u64;
-                match connection(session).is_none_or(|c| c.head_read(&raw, bodiless)) {
-                    true => head_of(session.req_header()).check(&raw, rules),
-                    false => Err(head::Malformed::RawByte),
-                }
-            }
-            None => {
-                http2::make_plain(session.req_header_mut())?;
-                self.kept.head_bytes = kept::length(&session.req_header().headers);
-                head_of(session.req_header()).check(&[], rules)
-            }
-        };
-        let names = session.req_header().headers.keys();
-        let ignored: Vec<_> = names.filter(|name| head::is_ignored(name, rules)).cloned().collect();
-        for name in ignored {
-            session.req_header_mut().remove_header(&name);
-        }
-        match checked {
-            Ok(asked) => self.asked = Some(asked),
-            Err(malformed) => {
-                let listener = connection(session).map_or(0, |c| c.listener);
-                self.course.server = self.runtime.router.default(listener).unwrap_or_default();
-                session.set_keepalive(None);
-                return self.refuse(malformed.into());
-            }
-        }
-        Ok(())
-    }
-
-    /// Finds virtual server and route. Returns whether the request is answered.
-    pub(in crate::proxy) async fn find_route(&mut self, session: &mut Session) -> Result<bool> {
-        let listener = connection(session).map_or(0, |c| c.listener);
-        let Some(asked) = &self.asked else { return self.refuse(Failure::NoRoute) };
-        let (server, matched) =
-            self.runtime.router.server(listener, &asked.host).unwrap_or_default();
-        let target = head::absolute(session.req_header().raw_path());
-        let target = target.as_ref().map_or(session.req_header().raw_path(), |(_, path)| path);
-        let args = path::split(target).1.unwrap_or_default().to_vec();
-        let variables = &self.runtime.config.variables;
-        self.course = Course::new(server, asked.path.clone(), args, variables);
-        if let Some((pattern, captures)) = matched {
-            self.course.capture(pattern, captures);
-        }
-        self.believe_proxies(session);
-        let next = if connection(session).is_some_and(|c| c.plain_to_tls) {
-            Next::Fail(Failure::PlainToTls)
-        } else {
-            self.advance(session, Start::Path).await
-        };
-        let limit = self.settings().map_or(u64::MAX, |s| s.clients.keepalive_requests);
-        if self.kept.requests >= limit && !session.is_http2() {
-            session.set_keepalive(None);
-        }
-        self.act(session, next).await
-    }
-
-    /// Goes on until the request has come to something.
-    async fn advance(&mut self, session: &Session, start: Start) -> Next {
-        let mut course = std::mem::take(&mut self.course);
-        let next = match self.scene(session) {
-            Some(scene) => flow::run(&mut course, &scene, &FileSystem, start).await,
-            None => Next::Fail(Failure::Internal("no connection".into())),
-        };
-        self.course = course;
-        next
-    }
-
-    /// Answers what needs no upstream, error pages included. Returns whether the request is
-    /// answered.
-    async fn act(&mut self, session: &mut Session, mut next: Next) -> Result<bool> {
-        loop {
-            let (status, headers) = match next {
-                Next::Proxy => {
-                    self.believe_proxies(session);
-                    return Ok(false);
-                }
-                Next::Close => {
-                    session.set_keepalive(None);
-                    return Ok(true);
-                }
-                Next::Reply(reply) if reply.page => (reply.status, reply.headers),
-                Next::Fail(failure) => (self.fail(failure), Vec::new()),
-                own => match self.send(session, own).await? {
-                    None => return Ok(true),
-                    Some(failure) => (self.fail(failure), Vec::new()),
-                },
-            };
-            let (status, headers) = match self.error_page(session, status) {
-                ErrorNext::Page(status) => (status, headers),
-                ErrorNext::Reply(reply) => (reply.status, reply.headers),
-                ErrorNext::Go(start) => {
-                    // Where a redirect leads is said whatever page stands for it.
-                    self.location = headers.into_iter().find(|(n, _)| *n == header::LOCATION);
-                    next = self.advance(session, start).await;
-                    continue;
-                }
-            };
-            self.send_page(session, status, headers).await?;
-            return Ok(true);
-        }
-    }
-
-    /// Remembers why the request fails; returns its status.
-    fn fail(&mut self, failure: Failure) -> u16 {
-        let status = failure.status();
-        let told = self.settings().is_none_or(|settings| settings.files.log_not_found);
-        if let Failure::NoFile { .. } | Failure::NoIndex(_) = &failure
-            && (told || status != 404)
-        {
-            event::no_file(&failure);
-        }
-        self.failure = Some(failure);
-        status
-    }
-
-    /// What follows from an error.
-    fn error_page(&mut self, session: &Session, status: u16) -> ErrorNext {
-        let mut course = std::mem::take(&mut self.course);
-        let next = match self.scene(session) {
-            Some(scene) => flow::error_page(&mut course, &scene, status),
-            None => ErrorNext::Page(status),
-        };
-        self.course = course;
-        next
-    }
-
     /// Refuses a body that has become too large. What follows an upgrade is no body.
-    pub(in crate::proxy) fn check_body_so_far(&mut self, session: &Session) -> Result<()> {
+    pub(in crate::proxy) fn check_body_so_far(&mut self, session: &dyn Client) -> Result<()> {
         // A body that is sent once more was counted before.
-        if session.was_upgraded() || self.body.is_whole() {
+        if was_upgraded(session) || self.body.is_whole() {
             return Ok(());
         }
         self.check_body_size(session.body_bytes_read() as u64)
@@ -361,27 +266,32 @@ impl Exchange {
     }
 
     /// Takes the word of proxies that are believed for the client's address.
-    fn believe_proxies(&mut self, session: &Session) {
+    fn believe_proxies(&mut self, session: &dyn Client) {
         let rule = self.settings().and_then(|settings| settings.clients.real_ip.as_ref());
         let peer = connection(session).and_then(|connection| connection.client);
-        self.client =
-            rule.and_then(|rule| access::real_client(rule, &session.req_header().headers, peer));
+        let proxied = connection(session).and_then(|c| c.proxied.as_ref()?.ends);
+        let proxied = proxied.map(|(client, _)| client);
+        let headers = &session.req_header().headers;
+        self.client = rule.and_then(|rule| access::real_client(rule, headers, peer, proxied));
     }
 
     /// What stays the same while the request is on its way.
-    fn scene<'a>(&'a self, session: &'a Session) -> Option<Scene<'a>> {
+    fn scene<'a>(&'a self, session: &'a dyn Client) -> Option<Scene<'a>> {
         let connection = connection(session)?;
         Some(Scene {
             config: &self.runtime.config,
             router: &self.runtime.router,
+            tables: &self.runtime.tables,
             head: head_of(session.req_header()),
             asked: self.asked.as_ref().unwrap_or(&NOTHING),
             client: self.client.or(connection.client),
             peer: connection.client,
             local: connection.local,
             scheme: if connection.tls.is_some() { "https" } else { "http" },
+            proxied: connection.proxied.as_ref(),
             tls: connection.tls.as_ref(),
             request_id: &self.id,
+            trace: self.trace.as_ref(),
             trusted: variables::is_trusted(&self.runtime.config.trust, connection.client),
             so_far: self.so_far(session, connection),
         })
@@ -389,8 +299,8 @@ impl Exchange {
 
     /// Whether the client asks for another protocol and the route passes that on: `websocket: on`,
     /// or headers for the upstream that ask for it, as in nginx.
-    pub(super) fn upgrades(&self, session: &Session) -> bool {
-        let Some(settings) = self.settings().filter(|_| session.is_upgrade_req()) else {
+    pub(super) fn upgrades(&self, session: &dyn Client) -> bool {
+        let Some(settings) = self.settings().filter(|_| asks_upgrade(session)) else {
             return false;
         };
         if settings.websocket {
@@ -407,73 +317,20 @@ impl Exchange {
         };
         says(&header::UPGRADE).is_some() && says(&header::CONNECTION).is_some_and(asks)
     }
-
-    /// Writes target and headers for the upstream.
-    pub(in crate::proxy) fn write_head(
-        &self,
-        session: &Session,
-        request: &mut RequestHeader,
-    ) -> Result<()> {
-        self.body.frame(request)?;
-        self.replaced.frame(request)?;
-        let scene = self.scene(session);
-        let Some(((proxy, scene), aim)) = self.proxy().zip(scene).zip(self.aim.as_ref()) else {
-            return Ok(());
-        };
-        let facts = scene.with(&self.course);
-        if let Some(target) = aim::target(proxy, &aim.aim, &facts) {
-            request.set_raw_path(&target)?;
-        }
-        let Some(settings) = self.settings() else { return Ok(()) };
-        if let Some(method) = self.upstream_method(settings, &facts) {
-            request.set_method(method);
-        }
-        if !settings.passing.request_headers {
-            drop_headers(request);
-        }
-        for header in &settings.headers {
-            // What else these say was heeded when the peer was chosen: the connection is Pingora's.
-            if header.name == header::CONNECTION || header.name == header::UPGRADE {
-                let close = header.name == header::CONNECTION && !self.upgrades;
-                if close && facts.value(&header.value).is_some_and(|v| says_close(&v)) {
-                    request.insert_header(header::CONNECTION, "close")?;
-                }
-                continue;
-            }
-            match facts.value(&header.value) {
-                Some(value) => request.insert_header(header.written.clone(), value)?,
-                None => drop(request.remove_header(&header.name)),
-            }
-        }
-        Ok(())
-    }
 }
 
-impl Exchange {
-    /// The method that the upstream gets where it is not the client's.
-    fn upstream_method(&self, settings: &RouteSettings, facts: &Facts<'_>) -> Option<Method> {
-        let written = settings.passing.method.as_ref().map(|method| facts.text(method));
-        let written = written.filter(|method| !method.is_empty());
-        written.and_then(|m| Method::from_bytes(&m).ok()).or_else(|| self.course.method.clone())
-    }
+/// Whether the client asks for another protocol.
+fn asks_upgrade(session: &dyn Client) -> bool {
+    session.session().is_some_and(|session| session.is_upgrade_req())
 }
 
-/// Whether a route asks the peer to close the connection after its answer.
-fn says_close(value: &HeaderValue) -> bool {
-    value.as_bytes().trim_ascii().eq_ignore_ascii_case(b"close")
-}
-
-/// Drops what the client sent, but for what frames its body (`proxy_pass_request_headers off`).
-fn drop_headers(request: &mut RequestHeader) {
-    let framing = [header::CONTENT_LENGTH, header::TRANSFER_ENCODING, header::HOST];
-    let names: Vec<_> = request.headers.keys().filter(|n| !framing.contains(n)).cloned().collect();
-    for name in names {
-        request.remove_header(&name);
-    }
+/// Whether another protocol is spoken.
+fn was_upgraded(session: &dyn Client) -> bool {
+    session.session().is_some_and(|session| session.was_upgraded())
 }
 
 /// Whether the client has got the head of an answer.
-fn is_answered(session: &Session) -> bool {
+fn is_answered(session: &dyn Client) -> bool {
     session.response_written().is_some_and(|r| !is_interim(r.status))
 }
 
@@ -484,11 +341,9 @@ fn is_interim(status: StatusCode) -> bool {
 
 /// The client's connection. A request over HTTP/2 carries it with its head, since its stream is one
 /// of many.
-fn connection(session: &Session) -> Option<&Connection> {
-    let Some(http1) = session.as_http1() else {
-        return session.req_header().extensions.get::<Arc<Connection>>().map(Arc::as_ref);
-    };
-    http1.stream().as_any().downcast_ref::<Downstream>().map(|d| &**d.connection())
+fn connection(session: &dyn Client) -> Option<&Connection> {
+    let known = session.downstream().map(Downstream::connection);
+    known.or_else(|| session.req_header().extensions.get()).map(Arc::as_ref)
 }
 
 fn head_of(request: &RequestHeader) -> Head<'_> {

@@ -8,24 +8,26 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Version, header};
 use pingora::Result;
 use pingora::http::ResponseHeader;
+use pingora::protocols::http::ServerSession;
 use pingora_proxy::Session;
 
-use super::{Exchange, connection};
-use crate::config::model::ServerHeader;
+use super::{Client, Exchange, connection};
 use crate::config::model::site::AutoindexFormat;
-use crate::exchange::answers::{self, Allowed, Plan, conditions};
+use crate::exchange::answers::{self, Allowed, Head, Plan, conditions};
 use crate::exchange::failure::Failure;
 use crate::exchange::flow::{FileFound, Kind, LinkRule, Next, Stat};
 use crate::exchange::listing::{self, Listing};
 use crate::exchange::reply::Reply;
+use crate::exchange::status::Shown;
 use crate::exchange::{files, location, page};
-use crate::proxy::counters;
+use crate::observe::page as status_page;
+use crate::observe::{counters, metrics};
 use crate::proxy::disk::{self, blocking};
-use crate::proxy::files::{self as bodies, Body, PIECE};
+use crate::proxy::files::{self as bodies, Body, FRAME, PIECE};
 use crate::proxy::head::written;
 
-/// What a page looks like without an extension to tell.
-const HTML: &str = "text/html";
+/// The header that says the request's id, as people write it.
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// What is said of a file and not of the page that stands for it. Everything else that was added
 /// before a range was refused stays, as nginx's filters leave it.
@@ -58,8 +60,33 @@ impl Exchange {
                 let reply = Reply { status: 200, content_type, body, ..Reply::default() };
                 self.send_reply(session, reply).await
             }
+            Next::Status(shown) => {
+                let reply = self.status_reply(shown);
+                self.send_reply(session, reply).await
+            }
             _ => Ok(Some(Failure::NoRoute)),
         }
+    }
+
+    /// What is known of the process at this moment.
+    fn status_reply(&self, shown: Shown) -> Reply {
+        let (content_type, body) = match shown {
+            Shown::Page => {
+                ("text/html; charset=utf-8", Bytes::from_static(status_page::html().as_bytes()))
+            }
+            Shown::Json => ("application/json", self.runtime.status().to_json().into()),
+            Shown::Metrics => (metrics::CONTENT_TYPE, self.runtime.metrics().into()),
+        };
+        let mut headers = vec![
+            (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
+            (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
+        ];
+        if shown == Shown::Page {
+            let policy = HeaderValue::from_static(status_page::policy());
+            headers.push((header::CONTENT_SECURITY_POLICY, policy));
+        }
+        let content_type = Some(content_type.to_owned());
+        Reply { status: 200, headers, content_type, body, ..Reply::default() }
     }
 
     async fn send_reply(&mut self, session: &mut Session, reply: Reply) -> Result<Option<Failure>> {
@@ -132,13 +159,13 @@ impl Exchange {
     }
 
     /// What `charset` says here.
-    fn charset(&self, session: &Session) -> Option<Vec<u8>> {
+    fn charset(&self, session: &dyn Client) -> Option<Vec<u8>> {
         let scene = self.scene(session)?;
         let charset = self.settings()?.answers.charset.as_ref()?;
         Some(scene.with(&self.course).text(charset))
     }
 
-    fn link_rule(&self, session: &Session) -> LinkRule {
+    fn link_rule(&self, session: &dyn Client) -> LinkRule {
         let Some((settings, scene)) = self.settings().zip(self.scene(session)) else {
             return LinkRule::default();
         };
@@ -147,7 +174,7 @@ impl Exchange {
 
     fn file_head(
         &self,
-        session: &Session,
+        session: &dyn Client,
         found: &FileFound,
         stat: &Stat,
     ) -> Result<Box<ResponseHeader>> {
@@ -179,26 +206,45 @@ impl Exchange {
         status: u16,
         headers: Vec<(HeaderName, HeaderValue)>,
     ) -> Result<()> {
+        if self.send_call_status(session, status).await? {
+            return Ok(());
+        }
         let settings = self.settings();
         let details = settings.is_some_and(|s| s.error_details);
-        let reason = self.failure.as_ref().filter(|_| details).map(Failure::to_string);
+        let reason = self.failure.as_ref().filter(|_| details).map(Failure::for_page);
         let shown = page::shown(self.course.status.unwrap_or(status));
         let mut response = ResponseHeader::build(shown, Some(8))?;
         let mut body = Bytes::new();
         if page::exists(status) {
+            let accept = session.req_header().headers.get_all(header::ACCEPT);
+            let form = page::form(status, accept.iter().map(HeaderValue::as_bytes));
             let server = self.server().unwrap_or(super::SERVER);
-            body = Bytes::from(page::page(status, &self.id, reason.as_deref(), server));
-            response.insert_header(header::CONTENT_TYPE, HTML)?;
+            let reason = reason.as_deref();
+            body = Bytes::from(page::page(form, status, &self.id, reason, server));
+            response.insert_header(header::CONTENT_TYPE, form.content_type())?;
+        }
+        if page::is_error(status) {
+            response.insert_header(written(&REQUEST_ID), &*self.id)?;
+            if page::exists(status) {
+                response.insert_header(header::VARY, "Accept")?;
+            }
         }
         for (name, value) in headers {
             response.append_header(written(&name), value)?;
         }
+        if let Some(Failure::Limited { retry_after: Some(after), .. }) = &self.failure {
+            let seconds = after.as_millis().div_ceil(1000).max(1);
+            response.insert_header(written(&header::RETRY_AFTER), seconds.to_string())?;
+        }
         if let Some(Failure::RangeNotSatisfiable { length }) = &self.failure {
             response.insert_header(written(&header::CONTENT_RANGE), format!("bytes */{length}"))?;
         }
+        if connection(session).is_some_and(|c| c.is_leaving()) {
+            session.set_keepalive(None);
+        }
         if page::closes(status) || (!session.is_body_done() && expects(session)) {
             session.set_keepalive(None);
-            if !session.is_body_done()
+            if self.leaves_unread(session)
                 && let Some(connection) = connection(session)
             {
                 connection.linger();
@@ -210,10 +256,15 @@ impl Exchange {
 
     /// What `Server` says; none leaves the header to the upstream.
     pub(super) fn server(&self) -> Option<&'static str> {
-        match self.settings().map_or(ServerHeader::Robin, |s| s.server_header) {
-            ServerHeader::Robin => Some(super::SERVER),
-            ServerHeader::Version => Some(concat!("robin/", env!("CARGO_PKG_VERSION"))),
-            ServerHeader::Off => None,
+        self.settings().map_or(Some(super::SERVER), |settings| settings.server_header.text())
+    }
+
+    /// Says the request's id in an answer where the route wants it there.
+    pub(super) fn tell_id(&self, head: &mut impl Head) {
+        if self.settings().is_some_and(|settings| settings.request_id.answer)
+            && let Ok(id) = HeaderValue::try_from(&*self.id)
+        {
+            head.set(&REQUEST_ID, id);
         }
     }
 
@@ -234,7 +285,7 @@ impl Exchange {
             }
             response.append_header(written(&name), value)?;
         }
-        self.add_cookies(&mut response)?;
+        self.add_cookies(&mut *response);
         if let Some((name, value)) = self.location.take()
             && !response.headers.contains_key(&name)
         {
@@ -269,6 +320,7 @@ impl Exchange {
         if let Some(server) = self.server() {
             response.insert_header(header::SERVER, server)?;
         }
+        self.tell_id(&mut *response);
         let bodiless = matches!(response.status.as_u16(), 204 | 304);
         if bodiless {
             response.remove_header(&header::CONTENT_LENGTH);
@@ -290,11 +342,22 @@ impl Exchange {
             session.as_mut().set_close_on_response_before_downstream_finish(false);
         }
         frame(session, &mut response, chunked && !head_only, bodiless || head_only)?;
+        self.set_rate(session);
+        self.bound_reader(session, FRAME);
+        let empty = body.len() == 0 || bodiless || head_only;
+        if let ServerSession::H2(http2) = session.as_mut()
+            && empty
+            && !trailers
+        {
+            // Through Pingora's session the head could not be all, as a client of gRPC wants it.
+            http2.write_response_header(response, true)?;
+            return Ok(None);
+        }
         session.write_response_header(response, bodiless || head_only).await?;
         if head_only {
             plan = Plan::Nothing;
         }
-        bodies::write(session, &body, plan).await?;
+        bodies::write(session, &body, plan, &mut self.gauge).await?;
         if trailers {
             self.send_trailers(session, status).await?;
         }
@@ -305,7 +368,7 @@ impl Exchange {
     /// Sends what follows the body.
     async fn send_trailers(&self, session: &mut Session, status: u16) -> Result<()> {
         let said = self.trailers(session, status);
-        if session.as_http1().is_some() {
+        if session.is_http1() {
             if let Some(connection) = connection(session) {
                 connection.set_trailers(answers::trailers::lines(&said));
             }
@@ -321,7 +384,7 @@ impl Exchange {
     }
 
     /// What is said behind the body of an answer of this status.
-    pub(super) fn trailers(&self, session: &Session, status: u16) -> Vec<(Bytes, HeaderValue)> {
+    pub(super) fn trailers(&self, session: &dyn Client, status: u16) -> Vec<(Bytes, HeaderValue)> {
         let Some((settings, scene)) = self.settings().zip(self.scene(session)) else {
             return Vec::new();
         };
@@ -348,12 +411,12 @@ fn frame(
 }
 
 /// Whether the client waits to be told to send its body.
-fn expects(session: &Session) -> bool {
+fn expects(session: &dyn Client) -> bool {
     session.req_header().headers.contains_key(header::EXPECT)
 }
 
 /// Whether the request may get all of a file: no condition, no part, not its head alone.
-fn may_be_whole(session: &Session) -> bool {
+fn may_be_whole(session: &dyn Client) -> bool {
     let request = session.req_header();
     request.method != Method::HEAD
         && !request.headers.contains_key(header::RANGE)

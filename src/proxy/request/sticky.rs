@@ -5,12 +5,10 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use http::{HeaderValue, header};
-use pingora::Result;
-use pingora::http::ResponseHeader;
-use pingora_proxy::Session;
 
-use super::Exchange;
+use super::{Client, Exchange};
 use crate::config::model::Sticky;
+use crate::exchange::answers::Head;
 use crate::exchange::sticky;
 use crate::health::Tick;
 use crate::proxy::head::written;
@@ -34,13 +32,15 @@ pub(super) struct Bound {
 
 impl Exchange {
     /// Finds out which peer of the upstream the request's session is bound to.
-    pub(super) fn find_session(&mut self, session: &Session) {
+    pub(super) fn find_session(&mut self, session: &dyn Client) {
         if self.bound.asked {
             return;
         }
         self.bound.asked = true;
-        let Some((served, scene)) = self.served().zip(self.scene(session)) else { return };
+        let Some(served) = self.served() else { return };
+        // Before the scene: most upstreams keep no sessions, and every request comes here.
         let Some(spec) = &served.spec.sticky else { return };
+        let Some(scene) = self.scene(session) else { return };
         let Some(said) = sticky::said(spec, &scene.with(&self.course)) else { return };
         let sid = match served.upstream.sessions() {
             Some(sessions) => sessions.lookup(&said, Tick::now()),
@@ -58,7 +58,7 @@ impl Exchange {
     }
 
     /// Says which peer is tried now: the client's next request is to go there, too.
-    pub(super) fn mark_session(&mut self, session: &Session) {
+    pub(super) fn mark_session(&mut self, session: &dyn Client) {
         self.bound.learnt = false;
         let cookie = self.cookie(session);
         let Some(cookie) = cookie else { return };
@@ -69,7 +69,7 @@ impl Exchange {
         self.bound.cookies.push(cookie);
     }
 
-    fn cookie(&self, session: &Session) -> Option<HeaderValue> {
+    fn cookie(&self, session: &dyn Client) -> Option<HeaderValue> {
         let Some(Sticky::Cookie(spec)) = &self.served()?.spec.sticky else { return None };
         let sid = self.lease.as_ref()?.member().route.as_deref()?;
         let scene = self.scene(session)?;
@@ -78,7 +78,7 @@ impl Exchange {
 
     /// Tells the table of sessions that the present peer has answered, once for each attempt; at its
     /// head if that is what was asked for, else at its end.
-    pub(super) fn learn_session(&mut self, session: &Session, at_head: bool) {
+    pub(super) fn learn_session(&mut self, session: &dyn Client, at_head: bool) {
         if self.bound.learnt {
             return;
         }
@@ -98,15 +98,14 @@ impl Exchange {
     }
 
     /// Adds the cookies to an answer, before those of the upstream, as nginx does.
-    pub(super) fn add_cookies(&mut self, response: &mut ResponseHeader) -> Result<()> {
-        let ours = std::mem::take(&mut self.bound.cookies);
-        let Some((first, others)) = ours.split_first() else { return Ok(()) };
-        let theirs: Vec<_> = response.headers.get_all(header::SET_COOKIE).iter().cloned().collect();
-        let name = written(&header::SET_COOKIE);
-        response.insert_header(name.clone(), first)?;
-        for cookie in others.iter().chain(&theirs) {
-            response.append_header(name.clone(), cookie)?;
+    pub(super) fn add_cookies(&mut self, head: &mut impl Head) {
+        if self.bound.cookies.is_empty() {
+            return;
         }
-        Ok(())
+        let mut cookies = std::mem::take(&mut self.bound.cookies);
+        cookies.extend(head.headers().get_all(header::SET_COOKIE).iter().cloned());
+        let written = written(&header::SET_COOKIE);
+        head.remove(&header::SET_COOKIE);
+        cookies.into_iter().for_each(|cookie| head.add(&header::SET_COOKIE, &written, cookie));
     }
 }

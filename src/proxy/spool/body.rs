@@ -1,7 +1,7 @@
 //! A request body, read completely, to be sent as often as there are attempts.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, ready};
@@ -23,12 +23,43 @@ pub(in crate::proxy) struct Body {
     directory: Option<PathBuf>,
     /// Whether a file was tried and failed.
     fileless: bool,
+    /// Whether the file gets a name, and whether that stays.
+    named: Option<bool>,
+    path: Option<PathBuf>,
 }
 
 impl Body {
     /// An empty one that keeps up to `most` bytes in memory.
     pub(in crate::proxy) fn new(most: usize, directory: Option<PathBuf>) -> Self {
-        Self { file: None, in_file: 0, memory: Vec::new(), most, directory, fileless: false }
+        Self {
+            file: None,
+            in_file: 0,
+            memory: Vec::new(),
+            most,
+            directory,
+            fileless: false,
+            named: None,
+            path: None,
+        }
+    }
+
+    /// Gives its file, if it needs one, a name; `kept` says whether that outlives it.
+    pub(in crate::proxy) fn named(mut self, kept: bool) -> Self {
+        self.named = Some(kept);
+        self
+    }
+
+    /// The name of its file, if it has one.
+    pub(in crate::proxy) fn path(&self) -> Option<&Path> {
+        self.path.as_deref()
+    }
+
+    /// Says that all of it is there: a file with a name then has all of it.
+    ///
+    /// # Cancel safety
+    /// As [`Body::append`].
+    pub(in crate::proxy) async fn complete(&mut self) -> io::Result<()> {
+        if self.path.is_some() && !self.memory.is_empty() { self.spill().await } else { Ok(()) }
     }
 
     /// How many bytes it has.
@@ -45,10 +76,23 @@ impl Body {
         if self.memory.len() <= self.most || self.fileless {
             return Ok(());
         }
+        self.spill().await
+    }
+
+    /// Moves what is in memory to the file.
+    async fn spill(&mut self) -> io::Result<()> {
         if self.file.is_none() {
-            let made = TempFile::create(self.directory.as_deref()).await.or_else(ended)?;
+            let directory = self.directory.as_deref();
+            let made = if self.named.is_some() {
+                let made = TempFile::create_named(directory).await.or_else(ended)?;
+                made.map(|(file, path)| (file, Some(path)))
+            } else {
+                TempFile::create(directory).await.or_else(ended)?.map(|file| (file, None))
+            };
             self.fileless = made.is_err();
-            self.file = made.ok();
+            if let Ok((file, path)) = made {
+                (self.file, self.path) = (Some(file), path);
+            }
         }
         let Some(file) = &self.file else { return Ok(()) };
         let bytes = std::mem::take(&mut self.memory);
@@ -63,6 +107,17 @@ impl Body {
         }
         self.memory = bytes;
         Ok(())
+    }
+}
+
+impl Drop for Body {
+    fn drop(&mut self) {
+        let Some(path) = self.path.take().filter(|_| self.named == Some(false)) else { return };
+        // Without a runtime the process ends: then it may block.
+        match tokio::runtime::Handle::try_current() {
+            Ok(runtime) => drop(runtime.spawn_blocking(move || std::fs::remove_file(path))),
+            Err(_) => drop(std::fs::remove_file(path)),
+        }
     }
 }
 

@@ -9,7 +9,7 @@ mod body;
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, OpenOptionsExt as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
@@ -25,7 +25,7 @@ pub(in crate::proxy) const PIECE: usize = 64 * 1024;
 /// What became of a piece: its bytes come back, whether or not the file took them.
 pub(in crate::proxy) type Piece = (Vec<u8>, io::Result<()>);
 
-/// A file without a name.
+/// A file, mostly without a name.
 #[derive(Clone, Debug)]
 pub(in crate::proxy) struct TempFile(Arc<File>);
 
@@ -35,27 +35,40 @@ impl TempFile {
     pub(in crate::proxy) fn create(directory: Option<&Path>) -> JoinHandle<io::Result<Self>> {
         let directory = directory.map_or_else(std::env::temp_dir, Path::to_path_buf);
         spawn_blocking(move || {
-            let made = match Self::create_in(&directory) {
-                Err(error) if error.kind() == io::ErrorKind::NotFound => DirBuilder::new()
-                    .recursive(true)
-                    .mode(0o700)
-                    .create(&directory)
-                    .and_then(|()| Self::create_in(&directory)),
-                made => made,
-            };
-            if let Err(error) = &made {
-                tell_once(&directory, error);
-            }
-            made
+            let (file, path) = Self::create_named_in(&directory)?;
+            let unlinked = std::fs::remove_file(path);
+            unlinked.map(|()| file)
         })
     }
 
-    fn create_in(directory: &Path) -> io::Result<Self> {
+    /// The same with a name, which stays until somebody removes it.
+    pub(in crate::proxy) fn create_named(
+        directory: Option<&Path>,
+    ) -> JoinHandle<io::Result<(Self, PathBuf)>> {
+        let directory = directory.map_or_else(std::env::temp_dir, Path::to_path_buf);
+        spawn_blocking(move || Self::create_named_in(&directory))
+    }
+
+    fn create_named_in(directory: &Path) -> io::Result<(Self, PathBuf)> {
+        let made = match Self::create_in(directory) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => DirBuilder::new()
+                .recursive(true)
+                .mode(0o700)
+                .create(directory)
+                .and_then(|()| Self::create_in(directory)),
+            made => made,
+        };
+        if let Err(error) = &made {
+            tell_once(directory, error);
+        }
+        made
+    }
+
+    fn create_in(directory: &Path) -> io::Result<(Self, PathBuf)> {
         let path = directory.join(format!("robin-{:032x}", fastrand::u128(..)));
         let mut options = OpenOptions::new();
         let file = options.read(true).write(true).create_new(true).mode(0o600).open(&path)?;
-        std::fs::remove_file(&path)?;
-        Ok(Self(Arc::new(file)))
+        Ok((Self(Arc::new(file)), path))
     }
 
     /// Writes all of `bytes` at this place and gives them back.
@@ -87,7 +100,7 @@ fn tell_once(path: &Path, error: &io::Error) {
     if !TOLD.swap(true, Relaxed) {
         let line = Line::new("no room for temporary files, keeping bodies in memory");
         let line = line.field("path", path.display()).field("error", error);
-        log::warn!(target: "robin::proxy", "{line}");
+        line.warn("robin::proxy");
     }
 }
 

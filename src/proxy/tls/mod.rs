@@ -4,17 +4,16 @@
 //! certificates and settings; one without any takes those of the address's default, as in nginx.
 //! Each virtual server keeps sessions of its own, so that one is never taken up at another.
 
+mod clients;
 mod peers;
+mod sessions;
 
 use std::io;
 use std::sync::Arc;
 
 use rustls::crypto::CryptoProvider;
-use rustls::crypto::ring::{Ticketer, default_provider};
-use rustls::server::{
-    ClientHello, NoServerSessionStorage, ProducesTickets, ResolvesServerCert,
-    ServerSessionMemoryCache,
-};
+use rustls::crypto::ring::default_provider;
+use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use rustls::{
     HandshakeKind, NamedGroup, ProtocolVersion, ServerConfig, ServerConnection,
@@ -24,14 +23,16 @@ use tokio::io::AsyncWriteExt as _;
 use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::server::TlsStream;
 
+use self::clients::Asking;
+use self::sessions::Sessions;
 use super::io::Socket;
-use crate::config::model::{Config, ListenAddress};
+use crate::config::model::{Config, ListenAddress, VirtualServer};
 use crate::config::tls::certificate::{self, LoadError};
 use crate::config::tls::{CipherSuite, Tls, Versions, ciphers};
 use crate::exchange::TlsFacts;
 use crate::route::Router;
 pub(in crate::proxy) use peers::Secure;
-pub use peers::TlsPeers;
+pub use peers::{Handshake, TlsPeers};
 
 /// A fatal alert: no host is called so (RFC 6066, section 3). rustls would say that access is denied.
 const UNRECOGNIZED_NAME: [u8; 7] = [0x15, 3, 3, 0, 2, 2, 112];
@@ -71,39 +72,41 @@ pub struct TlsServer {
     http1: Arc<ServerConfig>,
     /// The same with HTTP/2 on offer.
     http2: Arc<ServerConfig>,
+    /// Asks clients for certificates, if they are asked.
+    asking: Option<Arc<Asking>>,
     /// Whether there is none to be made.
     rejects: bool,
 }
 
 impl TlsServer {
-    /// Reads certificates and makes what handshakes need.
+    /// Reads certificates and makes what handshakes need. `owner` tells the virtual server from others: it
+    /// keeps its sessions under that name.
     ///
     /// # Errors
     /// [`TlsError`] says what cannot be used.
-    pub fn new(tls: &Tls) -> Result<Self, TlsError> {
+    pub fn new(tls: &Tls, owner: &str) -> Result<Self, TlsError> {
         let mut keys = Vec::with_capacity(tls.certificates.len());
         for pair in &tls.certificates {
-            keys.push(Arc::new(certificate::load(&pair.certificate, &pair.key)?));
+            keys.push(Arc::new(certificate::load(pair)?));
         }
-        let mut config = ServerConfig::builder_with_provider(Arc::new(provider(&tls.ciphers)))
-            .with_protocol_versions(&versions(tls.versions))?
-            .with_no_client_auth()
-            .with_cert_resolver(Arc::new(Keys(keys)));
-        config.ignore_client_order = tls.prefer_server_ciphers;
-        if tls.session_tickets {
-            config.ticketer = Arc::new(Tickets {
-                inner: Ticketer::new()?,
-                lifetime: u32::try_from(tls.session_timeout.as_secs()).unwrap_or(u32::MAX),
-            });
-        }
-        config.session_storage = match tls.session_cache {
-            0 => Arc::new(NoServerSessionStorage {}),
-            sessions => ServerSessionMemoryCache::new(sessions),
+        let builder = ServerConfig::builder_with_provider(Arc::new(provider(&tls.ciphers)))
+            .with_protocol_versions(&versions(tls.versions))?;
+        let asking = Asking::new(&tls.clients)?;
+        let builder = match &asking {
+            Some(asking) => builder.with_client_cert_verifier(Arc::clone(asking) as _),
+            None => builder.with_no_client_auth(),
         };
+        let mut config = builder.with_cert_resolver(Arc::new(Keys(keys)));
+        config.ignore_client_order = tls.prefer_server_ciphers;
+        let sessions = Sessions::of(owner, tls)?;
+        if let Some(tickets) = sessions.tickets(tls.session_timeout) {
+            config.ticketer = tickets;
+        }
+        config.session_storage = sessions.cache(tls.session_timeout);
         config.alpn_protocols = HTTP1.map(Vec::from).into();
         let http1 = Arc::new(config.clone());
         config.alpn_protocols.insert(0, TlsFacts::HTTP2.into());
-        Ok(Self { http1, http2: Arc::new(config), rejects: tls.reject_handshake })
+        Ok(Self { http1, http2: Arc::new(config), asking, rejects: tls.reject_handshake })
     }
 }
 
@@ -123,7 +126,10 @@ impl TlsServers {
     /// [`TlsError`] says what cannot be used.
     pub fn new(config: &Config, router: &Router) -> Result<Self, TlsError> {
         let servers = config.virtual_servers.iter();
-        let servers = servers.map(|server| server.tls.as_ref().map(TlsServer::new).transpose());
+        let servers = servers.map(|server| {
+            let tls = server.tls.as_ref();
+            tls.map(|tls| TlsServer::new(tls, &owner(server))).transpose()
+        });
         let all = || config.virtual_servers.iter().flat_map(|server| &server.listen);
         let listener = |address: &ListenAddress| {
             let here = || all().filter(|listen| listen.address == *address);
@@ -139,6 +145,13 @@ impl TlsServers {
     #[must_use]
     pub fn is_tls(&self, listener: usize) -> bool {
         self.listeners.get(listener).is_some_and(|(tls, _)| *tls)
+    }
+
+    /// Whether a listener speaks HTTP/2: with clients that choose it in their handshake, and without
+    /// TLS with those that begin with it.
+    #[must_use]
+    pub fn is_http2(&self, listener: usize) -> bool {
+        self.listeners.get(listener).is_some_and(|(_, http2)| *http2)
     }
 
     /// What the handshake for a host is made with, and whether HTTP/2 is on offer.
@@ -162,6 +175,13 @@ impl TlsServers {
     }
 }
 
+/// What tells a virtual server from others, before a reload and after it.
+fn owner(server: &VirtualServer) -> String {
+    let addresses = server.listen.iter().map(|listen| listen.address.to_string());
+    let names = server.names.iter().map(ToString::to_string);
+    addresses.chain([String::new()]).chain(names).collect::<Vec<_>>().join(" ")
+}
+
 /// The certificates of a virtual server: a client gets the one that it can verify best.
 #[derive(Debug)]
 struct Keys(Vec<Arc<CertifiedKey>>);
@@ -173,31 +193,6 @@ impl ResolvesServerCert for Keys {
             let fits = |key: &&Arc<CertifiedKey>| key.key.choose_scheme(&[*scheme]).is_some();
             self.0.iter().find(fits).cloned()
         })
-    }
-}
-
-/// Tickets that tell clients how long they are good for.
-#[derive(Debug)]
-struct Tickets {
-    inner: Arc<dyn ProducesTickets>,
-    lifetime: u32,
-}
-
-impl ProducesTickets for Tickets {
-    fn enabled(&self) -> bool {
-        self.inner.enabled()
-    }
-
-    fn lifetime(&self) -> u32 {
-        self.lifetime.min(self.inner.lifetime())
-    }
-
-    fn encrypt(&self, plain: &[u8]) -> Option<Vec<u8>> {
-        self.inner.encrypt(plain)
-    }
-
-    fn decrypt(&self, cipher: &[u8]) -> Option<Vec<u8>> {
-        self.inner.decrypt(cipher)
     }
 }
 
@@ -215,6 +210,8 @@ pub async fn handshake<'a>(
 ) -> io::Result<(TlsStream<Socket>, TlsFacts)> {
     let mut started = LazyConfigAcceptor::new(rustls::server::Acceptor::default(), io).await?;
     let name = started.client_hello().server_name().map(str::to_ascii_lowercase);
+    let curves = curves(&started.client_hello());
+    let ciphers = ciphers_of(&started.client_hello());
     let (server, http2) = choose(name.as_deref()).ok_or(io::ErrorKind::ConnectionRefused)?;
     if server.rejects {
         started.io.write_all(&UNRECOGNIZED_NAME).await?;
@@ -223,8 +220,51 @@ pub async fn handshake<'a>(
     }
     let config = if http2 { &server.http2 } else { &server.http1 };
     let stream = started.into_stream(Arc::clone(config)).await?;
-    let facts = facts(stream.get_ref().1, name);
+    let mut facts = facts(stream.get_ref().1, name);
+    facts.curves = curves;
+    facts.ciphers = ciphers;
+    facts.client = server.asking.as_ref().and_then(|asking| asking.shown(stream.get_ref().1));
     Ok((stream, facts))
+}
+
+/// OpenSSL's name of a group.
+fn curve(group: NamedGroup) -> Option<&'static str> {
+    Some(match group {
+        NamedGroup::X25519 => "X25519",
+        NamedGroup::X448 => "X448",
+        NamedGroup::secp256r1 => "prime256v1",
+        NamedGroup::secp384r1 => "secp384r1",
+        NamedGroup::secp521r1 => "secp521r1",
+        NamedGroup::X25519MLKEM768 => "X25519MLKEM768",
+        _ => return None,
+    })
+}
+
+/// The groups that a client has, as nginx lists them.
+fn curves(client: &ClientHello<'_>) -> String {
+    let groups = client.named_groups().unwrap_or_default().iter();
+    let names = groups.map(|group| match curve(*group) {
+        Some(name) => name.to_owned(),
+        None => format!("0x{:04x}", u16::from(*group)),
+    });
+    names.collect::<Vec<_>>().join(":")
+}
+
+/// The suites that a client has, as nginx lists them.
+fn ciphers_of(client: &ClientHello<'_>) -> String {
+    let names = client.cipher_suites().iter().map(|suite| match ciphers::openssl_name(*suite) {
+        "" => format!("0x{:04x}", u16::from(*suite)),
+        name => name.to_owned(),
+    });
+    names.collect::<Vec<_>>().join(":")
+}
+
+/// rustls keeps the ids of sessions to itself, and TLS 1.3 has none: what only both ends know of a handshake names
+/// it (RFC 5705).
+fn session_id(connection: &ServerConnection) -> String {
+    const LABEL: &[u8] = b"EXPERIMENTAL robin session id";
+    let id = connection.export_keying_material([0_u8; 32], LABEL, None);
+    id.map(|id| data_encoding::HEXLOWER.encode(&id)).unwrap_or_default()
 }
 
 fn facts(connection: &ServerConnection, server_name: Option<String>) -> TlsFacts {
@@ -238,15 +278,17 @@ fn facts(connection: &ServerConnection, server_name: Option<String>) -> TlsFacts
         cipher: connection
             .negotiated_cipher_suite()
             .map_or("", |suite| ciphers::openssl_name(suite.suite())),
-        curve: match connection.negotiated_key_exchange_group().map(|group| group.name()) {
-            Some(NamedGroup::X25519) => "X25519",
-            Some(NamedGroup::secp256r1) => "prime256v1",
-            Some(NamedGroup::secp384r1) => "secp384r1",
-            _ => "",
-        },
+        curve: connection
+            .negotiated_key_exchange_group()
+            .and_then(|group| curve(group.name()))
+            .unwrap_or_default(),
+        curves: String::new(),
+        ciphers: String::new(),
+        session_id: session_id(connection),
         server_name,
         alpn: known.into_iter().find(|known| Some(known.as_bytes()) == chosen).unwrap_or_default(),
         reused: connection.handshake_kind() == Some(HandshakeKind::Resumed),
+        client: None,
     }
 }
 

@@ -9,25 +9,41 @@
 use std::io;
 use std::sync::Arc;
 
+use rustls::client::Resumption;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::client::{Resumption, WebPkiServerVerifier, verify_server_name};
+use rustls::crypto::WebPkiSupportedAlgorithms;
 use rustls::crypto::ring::default_provider;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::server::ParsedCertificate;
-use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use rustls::sign::SingleCertAndKey;
+use rustls::{
+    CertificateError, ClientConfig, DigitallySignedStruct, OtherError, RootCertStore,
+    SignatureScheme,
+};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, copy, split};
 use tokio::net::UnixStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
+use super::clients::{is_signed, is_signed_for_tls13};
 use super::{TlsError, provider, versions};
 use crate::config::model::Config;
 use crate::config::model::passing::UpstreamTls;
-use crate::config::tls::certificate::{self, LoadError};
+use crate::config::tls::certificate;
+use crate::config::tls::trust::{Flaw, Purpose, Trust};
+use crate::config::tls::x509::{Written, moment};
+use crate::observe::event::Line;
 
 /// What connections to peers are made with, for each way that the configuration has.
 #[derive(Debug, Default)]
-pub struct TlsPeers(Vec<(UpstreamTls, Arc<ClientConfig>)>);
+pub struct TlsPeers(Vec<TlsPeer>);
+
+#[derive(Debug)]
+struct TlsPeer {
+    tls: UpstreamTls,
+    config: Arc<ClientConfig>,
+    /// The same with HTTP/2 on offer, and nothing else.
+    http2: Arc<ClientConfig>,
+}
 
 impl TlsPeers {
     /// Reads the certificates of all routes that may speak TLS to peers.
@@ -38,16 +54,25 @@ impl TlsPeers {
         let mut peers = Self::default();
         for route in config.virtual_servers.iter().flat_map(|server| &server.routes) {
             let tls = &route.settings.passing.tls;
-            if route.action.may_connect_with_tls() && peers.find(tls).is_none() {
-                peers.0.push((tls.clone(), Arc::new(client(tls)?)));
+            if route.action.may_connect_with_tls() && peers.find(tls, false).is_none() {
+                let config = client(tls)?;
+                let mut http2 = config.clone();
+                http2.alpn_protocols = vec![b"h2".to_vec()];
+                let (config, http2) = (Arc::new(config), Arc::new(http2));
+                peers.0.push(TlsPeer { tls: tls.clone(), config, http2 });
             }
         }
         Ok(peers)
     }
 
     /// What connections are made with where this is said.
-    pub(in crate::proxy) fn find(&self, tls: &UpstreamTls) -> Option<&Arc<ClientConfig>> {
-        self.0.iter().find(|(known, _)| known.connects_as(tls)).map(|(_, config)| config)
+    pub(in crate::proxy) fn find(
+        &self,
+        tls: &UpstreamTls,
+        http2: bool,
+    ) -> Option<&Arc<ClientConfig>> {
+        let peer = self.0.iter().find(|peer| peer.tls.connects_as(tls))?;
+        Some(if http2 { &peer.http2 } else { &peer.config })
     }
 }
 
@@ -58,27 +83,17 @@ fn client(tls: &UpstreamTls) -> Result<ClientConfig, TlsError> {
         (false, _) => builder.dangerous().with_custom_certificate_verifier(Arc::new(Unverified)),
         (true, None) => builder.with_root_certificates(of_system()),
         (true, Some(path)) => {
-            let bad = |reason| LoadError::Certificate(path.display().to_string(), reason);
-            let verifier = Trusted {
-                certificates: certificate::chain(path).map_err(bad)?,
-                inner: WebPkiServerVerifier::builder_with_provider(
-                    certificate::trusted(path)?,
-                    Arc::new(default_provider()),
-                )
-                .build()?,
-            };
+            let trust = Trust::load(&[path], tls.depth, tls.crl.as_deref())?.partial();
+            let algorithms = default_provider().signature_verification_algorithms;
+            let verifier = Trusted { trust, algorithms };
             builder.dangerous().with_custom_certificate_verifier(Arc::new(verifier))
         }
     };
     let mut config = match &tls.certificate {
         Some(pair) => {
-            let bad = |path: &std::path::Path, reason| {
-                LoadError::Certificate(path.display().to_string(), reason)
-            };
-            let chain = certificate::chain(&pair.certificate);
-            let chain = chain.map_err(|reason| bad(&pair.certificate, reason))?;
-            let key = certificate::key(&pair.key).map_err(|reason| bad(&pair.key, reason))?;
-            builder.with_client_auth_cert(chain, key)?
+            // One of version 1 can be shown, too, which rustls does not look into.
+            let shown = SingleCertAndKey::from(certificate::load(pair)?);
+            builder.with_client_cert_resolver(Arc::new(shown))
         }
         None => builder.with_no_client_auth(),
     };
@@ -95,19 +110,29 @@ fn of_system() -> RootCertStore {
     match rustls_native_certs::load_native_certs() {
         Ok(certificates) => drop(store.add_parsable_certificates(certificates)),
         Err(error) => {
-            log::warn!(target: "robin::serve", "no trusted certificates error=\"{error}\"");
+            let line = Line::new("no trusted certificates").field("error", error);
+            line.warn("robin::serve");
         }
     }
     store
 }
 
-/// Takes certificates that one of these has signed, or that are one of these. Those that people make
-/// for one machine often say that they may sign others, which webpki takes from none at the end of a
-/// chain (OpenSSL does).
+/// Takes certificates that one of these has signed, or that are one of these.
 #[derive(Debug)]
 struct Trusted {
-    certificates: Vec<CertificateDer<'static>>,
-    inner: Arc<WebPkiServerVerifier>,
+    trust: Trust,
+    algorithms: WebPkiSupportedAlgorithms,
+}
+
+/// Why a peer's certificate is not taken.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct NotTaken(String);
+
+impl From<NotTaken> for rustls::Error {
+    fn from(why: NotTaken) -> Self {
+        Self::InvalidCertificate(CertificateError::Other(OtherError(Arc::new(why))))
+    }
 }
 
 impl ServerCertVerifier for Trusted {
@@ -116,13 +141,23 @@ impl ServerCertVerifier for Trusted {
         end: &CertificateDer<'_>,
         chain: &[CertificateDer<'_>],
         name: &ServerName<'_>,
-        ocsp: &[u8],
+        _: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
-        if !self.certificates.contains(end) {
-            return self.inner.verify_server_cert(end, chain, name, ocsp, now);
+        let written = Written::read(end).ok_or_else(|| NotTaken(Flaw::Broken.to_string()))?;
+        self.trust.check(end, chain, Purpose::Server, now).map_err(|flaw| {
+            let of_it = match flaw {
+                Flaw::Expired => format!(" (it was good until {})", moment(written.not_after())),
+                Flaw::NotYet => format!(" (it is good from {} on)", moment(written.not_before())),
+                _ => format!(" (issuer {:?})", written.issuer()),
+            };
+            NotTaken(format!("{flaw}{of_it}"))
+        })?;
+        let host = name.to_str();
+        if !written.covers(&host) {
+            let found = written.hosts().join(", ");
+            return Err(NotTaken(format!("it is not for {host:?}, but for {found:?}")).into());
         }
-        verify_server_name(&ParsedCertificate::try_from(end)?, name)?;
         Ok(ServerCertVerified::assertion())
     }
 
@@ -132,7 +167,7 @@ impl ServerCertVerifier for Trusted {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.inner.verify_tls12_signature(message, certificate, signature)
+        is_signed(message, certificate, signature, &self.algorithms)
     }
 
     fn verify_tls13_signature(
@@ -141,12 +176,26 @@ impl ServerCertVerifier for Trusted {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.inner.verify_tls13_signature(message, certificate, signature)
+        is_signed_for_tls13(message, certificate, signature, &self.algorithms)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.inner.supported_verify_schemes()
+        self.algorithms.supported_schemes()
     }
+}
+
+/// What went wrong, with the check that a certificate has not passed.
+fn explained(error: io::Error) -> io::Error {
+    let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    let Some(rustls::Error::InvalidCertificate(invalid)) = inner else { return error };
+    let why = match invalid {
+        CertificateError::Other(OtherError(why)) => why.to_string(),
+        CertificateError::UnknownIssuer => {
+            "none of the trusted certificates has signed it".to_owned()
+        }
+        other => other.to_string(),
+    };
+    io::Error::other(format!("invalid peer certificate: {why}"))
 }
 
 /// Takes any certificate, as nginx does unless told to verify.
@@ -188,6 +237,38 @@ impl ServerCertVerifier for Unverified {
     }
 }
 
+/// How peers are spoken to that no request is for: by probes.
+#[derive(Clone, Debug)]
+pub struct Handshake(Arc<ClientConfig>);
+
+impl Handshake {
+    /// Reads the certificates; `protocols` are on offer (ALPN), none where there are none.
+    ///
+    /// # Errors
+    /// [`TlsError`] says what cannot be used.
+    pub fn new(tls: &UpstreamTls, protocols: &[&str]) -> Result<Self, TlsError> {
+        let mut config = client(tls)?;
+        config.alpn_protocols = protocols.iter().map(|name| name.as_bytes().to_vec()).collect();
+        Ok(Self(Arc::new(config)))
+    }
+
+    /// Makes the handshake with a host, whose name may have a port, and gives a socket to speak through.
+    ///
+    /// # Errors
+    /// What went wrong, in rustls' words.
+    ///
+    /// # Cancel safety
+    /// The connection is closed when it is dropped.
+    pub async fn connect<S>(&self, name: &str, io: S) -> io::Result<UnixStream>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let secure = Secure::new(&self.0, name);
+        let secure = secure.ok_or_else(|| io::Error::other("no host can be called so"))?;
+        secure.connect(io).await
+    }
+}
+
 /// How one peer is spoken to.
 #[derive(Clone, Debug)]
 pub(in crate::proxy) struct Secure {
@@ -221,7 +302,7 @@ impl Secure {
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let connector = TlsConnector::from(Arc::clone(&self.config));
-        let stream = connector.connect(self.name.clone(), io).await?;
+        let stream = connector.connect(self.name.clone(), io).await.map_err(explained)?;
         let (ours, theirs) = UnixStream::pair()?;
         tokio::spawn(carry(stream, ours));
         Ok(theirs)

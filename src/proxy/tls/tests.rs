@@ -17,6 +17,7 @@ fn settings(folder: &Path, name: &str, algorithm: &'static rcgen::SignatureAlgor
     let pair = Certificate {
         certificate: folder.join(format!("{name}.crt")),
         key: folder.join(format!("{name}.key")),
+        passwords: None,
     };
     std::fs::write(&pair.certificate, made.pem()).expect("a file");
     std::fs::write(&pair.key, key.serialize_pem()).expect("a file");
@@ -76,7 +77,7 @@ fn negotiated(connection: &ClientConnection) -> Option<rustls::CipherSuite> {
 async fn the_host_that_a_client_names_chooses_the_certificate() {
     let folder = tempfile::tempdir().expect("a folder");
     let (a, b) = (ecdsa(&folder, "a.example"), ecdsa(&folder, "b.example"));
-    let servers = [&a, &b].map(|tls| TlsServer::new(tls).expect("sound settings"));
+    let servers = [&a, &b].map(|tls| TlsServer::new(tls, "test").expect("sound settings"));
     for (index, name) in ["a.example", "b.example"].into_iter().enumerate() {
         let (ours, theirs) = UnixStream::pair().expect("a pair of sockets");
         let config = Arc::new(client(&[&a, &b], &BOTH));
@@ -102,7 +103,7 @@ async fn each_client_gets_a_certificate_that_it_can_verify() {
     let mut tls = ecdsa(&folder, "a.example");
     let other = settings(folder.path(), "b.example", &rcgen::PKCS_ED25519);
     tls.certificates.splice(0..0, other.certificates.clone());
-    let server = TlsServer::new(&tls).expect("sound settings");
+    let server = TlsServer::new(&tls, "test").expect("sound settings");
     let mut provider = default_provider();
     let ecdsa_only: Vec<_> = provider
         .signature_verification_algorithms
@@ -131,7 +132,7 @@ async fn versions_and_suites_are_those_that_were_asked_for() {
     let mut tls = ecdsa(&folder, "a.example");
     tls.versions = Versions { tls12: true, tls13: false };
     tls.ciphers = vec![CipherSuite::EcdsaChaCha20];
-    let server = TlsServer::new(&tls).expect("sound settings");
+    let server = TlsServer::new(&tls, "test").expect("sound settings");
     let config = Arc::new(client(&[&tls], &BOTH));
     let (connected, facts) = meet(&server, false, &config, "a.example").await;
     let connected = connected.expect("a handshake");
@@ -149,7 +150,7 @@ async fn versions_and_suites_are_those_that_were_asked_for() {
 async fn http2_is_chosen_where_it_is_on_offer() {
     let folder = tempfile::tempdir().expect("a folder");
     let tls = ecdsa(&folder, "a.example");
-    let server = TlsServer::new(&tls).expect("sound settings");
+    let server = TlsServer::new(&tls, "test").expect("sound settings");
     let mut config = client(&[&tls], &BOTH);
     config.alpn_protocols = vec![TlsFacts::HTTP2.into(), b"http/1.1".into()];
     let config = Arc::new(config);
@@ -169,7 +170,8 @@ async fn sessions_are_taken_up_again_with_tickets_or_a_cache_only() {
     {
         for versions in [&[&version::TLS12][..], &[&version::TLS13]] {
             let tls = Tls { session_tickets, session_cache, ..base.clone() };
-            let server = TlsServer::new(&tls).expect("sound settings");
+            let server = TlsServer::new(&tls, &format!("{session_tickets} {session_cache}"))
+                .expect("sound settings");
             let config = Arc::new(client(&[&tls], versions));
             for again in [false, true] {
                 let (_, facts) = meet(&server, false, &config, "a.example").await;
@@ -184,7 +186,7 @@ async fn sessions_are_taken_up_again_with_tickets_or_a_cache_only() {
 async fn a_server_that_rejects_handshakes_ends_them() {
     let folder = tempfile::tempdir().expect("a folder");
     let tls = Tls { reject_handshake: true, ..ecdsa(&folder, "a.example") };
-    let server = TlsServer::new(&tls).expect("sound settings");
+    let server = TlsServer::new(&tls, "test").expect("sound settings");
     let config = Arc::new(client(&[&tls], &BOTH));
     let (connected, facts) = meet(&server, false, &config, "a.example").await;
     let error = connected.expect_err("no handshake").to_string();

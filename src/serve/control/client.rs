@@ -9,6 +9,8 @@ use super::{Answer, Ask};
 
 /// How long an answer may take to begin; that of `drain` says something once a second.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How long that of `reload` and `upgrade` may take: names are looked up, and another process starts.
+const LONG_PATIENCE: Duration = Duration::from_secs(90);
 /// The longest line that is read: thousands of peers.
 const LONGEST: u64 = 64 << 20;
 
@@ -38,7 +40,11 @@ pub enum AskError {
 pub fn ask(path: &Path, ask: &Ask, mut take: impl FnMut(Answer)) -> Result<(), AskError> {
     let mut stream = UnixStream::connect(path)
         .map_err(|error| AskError::NoRobin { path: path.into(), error })?;
-    stream.set_read_timeout(Some(PATIENCE))?;
+    let patience = match ask {
+        Ask::Reload | Ask::Upgrade => LONG_PATIENCE,
+        _ => PATIENCE,
+    };
+    stream.set_read_timeout(Some(patience))?;
     stream.write_all(format!("{}\n", serde_json::to_string(ask)?).as_bytes())?;
     let mut lines = BufReader::new(stream).take(LONGEST);
     let mut any = false;

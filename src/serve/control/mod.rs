@@ -14,7 +14,7 @@ mod socket;
 pub use client::{AskError, ask};
 pub use health::health;
 pub(super) use health::{answer, bind};
-pub(super) use operator::serve;
+pub(super) use operator::{Order, Reply, serve};
 pub use protocol::{Answer, Ask, Told};
 pub(super) use roster::Roster;
 pub(super) use socket::Socket;

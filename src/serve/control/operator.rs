@@ -9,13 +9,14 @@ use std::time::Duration;
 
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::UnixStream;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::roster::{Meant, Roster};
 use super::{Answer, Ask, Socket, Told};
 use crate::health::Tick;
 use crate::observe::event;
+use crate::serve::reread::Refused;
 use crate::upstream::Hand;
 
 /// Callers at a time: some operators who wait for a drain, and what watches the peers.
@@ -31,8 +32,29 @@ const NEWS: Duration = Duration::from_secs(1);
 /// After an accept that failed: too many open files, perhaps; that passes.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(500);
 
-/// Answers callers; ends with the process.
-pub(in crate::serve) async fn serve(socket: Arc<Socket>, roster: Roster) {
+/// What the operator wants of the process itself, which does one thing after the other.
+#[derive(Debug)]
+pub(in crate::serve) enum Order {
+    /// That it reads its configuration again.
+    Reload(Reply),
+    /// That it starts another in its place.
+    Upgrade(Reply),
+}
+
+/// Where the answer to an order goes.
+#[derive(Debug)]
+pub(in crate::serve) struct Reply {
+    pub(in crate::serve) answer: oneshot::Sender<Result<String, Refused>>,
+    /// Ends once it is written.
+    pub(in crate::serve) written: oneshot::Receiver<()>,
+}
+
+/// Answers callers, and hands their orders on; ends with the process.
+pub(in crate::serve) async fn serve(
+    socket: Arc<Socket>,
+    roster: Roster,
+    orders: mpsc::Sender<Order>,
+) {
     let listener = socket.listener().and_then(tokio::net::UnixListener::from_std);
     let Ok(listener) = listener else { return };
     let callers = Arc::new(Semaphore::new(CALLERS));
@@ -43,10 +65,10 @@ pub(in crate::serve) async fn serve(socket: Arc<Socket>, roster: Roster) {
         };
         // One too many is hung up on: he who waited would be a silent caller's victim.
         let Ok(permit) = Arc::clone(&callers).try_acquire_owned() else { continue };
-        let roster = roster.clone();
+        let (roster, orders) = (roster.clone(), orders.clone());
         tokio::spawn(async move {
             // A caller that leaves before its answer misses nothing.
-            let _ = Caller::answer(stream, &roster).await;
+            let _ = Caller::answer(stream, &roster, &orders).await;
             drop(permit);
         });
     }
@@ -58,7 +80,11 @@ struct Caller {
 }
 
 impl Caller {
-    async fn answer(stream: UnixStream, roster: &Roster) -> io::Result<()> {
+    async fn answer(
+        stream: UnixStream,
+        roster: &Roster,
+        orders: &mpsc::Sender<Order>,
+    ) -> io::Result<()> {
         let mut lines = BufReader::new(stream).take(LONGEST);
         let mut line = String::new();
         timeout(PATIENCE, lines.read_line(&mut line)).await??;
@@ -71,6 +97,9 @@ impl Caller {
         };
         let told = match &asked {
             Ask::Peers => return caller.say(&Answer::Upstreams(roster.views())).await,
+            Ask::Status => return caller.say(&Answer::Status(Box::new(roster.status()))).await,
+            Ask::Reload => return caller.order(Order::Reload, orders).await,
+            Ask::Upgrade => return caller.order(Order::Upgrade, orders).await,
             Ask::Drain { what, .. } => tell(roster, what, |_| Hand::Drain),
             Ask::Down { what } => tell(roster, what, |_| Hand::Down),
             Ask::Up { what } => tell(roster, what, |_| Hand::Off),
@@ -89,6 +118,25 @@ impl Caller {
             caller.say(&Answer::Drained(drained)).await?;
         }
         Ok(())
+    }
+
+    /// Waits until the process has done what is asked of it.
+    async fn order(
+        &mut self,
+        order: fn(Reply) -> Order,
+        orders: &mpsc::Sender<Order>,
+    ) -> io::Result<()> {
+        let ((answer, answered), (end, written)) = (oneshot::channel(), oneshot::channel::<()>());
+        // Nobody takes orders any more where this fails, and then nobody answers, either.
+        let _ = orders.send(order(Reply { answer, written })).await;
+        let answer = match answered.await {
+            Ok(Ok(done)) => Answer::Done(done),
+            Ok(Err(refused)) => Answer::Refused(refused.text().to_owned()),
+            Err(_) => Answer::Error("robin is about to end".to_owned()),
+        };
+        let said = self.say(&answer).await;
+        drop(end);
+        said
     }
 
     /// Waits until nothing is in flight on these; false where the time was over before.

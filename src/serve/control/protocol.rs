@@ -8,14 +8,19 @@
 //! {"told":[{"upstream":"back-end","peer":"172.18.0.4:5252","changed":true,"reason":"draining by hand","in_flight":2}]}
 //! {"in_flight":1}
 //! {"drained":true}
+//!
+//! {"do":"reload"}
+//! {"done":"reloaded; upstreams added: api"}
 //! ```
 //!
-//! `undrain`, `down` and `up` are answered with `told` alone, and what cannot be done with `{"error":"…"}`.
+//! `upgrade` is answered as `reload` is; a configuration that is refused with `{"refused":"…"}`, which holds what
+//! `robin -t` prints. `undrain`, `down` and `up` are answered with `told` alone, and what cannot be done with `{"error":"…"}`.
 //! `in_flight` comes at once where it is not 0, and then once a second. An answer is a public format: adding is free,
 //! renaming is a breaking change.
 
 use serde::{Deserialize, Serialize};
 
+use crate::observe::status::StatusView;
 use crate::observe::view::UpstreamView;
 
 /// What is asked. `what` is a peer's address as it is printed, `upstream/address`, an upstream's
@@ -25,6 +30,8 @@ use crate::observe::view::UpstreamView;
 pub enum Ask {
     /// Every upstream with its peers.
     Peers,
+    /// All that is known of the process.
+    Status,
     /// Give peers no new request but of sessions that are bound to them, and wait until nothing is
     /// in flight.
     Drain {
@@ -49,6 +56,10 @@ pub enum Ask {
         /// Which.
         what: String,
     },
+    /// Read the configuration again.
+    Reload,
+    /// Start the binary again and let it take the place of this process.
+    Upgrade,
 }
 
 /// One line of an answer.
@@ -57,12 +68,18 @@ pub enum Ask {
 pub enum Answer {
     /// Every upstream with its peers.
     Upstreams(Vec<UpstreamView>),
+    /// All that is known of the process.
+    Status(Box<StatusView>),
     /// The peers that were meant.
     Told(Vec<Told>),
     /// Requests in flight on those that are drained.
     InFlight(u64),
     /// The last line of `drain`: whether nothing is in flight; else the time is over, and they are draining still.
     Drained(bool),
+    /// What was done.
+    Done(String),
+    /// Why it is not done, in one or more lines that are ready to be printed.
+    Refused(String),
     /// Why it cannot be done.
     Error(String),
 }

@@ -4,9 +4,11 @@
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use crate::health::Tick;
+use crate::observe::peers;
+use crate::observe::status::StatusView;
 use crate::observe::view::UpstreamView;
 use crate::proxy::{Current, Runtime, Served};
-use crate::upstream::{Peer, Upstream};
+use crate::upstream::{Peer, PeerState, Status, Upstream, UpstreamState};
 
 /// How many upstreams, and how many peers of each, an answer lists that says what there is.
 const LISTED: usize = 10;
@@ -49,19 +51,37 @@ impl Roster {
     }
 
     fn all(&self) -> Vec<Arc<Served>> {
-        let runtime = self.current.load_full();
-        let mut all = runtime.upstreams.clone();
-        all.extend(runtime.implicit.known());
-        all
+        self.current.load_full().served()
     }
 
     /// What is known of each upstream.
     pub(super) fn views(&self) -> Vec<UpstreamView> {
         let now = Tick::now();
-        let view = |served: &Arc<Served>| {
-            UpstreamView::of(&served.upstream.snapshot(now), (served.reason)(), now)
+        self.all().iter().map(|served| served.view(now)).collect()
+    }
+
+    /// What is known of the process.
+    pub(super) fn status(&self) -> StatusView {
+        self.current.load_full().status()
+    }
+
+    /// How the upstream of this name stands, if it has a peer available.
+    ///
+    /// # Errors
+    /// The same where it has none, with the reasons, or which upstreams there are.
+    pub(super) fn standing(&self, name: &str) -> Result<String, String> {
+        let all = self.all();
+        let Some(served) = all.iter().find(|served| served.upstream.name() == name) else {
+            let names = listed(all.iter().map(|s| s.upstream.name().to_owned()), ", ");
+            return Err(format!("no upstream is called `{name}`; there are: {names}"));
         };
-        self.all().iter().map(view).collect()
+        let now = Tick::now();
+        let UpstreamState { primaries, backups, peers, .. } = served.upstream.snapshot(now);
+        // One that has as much to do as it may is not out: nothing is gained by calling its proxy sick.
+        let is_busy = |peer: &PeerState| peer.status == Status::Full;
+        let is_available = primaries.available + backups.available > 0 || peers.iter().any(is_busy);
+        let standing = peers::standing(&served.view(now));
+        if is_available { Ok(standing) } else { Err(standing) }
     }
 
     /// The peers that `what` means: an address, `upstream/address`, an upstream, or the host of a server line.

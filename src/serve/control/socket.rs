@@ -12,6 +12,8 @@ use std::path::{Path, PathBuf};
 
 use socket2::{Domain, SockAddr, Socket as Raw, Type};
 
+use crate::serve::heritage;
+
 /// Callers that wait to be accepted; more are turned away.
 const BACKLOG: i32 = 64;
 
@@ -57,8 +59,17 @@ impl Socket {
         Ok(Self { path: path.into(), id: (file.dev(), file.ino()), listener: socket.into() })
     }
 
+    /// Takes over the one of a process before us.
+    ///
+    /// # Errors
+    /// Where its file is gone.
+    pub(in crate::serve) fn adopt(path: &Path, listener: UnixListener) -> io::Result<Self> {
+        let file = fs::symlink_metadata(path)?;
+        Ok(Self { path: path.into(), id: (file.dev(), file.ino()), listener })
+    }
+
     /// To accept callers from.
-    pub(super) fn listener(&self) -> io::Result<UnixListener> {
+    pub(in crate::serve) fn listener(&self) -> io::Result<UnixListener> {
         self.listener.try_clone()
     }
 }
@@ -66,7 +77,7 @@ impl Socket {
 impl Drop for Socket {
     fn drop(&mut self) {
         let same = |file: fs::Metadata| (file.dev(), file.ino()) == self.id;
-        if fs::symlink_metadata(&self.path).is_ok_and(same) {
+        if !heritage::files_stay() && fs::symlink_metadata(&self.path).is_ok_and(same) {
             // Where this fails the next robin finds that nobody answers.
             let _ = fs::remove_file(&self.path);
         }

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 
 use crate::config;
-use crate::serve::{ListenError, Process, ServeError, run};
+use crate::serve::{Inherited, ListenError, Process, ServeError, run};
 use origin::{Api, Origin, Site};
 
 /// Why the demo could not run.
@@ -68,7 +68,7 @@ pub fn demo(replicas: NonZeroU16, port: u16) -> Result<(), DemoError> {
         .map_err(|problems| DemoError::Config(problems.to_string()))?;
     origins.spawn(obey(api));
     let process = Process { path: format!("demo-{port}").into(), ..Process::default() };
-    let ended = run(config, process, || {
+    let ended = run(config, process, &mut Inherited::default(), || {
         say(format_args!(
             "The demo is at http://localhost:{port}/ with {replicas} replicas behind it.\n\
              Enter a replica's number to stop or start it, Ctrl-C to end."

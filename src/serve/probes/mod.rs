@@ -1,167 +1,39 @@
 //! Background connections to peers: active probes, and connects that end an ejection.
 //!
 //! One task a peer, each with its own timer, from the moment the peer is published until it is
-//! gone. Where the upstream has a health check, a new peer is probed at once, one that does not
+//! gone. One that is down or draining, by configuration or by hand, is left alone until that ends, and looked
+//! at at once then. Where the upstream has a health check, a new peer is probed at once, one that does not
 //! pass at least once a second, and a passing one every `every`. With or without a health check, a
 //! peer that traffic has ejected or that has no address in DNS is connected to once a second, so
 //! that a replica listed before it listened serves as soon as it does. What results do to a
 //! peer is decided in [`health`](crate::health) and [`upstream`](crate::upstream).
 
+mod error;
+mod grpc;
 mod http;
+mod probe;
 #[cfg(test)]
 mod tests;
 
 use std::collections::HashMap;
-use std::fmt;
-use std::io;
-use std::net::SocketAddr;
-use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use pingora::protocols::l4::stream::Stream;
+use futures_util::future::join_all;
 use pingora_load_balancing::Backend;
 use pingora_load_balancing::health_check::HealthCheck;
-use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinSet};
-use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio::time::{Instant, sleep, sleep_until};
 
-use crate::config::model::{self, Host, UpstreamServer};
+pub use self::error::ProbeError;
+pub use self::probe::{Probe, Prober};
 use crate::health::Tick;
 use crate::upstream::{Event, Peer, PeerAddress, Upstream};
 
 /// How often a peer that does not serve is looked at.
 const RETRY: Duration = Duration::from_secs(1);
-
-/// The share of an interval by which it varies either way, so that many peers are not probed in step.
-const JITTER: f64 = 0.1;
-
-/// What a probe met.
-#[derive(Debug, thiserror::Error)]
-pub enum ProbeError {
-    /// Nobody listens.
-    #[error("connect refused")]
-    Refused,
-    /// The connect failed otherwise.
-    #[error("connect failed: {0}")]
-    Connect(io::ErrorKind),
-    /// The time limit passed before there was a connection.
-    #[error("no connection within {0:?}")]
-    NoConnection(Duration),
-    /// The time limit passed after that.
-    #[error("no answer within {0:?}")]
-    NoAnswer(Duration),
-    /// The connection ended before the answer did.
-    #[error("connection closed before the answer was complete")]
-    Closed,
-    /// What came is not HTTP.
-    #[error("the answer is not HTTP")]
-    NotHttp,
-    /// Another status than those that pass.
-    #[error("status {status}, expected {}", Ranges(.expected))]
-    Status {
-        /// What was answered.
-        status: u16,
-        /// What passes.
-        expected: Vec<RangeInclusive<u16>>,
-    },
-    /// The text is not in the first 64 KiB of the body.
-    #[error("body lacks `{0}`")]
-    Body(String),
-    /// The request cannot be written.
-    #[error("the path or host of the health check cannot be sent")]
-    Request,
-}
-
-impl ProbeError {
-    /// Whether there was a connection before things went wrong.
-    fn has_connected(&self) -> bool {
-        !matches!(self, Self::Refused | Self::Connect(_) | Self::NoConnection(_))
-    }
-}
-
-struct Ranges<'a>(&'a [RangeInclusive<u16>]);
-
-impl fmt::Display for Ranges<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (n, range) in self.0.iter().enumerate() {
-            f.write_str(if n == 0 { "" } else { ", " })?;
-            match (range.start(), range.end()) {
-                (start, end) if start == end => write!(f, "{start}")?,
-                (start, end) => write!(f, "{start}-{end}")?,
-            }
-        }
-        Ok(())
-    }
-}
-
-/// The health check of one upstream.
-#[derive(Clone, Debug)]
-pub struct Probe {
-    check: model::HealthCheck,
-    /// Where the default `Host` comes from.
-    servers: Vec<UpstreamServer>,
-}
-
-impl Probe {
-    /// The health check of `upstream`, if it has one.
-    #[must_use]
-    pub fn of(upstream: &model::Upstream) -> Option<Self> {
-        let check = upstream.health_check.clone()?;
-        Some(Self { check, servers: upstream.servers.clone() })
-    }
-
-    /// Probes the peer at `address` and returns how long that took.
-    ///
-    /// # Errors
-    /// What kept the probe from passing.
-    ///
-    /// # Cancel safety
-    /// The connection is closed when it is dropped.
-    pub async fn send(&self, address: &PeerAddress) -> Result<Duration, ProbeError> {
-        let begin = Instant::now();
-        let limit = self.check.timeout;
-        let mut target = address.clone();
-        if let (PeerAddress::Tcp(target), Some(port)) = (&mut target, self.check.port) {
-            target.set_port(port);
-        }
-        let stream = connect(&target, limit).await?;
-        if let model::Probe::Http { path, host, status, body } = &self.check.probe {
-            let host = host.clone().unwrap_or_else(|| self.host(address));
-            let wanted = http::Wanted { path, host: &host, status, body: body.as_deref() };
-            let rest = limit.saturating_sub(begin.elapsed());
-            let asked = timeout(rest, http::ask(stream, &wanted)).await;
-            asked.unwrap_or(Err(ProbeError::NoAnswer(limit)))?;
-        }
-        Ok(begin.elapsed())
-    }
-
-    /// Whether a pass shows that the port which requests go to accepts connections.
-    fn connects_to(&self, address: &PeerAddress) -> bool {
-        let elsewhere = |address: SocketAddr| self.check.port.is_some_and(|p| p != address.port());
-        !address.as_tcp().is_some_and(elsewhere)
-    }
-
-    /// The host and port of the first server line that can have led to `address`, as written.
-    fn host(&self, address: &PeerAddress) -> String {
-        // A socket of the file system has no name; nginx's is this.
-        let Some(address) = address.as_tcp() else { return "localhost".to_owned() };
-        let names = self.servers.iter().filter(|s| s.port == address.port());
-        let literal = |s: &UpstreamServer| s.host == Host::Address(address.ip());
-        let name = names.clone().find_map(|s| match &s.host {
-            Host::Name(name) if !names.clone().any(literal) => Some(name),
-            _ => None,
-        });
-        match name {
-            // As in nginx's `$proxy_host`, the default port is not written.
-            Some(name) if address.port() == 80 => name.clone(),
-            Some(name) => format!("{name}:{}", address.port()),
-            None => address.to_string(),
-        }
-    }
-}
 
 /// Pingora's door to the same probe. `rise` and `fall` are counted in `health`, not there.
 #[async_trait]
@@ -173,7 +45,7 @@ impl HealthCheck for Probe {
         let Some(address) = address else {
             return Error::e_explain(ConnectError, "the backend has no address");
         };
-        match self.send(&address).await {
+        match Prober::new(self, &address).send().await {
             Ok(_) => Ok(()),
             Err(error) => Error::e_because(ConnectError, "during a health check", error),
         }
@@ -184,28 +56,14 @@ impl HealthCheck for Probe {
     }
 }
 
-async fn connect(address: &PeerAddress, limit: Duration) -> Result<Stream, ProbeError> {
-    let connected = async {
-        match address {
-            PeerAddress::Tcp(address) => TcpStream::connect(address).await.map(Stream::from),
-            PeerAddress::Unix(path) => UnixStream::connect(path).await.map(Stream::from),
-        }
-    };
-    match timeout(limit, connected).await {
-        Err(_) => Err(ProbeError::NoConnection(limit)),
-        Ok(Err(e)) if e.kind() == io::ErrorKind::ConnectionRefused => Err(ProbeError::Refused),
-        Ok(Err(e)) => Err(ProbeError::Connect(e.kind())),
-        Ok(Ok(stream)) => Ok(stream),
-    }
-}
-
 /// Told of every change, with the upstream's name.
 type OnEvent = dyn Fn(&str, Event) + Send + Sync;
 
 /// What the tasks of one upstream share.
 struct Watch {
     upstream: Arc<Upstream>,
-    probe: Option<Probe>,
+    /// One for each health check.
+    probes: Vec<Probe>,
     on_event: Box<OnEvent>,
 }
 
@@ -216,12 +74,12 @@ struct Watch {
 /// All of its tasks end when it is dropped.
 pub async fn run(
     upstream: Arc<Upstream>,
-    probe: Option<Probe>,
+    probes: Vec<Probe>,
     on_event: impl Fn(&str, Event) + Send + Sync + 'static,
     mut shutdown: watch::Receiver<bool>,
 ) {
     let mut publications = upstream.publications();
-    let watch = Arc::new(Watch { upstream, probe, on_event: Box::new(on_event) });
+    let watch = Arc::new(Watch { upstream, probes, on_event: Box::new(on_event) });
     let mut tasks = JoinSet::new();
     let mut of_peer: HashMap<u64, AbortHandle> = HashMap::new();
     loop {
@@ -235,11 +93,11 @@ pub async fn run(
     }
 }
 
-/// Ends the tasks of peers that are gone or down and begins those of new ones.
+/// Ends the tasks of peers that are gone, down or draining and begins those of new ones.
 fn follow(watch: &Arc<Watch>, tasks: &mut JoinSet<()>, of_peer: &mut HashMap<u64, AbortHandle>) {
     while tasks.try_join_next().is_some() {}
     let mut before = std::mem::take(of_peer);
-    for peer in watch.upstream.peers().iter().filter(|p| !p.member().down) {
+    for peer in watch.upstream.peers().iter().filter(|p| p.is_wanted()) {
         let task = before.remove(&peer.id()).filter(|task| !task.is_finished());
         let begin = || {
             let (watch, peer) = (Arc::clone(watch), peer.clone());
@@ -253,18 +111,17 @@ fn follow(watch: &Arc<Watch>, tasks: &mut JoinSet<()>, of_peer: &mut HashMap<u64
 impl Watch {
     /// Everything that is done about one peer; never ends by itself.
     async fn attend(&self, peer: &Peer) {
-        match &self.probe {
-            Some(probe) => {
-                tokio::join!(self.probe_on_timer(probe, peer), self.connect_if_out(peer))
-            }
-            None => ((), self.connect_if_out(peer).await),
-        };
+        let on_timers = self.probes.iter().enumerate();
+        let on_timers = on_timers.map(|(check, probe)| self.probe_on_timer(check, probe, peer));
+        tokio::join!(join_all(on_timers), self.connect_if_out(peer));
     }
 
-    async fn probe_on_timer(&self, probe: &Probe, peer: &Peer) {
+    /// Probes a peer for the health check with this number.
+    async fn probe_on_timer(&self, check: usize, probe: &Probe, peer: &Peer) {
+        let mut prober = Prober::new(probe, peer.address());
         loop {
             let begin = Instant::now();
-            let result = probe.send(peer.address()).await;
+            let result = prober.send().await;
             let connected = result.as_ref().map_or_else(ProbeError::has_connected, |_| true);
             let passed = result.is_ok();
             let now = Tick::now();
@@ -272,7 +129,8 @@ impl Watch {
                 // Before the verdict, which may depend on it.
                 self.note(self.upstream.connects(peer, connected, now));
             }
-            self.note(self.upstream.probed(peer, result.map_err(|e| e.to_string()), now));
+            let result = result.map_err(|error| error.to_string());
+            self.note(self.upstream.probed_by(peer, check, result, now));
             if probe.connects_to(peer.address()) {
                 match connected {
                     true if passed => self.note(self.upstream.connected(peer, now)),
@@ -280,12 +138,10 @@ impl Watch {
                     false => self.note(self.upstream.unreachable(peer, now)),
                 }
             }
-            let every = probe.check.every;
-            let passing = peer.verdict().is_passing();
-            let interval = if passing { every } else { every.min(RETRY) };
+            let pause = probe.pause(peer.verdict().is_passing(), fastrand::f64());
             tokio::select! {
-                () = sleep_until(begin + jittered(interval)) => {}
-                () = peer.probe_asked() => {}
+                () = sleep_until(begin + pause) => {}
+                () = peer.probe_asked(check) => {}
             }
         }
     }
@@ -296,7 +152,7 @@ impl Watch {
             if peer.standing().is_up() && !peer.has_left() {
                 continue;
             }
-            match connect(peer.address(), RETRY).await {
+            match probe::connect(peer.address(), RETRY).await {
                 Ok(_) => self.note(self.upstream.connected(peer, Tick::now())),
                 Err(_) => self.note(self.upstream.unreachable(peer, Tick::now())),
             }
@@ -310,6 +166,8 @@ impl Watch {
     }
 }
 
+/// So that many peers are not connected to in step.
 fn jittered(interval: Duration) -> Duration {
+    const JITTER: f64 = 0.1;
     interval.mul_f64(1.0 + JITTER * (2.0 * fastrand::f64() - 1.0))
 }

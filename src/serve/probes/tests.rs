@@ -1,37 +1,58 @@
 //! Probes of origins on loopback, and what they do to the peers of an upstream.
 
+use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::sync::Mutex;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket};
+use tokio::time::timeout;
 
 use super::*;
-use crate::config::model::Method;
+use crate::config::model::health_check::{BodyTest, Expected, HttpProbe, Statuses};
+use crate::config::model::{self, Host, Method, UpstreamServer};
 use crate::health::{Outcome, ProbeRule};
 use crate::upstream::{Change, Key, Member, Tried};
 
 const LIMIT: Duration = Duration::from_secs(10);
 
-fn probe(what: model::Probe) -> Probe {
-    let check = model::HealthCheck {
+fn check(what: model::Probe) -> model::HealthCheck {
+    model::HealthCheck {
         probe: what,
         every: Duration::from_millis(20),
+        jitter: Duration::ZERO,
         timeout: Duration::from_secs(5),
+        connect_timeout: Duration::from_secs(5),
         rise: NonZeroU32::MIN,
         fall: NonZeroU32::MIN,
         port: None,
-    };
-    Probe { check, servers: vec![UpstreamServer::at(Host::Name("back-end".to_owned()), 5252)] }
+        tls: None,
+        keepalive: Duration::ZERO,
+        mandatory: true,
+        persistent: false,
+    }
+}
+
+fn probe(what: model::Probe) -> Probe {
+    Probe::new(check(what), vec![UpstreamServer::at(Host::Name("back-end".to_owned()), 5252)])
 }
 
 fn get(path: &str, body: Option<&str>) -> model::Probe {
-    model::Probe::Http {
+    model::Probe::Http(HttpProbe {
+        method: ::http::Method::GET,
         path: path.to_owned(),
         host: None,
-        status: vec![200..=399],
-        body: body.map(str::to_owned),
-    }
+        headers: Vec::new(),
+        expected: Expected {
+            status: Statuses { except: false, ranges: vec![200..=399] },
+            headers: Vec::new(),
+            body: body.map(|text| BodyTest::Holds(text.to_owned())).into_iter().collect(),
+        },
+    })
+}
+
+async fn send(probe: &Probe, address: SocketAddr) -> Result<Duration, ProbeError> {
+    Prober::new(probe, &address.into()).send().await
 }
 
 async fn listener() -> (TcpListener, SocketAddr) {
@@ -71,14 +92,14 @@ async fn origin(answer: &'static str) -> (SocketAddr, Arc<Mutex<String>>) {
 }
 
 async fn error(probe: &Probe, address: SocketAddr) -> String {
-    probe.send(&address.into()).await.expect_err("the probe does not pass").to_string()
+    send(probe, address).await.expect_err("the probe does not pass").to_string()
 }
 
 #[tokio::test]
 async fn a_tcp_probe_passes_where_somebody_listens() {
     let (_listener, address) = listener().await;
     let tcp = probe(model::Probe::Tcp);
-    assert!(tcp.send(&address.into()).await.is_ok());
+    assert!(send(&tcp, address).await.is_ok());
     let (_socket, address) = closed();
     assert_eq!(error(&tcp, address).await, "connect refused");
 }
@@ -88,7 +109,7 @@ async fn an_http_probe_asks_as_a_client_would() {
     let (address, asked) = origin("HTTP/1.1 204 No Content\r\n\r\n").await;
     let mut check = probe(get("/api/hello?x=1", None));
     check.servers = vec![UpstreamServer::at(Host::Name("back-end".to_owned()), address.port())];
-    check.send(&address.into()).await.expect("204 passes");
+    send(&check, address).await.expect("204 passes");
     let asked = asked.lock().expect("no test panics with it").clone();
     assert!(asked.starts_with("GET /api/hello?x=1 HTTP/1.1\r\n"), "{asked}");
     assert!(asked.contains(&format!("\r\nHost: back-end:{}\r\n", address.port())), "{asked}");
@@ -144,7 +165,7 @@ async fn a_body_in_chunks_after_an_early_hint_passes() {
     let answer = "HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n\
                   3\r\nall\r\n4\r\n wel\r\n1\r\nl\r\n0\r\n\r\n";
     let (address, _) = origin(answer).await;
-    probe(get("/", Some("all well"))).send(&address.into()).await.expect("the text is there");
+    send(&probe(get("/", Some("all well"))), address).await.expect("the text is there");
 }
 
 #[tokio::test]
@@ -153,15 +174,24 @@ async fn the_probe_goes_to_its_own_port() {
     let mut check = probe(model::Probe::Tcp);
     check.check.port = Some(address.port());
     let (_socket, peer) = closed();
-    check.send(&peer.into()).await.expect("the other port listens");
+    send(&check, peer).await.expect("the other port listens");
     assert!(!check.connects_to(&peer.into()));
 }
 
 #[test]
-fn statuses_that_pass_are_listed() {
-    let expected = vec![200..=299, 404..=404];
-    let text = ProbeError::Status { status: 500, expected }.to_string();
-    assert_eq!(text, "status 500, expected 200-299, 404");
+fn a_probe_is_as_late_as_the_lot_falls_and_one_that_fails_comes_sooner() {
+    let (every, jitter) = (Duration::from_secs(5), Duration::from_secs(2));
+    let check = model::HealthCheck { every, jitter, ..check(model::Probe::Tcp) };
+    let probe = Probe::new(check, Vec::new());
+    for (passing, lot, millis) in [
+        (true, 0.0, 5000),
+        (true, 0.5, 6000),
+        (true, 1.0, 7000),
+        (false, 0.0, 1000),
+        (false, 1.0, 2000),
+    ] {
+        assert_eq!(probe.pause(passing, lot), Duration::from_millis(millis), "{passing} {lot}");
+    }
 }
 
 /// An upstream whose probes run, and what they have changed.
@@ -174,6 +204,7 @@ struct Running {
 
 fn running(probe: Option<Probe>, members: &[Member]) -> Running {
     let rule = probe.as_ref().map(|p| ProbeRule::from(&p.check));
+    let probes = probe.into_iter().collect();
     let upstream = Arc::new(Upstream::new("test", &Method::default(), rule));
     upstream.publish(members, Tick::now());
     let events = Arc::new(Mutex::new(Vec::new()));
@@ -183,7 +214,7 @@ fn running(probe: Option<Probe>, members: &[Member]) -> Running {
         sink.lock().expect("no test panics with it").push(event);
     };
     let (stop, stopped) = watch::channel(false);
-    let task = tokio::spawn(run(Arc::clone(&upstream), probe, on_event, stopped));
+    let task = tokio::spawn(run(Arc::clone(&upstream), probes, on_event, stopped));
     Running { upstream, events, stop, task }
 }
 
@@ -250,7 +281,7 @@ async fn a_peer_that_is_gone_or_down_has_no_task() {
     upstream.publish(std::slice::from_ref(&member), Tick::now());
     let watch = Arc::new(Watch {
         upstream: Arc::clone(&upstream),
-        probe: None,
+        probes: Vec::new(),
         on_event: Box::new(|_, _| {}),
     });
     let (mut tasks, mut of_peer) = (JoinSet::new(), HashMap::new());
@@ -278,5 +309,5 @@ async fn pingora_can_call_the_same_probe() {
 #[test]
 fn an_upstream_without_a_health_check_has_no_probe() {
     let upstream = model::Upstream::new("back-end".to_owned(), Vec::new());
-    assert!(Probe::of(&upstream).is_none());
+    assert!(Probe::all_of(&upstream).is_empty());
 }

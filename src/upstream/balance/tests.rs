@@ -94,7 +94,8 @@ fn who_is_down_ejected_or_full_is_passed_over_by_every_method() {
         assert!(twenty(&u, at(1)).iter().all(|n| *n == 3), "{method:?}");
         u.connected(&u.peers()[1], at(1));
         held.clear();
-        assert!(twenty(&u, at(1)).contains(&2), "{method:?}");
+        // Some methods choose at random.
+        assert!((0..50).any(|_| twenty(&u, at(1)).contains(&2)), "{method:?}");
     }
 }
 

@@ -5,7 +5,9 @@
 
 mod blocks;
 mod failure;
+mod grpc;
 mod log;
+mod otel;
 mod process;
 mod proxy;
 mod rewrite;
@@ -15,9 +17,12 @@ mod upstream;
 
 pub(super) use self::blocks::{events, http, internal, location, read_http, server, upstream};
 pub(super) use self::failure::passive;
+pub(super) use self::grpc::{grpc_next_upstream, grpc_pass, grpc_set_header, grpc_statement};
 pub(super) use self::log::access_log;
+pub(super) use self::otel::{otel_exporter, otel_trace_context};
 pub(super) use self::process::{
-    error_log, pid, resolver, robin_control, shared_time, shared_time_or_zero, user,
+    error_log, pid, resolver, robin_control, robin_dashboard, robin_error_details,
+    robin_event_format, robin_express, robin_server_header, shared_time, shared_time_or_zero, user,
 };
 pub(super) use self::proxy::{
     proxy_next_upstream, proxy_next_upstream_budget, proxy_pass, proxy_set_header,
@@ -25,7 +30,7 @@ pub(super) use self::proxy::{
 pub(super) use self::rewrite::{condition, declaration, step};
 pub(super) use self::server::{listen, server_name};
 pub(super) use self::sticky::sticky;
-pub(super) use self::upstream::{keepalive, method, queue, upstream_server};
+pub(super) use self::upstream::{keepalive, method, queue, send_proxy, upstream_server};
 
 use std::time::Duration;
 

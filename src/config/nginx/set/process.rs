@@ -6,6 +6,7 @@ use crate::config::nginx::parser::Directive;
 use crate::config::nginx::reader::Reader;
 use crate::config::nginx::table;
 use crate::config::raw::Word;
+use crate::config::words;
 
 impl Frame {
     /// Notes what a directive says of the whole process.
@@ -48,6 +49,73 @@ pub(in crate::config::nginx) fn robin_control(
     let word = &directive.args[0];
     let bare = word.value == "off" || word.value.is_empty();
     frame.control = Some(if bare { word.clone() } else { reader.rooted(word) });
+}
+
+/// `robin_event_format text|json`.
+pub(in crate::config::nginx) fn robin_event_format(
+    _: &mut Reader<'_>,
+    directive: &Directive,
+    frame: &mut Frame,
+) {
+    frame.event_format = directive.args.first().cloned();
+}
+
+/// `robin_express on|off|alternate`.
+pub(in crate::config::nginx) fn robin_express(
+    _: &mut Reader<'_>,
+    directive: &Directive,
+    frame: &mut Frame,
+) {
+    frame.express = directive.args.first().cloned();
+}
+
+/// `robin_dashboard on|off [summary=TIME]`.
+pub(in crate::config::nginx) fn robin_dashboard(
+    reader: &mut Reader<'_>,
+    directive: &Directive,
+    frame: &mut Frame,
+) {
+    let enabled = &directive.args[0];
+    if words::switch(&enabled.value).is_none() {
+        let message = format!(
+            "invalid value \"{}\" in \"robin_dashboard\" directive, it must be \"on\" or \"off\"",
+            enabled.value
+        );
+        reader.diags.error(&enabled.place, message).expected("expected one of on, off");
+        return;
+    }
+    frame.dashboard.enabled = Some(enabled.clone());
+    let Some(word) = directive.args.get(1) else { return };
+    let Some(value) = word.value.strip_prefix("summary=") else {
+        let message = format!("invalid parameter \"{}\"", word.value);
+        reader
+            .diags
+            .error(&word.place, message)
+            .expected("expected `summary=`, as in `summary=1m`");
+        return;
+    };
+    let summary = Word { value: value.to_owned(), place: word.place.clone() };
+    if reader.is(Kind::TimeOrZero, directive, &summary) {
+        frame.dashboard.summary = Some(summary);
+    }
+}
+
+/// `robin_error_details on`, or `off`.
+pub(in crate::config::nginx) fn robin_error_details(
+    _: &mut Reader<'_>,
+    directive: &Directive,
+    frame: &mut Frame,
+) {
+    frame.settings.error_details = directive.args.first().cloned();
+}
+
+/// `robin_server_header robin|version|nginx|off`.
+pub(in crate::config::nginx) fn robin_server_header(
+    _: &mut Reader<'_>,
+    directive: &Directive,
+    frame: &mut Frame,
+) {
+    frame.settings.server_header = directive.args.first().cloned();
 }
 
 /// The process has one error log: the one of the main level, else the first further in.

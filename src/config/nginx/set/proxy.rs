@@ -152,22 +152,38 @@ impl Reader<'_> {
                 let off = frame.word("off");
                 frame.settings.retry_budget = Some(Budget { percent: Some(off), floor: None });
             }
-            // nginx trusts every certificate, names no host and drops such headers unless told to.
-            for name in ["proxy_ssl_verify", "proxy_ssl_server_name", "underscores_in_headers"] {
+            // nginx trusts every certificate, names no host, drops such headers and waits for the slowest unless
+            // told to.
+            for name in [
+                "proxy_ssl_verify",
+                "proxy_ssl_server_name",
+                "underscores_in_headers",
+                "robin_send_min_rate",
+            ] {
                 if frame.settings.last(name).is_none() {
                     let (name, args) = (frame.word(name), vec![frame.word("off")]);
                     frame.settings.statements.push(Statement { name, args, block: None });
                 }
             }
+            // What is exported there has a trace of its own unless `otel_trace_context` says otherwise.
+            let settings = &mut frame.settings;
+            if settings.last("robin_otlp").is_some() && settings.last("robin_trace").is_none() {
+                let (name, args) = (frame.word("robin_trace"), vec![frame.word("ignore")]);
+                frame.settings.statements.push(Statement { name, args, block: None });
+            }
         }
-        if frame.context == Context::Http || !frame.headers.is_empty() {
+        let grpc = frame.to.as_ref().is_some_and(|to| to.value.starts_with("grpc"));
+        if grpc {
+            frame.pass_grpc();
+        }
+        if frame.context == Context::Http || grpc || !frame.headers.is_empty() {
             self.finish_headers(frame);
         }
     }
 
     /// A level that sets a header sets all of them: what an outer one said is gone, and nginx's own
     /// is back, which is `Host`. `Upgrade` and `Connection` say whether the request may upgrade.
-    fn finish_headers(&mut self, frame: &mut Frame) {
+    pub(super) fn finish_headers(&mut self, frame: &mut Frame) {
         let typed = std::mem::take(&mut frame.headers);
         let mut headers = vec![(frame.word(ALL), frame.word("off"))];
         if !typed.iter().any(|(name, _)| name.value.eq_ignore_ascii_case("host")) {

@@ -17,7 +17,7 @@ pub(in crate::config::nginx) fn step(_: &mut Reader<'_>, directive: &Directive, 
     frame.step(Step::Statement(directive.statement()));
 }
 
-/// `map`, `geo`, `split_clients`, `log_format`.
+/// `map`, `geo`, `split_clients`, `log_format`, `match`.
 pub(in crate::config::nginx) fn declaration(
     reader: &mut Reader<'_>,
     directive: &Directive,
@@ -42,6 +42,10 @@ pub(in crate::config::nginx) fn condition(
     frame.broken |= inner.broken;
     let condition = reader.in_brackets(&directive.args);
     frame.broken |= condition.is_empty();
+    if inner.to.as_ref().is_some_and(|to| to.value.starts_with("grpc")) {
+        inner.pass_grpc();
+        reader.finish_headers(&mut inner);
+    }
     let route = Box::new(inner.into_route(Word { value: "if".to_owned(), place }));
     frame.step(Step::If { condition, route });
 }

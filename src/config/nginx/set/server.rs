@@ -22,7 +22,7 @@ const NO_EFFECT: [&str; 11] = [
     "bind",
 ];
 /// What asks for more than TLS and HTTP/2.
-const LATER: [&str; 4] = ["quic", "spdy", "proxy_protocol", "ipv6only=off"];
+const LATER: [&str; 3] = ["quic", "spdy", "ipv6only=off"];
 
 pub(in crate::config::nginx) fn listen(
     reader: &mut Reader<'_>,
@@ -96,6 +96,14 @@ fn parameters(reader: &mut Reader<'_>, directive: &Directive, listen: &mut Liste
             listen.tls = on();
         } else if text == "http2" {
             listen.http2 = on();
+        } else if text == "proxy_protocol" {
+            listen.proxy_protocol = on();
+        } else if let Some(value) = text.strip_prefix("proxy_protocol=") {
+            let value = value.to_owned();
+            listen.proxy_protocol = Some(Word { value, place: word.place.clone() });
+        } else if let Some(value) = text.strip_prefix("max_connections=") {
+            let value = value.to_owned();
+            listen.max_connections = Some(Word { value, place: word.place.clone() });
         } else if LATER.contains(&text) {
             reader
                 .diags

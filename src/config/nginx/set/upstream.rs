@@ -218,6 +218,15 @@ fn unknown_argument(reader: &mut Reader<'_>, directive: &Directive, name: &str, 
     }
 }
 
+/// `send_proxy v1`, `v2` or `off`.
+pub(in crate::config::nginx) fn send_proxy(
+    _: &mut Reader<'_>,
+    directive: &Directive,
+    frame: &mut Frame,
+) {
+    frame.send_proxy = directive.args.first().cloned();
+}
+
 /// `queue NUMBER [timeout=TIME]`.
 pub(in crate::config::nginx) fn queue(
     reader: &mut Reader<'_>,

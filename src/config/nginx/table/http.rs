@@ -2,7 +2,7 @@
 
 use super::{
     Body, FILES, HTTP, HTTP_ALL, HTTP_SERVER, LOCATION, MAIN, MANY, OS, Row, SERVER, TABLES,
-    UPSTREAM, call, none, only, statement, value,
+    UPSTREAM, call, none, statement, value,
 };
 use crate::config::nginx::set::{self, Kind};
 
@@ -41,6 +41,7 @@ pub(super) const ROWS: &[Row] = &[
     none("map_hash_max_size", HTTP, (1, 1), TABLES),
     none("connection_pool_size", HTTP_SERVER, (1, 1), OS),
     none("request_pool_size", HTTP_SERVER, (1, 1), OS),
+    statement("early_hints", HTTP_ALL, (1, MANY)),
     statement("merge_slashes", HTTP_SERVER, (1, 1)),
     statement("ignore_invalid_headers", HTTP_SERVER, (1, 1)),
     statement("underscores_in_headers", HTTP_SERVER, (1, 1)),
@@ -62,5 +63,4 @@ pub(super) const ROWS: &[Row] = &[
 
 
     // What is off by default and may be said so.
-    only("auth_basic", HTTP_ALL, &["off"], "robin asks for no password: let the upstream do so"),
 ];

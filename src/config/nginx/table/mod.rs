@@ -6,7 +6,10 @@
 //! the same answers.
 
 mod core;
+mod grpc;
 mod http;
+mod ids;
+mod limits;
 mod log;
 mod proxy;
 mod rewrite;
@@ -154,15 +157,18 @@ const TABLES: &str = "robin's tables grow by themselves";
 const FILES: &str = "robin reads files in its own way";
 
 /// The rows, a chapter of nginx's documentation each.
-const CHAPTERS: [&[Row]; 8] = [
+const CHAPTERS: [&[Row]; 11] = [
     core::ROWS,
     http::ROWS,
     site::ROWS,
     proxy::ROWS,
+    grpc::ROWS,
     upstream::ROWS,
     rewrite::ROWS,
     tls::ROWS,
     log::ROWS,
+    ids::ROWS,
+    limits::ROWS,
 ];
 
 fn rows() -> impl Iterator<Item = &'static Row> {

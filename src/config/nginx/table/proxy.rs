@@ -32,6 +32,7 @@ pub(super) const ROWS: &[Row] = &[
     statement("proxy_bind", HTTP_ALL, (1, 2)),
     only("proxy_cache", HTTP_ALL, &["off"], "robin has no cache: leave it out"),
     only("proxy_store", HTTP_ALL, &["off"], "robin stores no answers: leave it out"),
+    statement("proxy_pass_trailers", HTTP_ALL, (1, 1)),
     statement("proxy_intercept_errors", HTTP_ALL, (1, 1)),
     statement("proxy_pass_request_body", HTTP_ALL, (1, 1)),
     statement("proxy_pass_request_headers", HTTP_ALL, (1, 1)),

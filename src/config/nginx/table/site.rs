@@ -1,5 +1,5 @@
 //! Files, and what is done to answers: ngx_http_core, index, autoindex, headers, charset, gzip,
-//! gzip_static, try_files, stub_status, empty_gif.
+//! gzip_static, try_files, stub_status, robin_status, empty_gif.
 
 use super::{
     Body, FILES, HTTP_ALL, LOCATION, LOCATION_IF, MANY, PIECES, Row, SERVER, TABLES, none, only,
@@ -30,6 +30,7 @@ pub(super) const ROWS: &[Row] = &[
     statement("autoindex_localtime", HTTP_ALL, (1, 1)),
     statement("empty_gif", LOCATION, (0, 0)),
     statement("stub_status", SERVER | LOCATION, (0, 1)),
+    statement("robin_status", SERVER | LOCATION, (0, 0)),
     none("types_hash_bucket_size", HTTP_ALL, (1, 1), TABLES),
     none("types_hash_max_size", HTTP_ALL, (1, 1), TABLES),
     none("open_file_cache", HTTP_ALL, (1, 2), FILES),
@@ -73,6 +74,13 @@ pub(super) const ROWS: &[Row] = &[
 
     statement("allow", HTTP_ALL, (1, 1)).often(),
     statement("deny", HTTP_ALL, (1, 1)).often(),
+    statement("secure_headers", HTTP_ALL, (1, 1)),
+    statement("satisfy", HTTP_ALL, (1, 1)),
+    statement("auth_basic", HTTP_ALL, (1, 1)),
+    statement("auth_basic_user_file", HTTP_ALL, (1, 1)),
+    statement("auth_delay", HTTP_ALL, (1, 1)),
+    statement("auth_request", HTTP_ALL, (1, 1)),
+    statement("auth_request_set", HTTP_ALL, (2, 2)).often(),
     statement("set_real_ip_from", HTTP_ALL, (1, 1)).often(),
     statement("real_ip_header", HTTP_ALL, (1, 1)),
     statement("real_ip_recursive", HTTP_ALL, (1, 1)),
@@ -80,7 +88,7 @@ pub(super) const ROWS: &[Row] = &[
     statement("client_body_buffer_size", HTTP_ALL, (1, 1)),
     statement("client_body_timeout", HTTP_ALL, (1, 1)),
     statement("client_body_temp_path", HTTP_ALL, (1, 4)),
-    none("client_body_in_file_only", HTTP_ALL, (1, 1), "files of bodies have no names, and end with the request"),
+    statement("client_body_in_file_only", HTTP_ALL, (1, 1)),
     none("client_body_in_single_buffer", HTTP_ALL, (1, 1), PIECES),
     statement("send_timeout", HTTP_ALL, (1, 1)),
     statement("keepalive_requests", HTTP_ALL, (1, 1)),

@@ -1,6 +1,6 @@
-//! What stands in `upstream`.
+//! What stands in `upstream`, and health checks of upstreams.
 
-use super::{Body, HTTP, HTTP_ALL, MANY, Row, UPSTREAM, call, none, value};
+use super::{Body, HTTP, HTTP_ALL, LOCATION, MANY, Row, UPSTREAM, call, none, statement, value};
 use crate::config::nginx::set::{self, Kind};
 
 #[rustfmt::skip]
@@ -23,5 +23,8 @@ pub(super) const ROWS: &[Row] = &[
     call("passive", UPSTREAM, (1, 5), set::passive),
     value("panic", HTTP | UPSTREAM, Kind::Share, |f| &mut f.panic),
     value("drain_timeout", UPSTREAM, Kind::TimeOrZero, |f| &mut f.drain_timeout),
+    call("send_proxy", UPSTREAM, (1, 1), set::send_proxy),
+    call("match", HTTP, (1, 1), set::declaration).body(Body::Entries).often(),
+    statement("health_check", LOCATION, (0, MANY)).often(),
     none("zone", UPSTREAM, (1, 2), "threads share the state of an upstream"),
 ];

@@ -6,7 +6,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::config::diagnostics::{Diagnostics, Span, Syntax, quote};
-use crate::config::model::{AccessLog, LogEscape, LogFormat, LogPath, RequestLog};
+use crate::config::model::{
+    AccessLog, LogEscape, LogFormat, LogPath, LogStyle, Preset, RequestLog,
+};
 use crate::config::raw::{Settings, Statement, Word};
 use crate::config::template::Template;
 use crate::config::words;
@@ -119,22 +121,12 @@ fn log(statement: &Statement, diags: &mut Diagnostics) -> Option<RequestLog> {
         Some((name, parameters)) => (Some(name), parameters),
         None => (None, rest),
     };
-    let format = match name {
-        None => None,
-        Some(name) => match diags.scope.formats.get(&name.value) {
-            Some(format) => Some(Arc::clone(format)),
-            None => {
-                let known: Vec<String> = diags.scope.formats.keys().cloned().collect();
-                diags
-                    .error(&name.place, format!("unknown log format {}", quote(&name.value)))
-                    .in_nginx(format!("unknown log format \"{}\"", name.value))
-                    .expected("expected `combined` or the name of a `log_format`")
-                    .nearest(&name.value, known.iter().map(String::as_str));
-                return None;
-            }
-        },
+    let style = match name {
+        None => LogStyle::Preset(Preset::Robin),
+        Some(name) => style(name, diags)?,
     };
-    let Parameters { condition, level } = parameters_of(word, parameters, path.as_ref(), diags)?;
+    let Parameters { condition, level, sample } =
+        parameters_of(word, parameters, path.as_ref(), diags)?;
     let path = match (path?, level) {
         (LogPath::File(path), Some(level)) => LogPath::Packed(path, level),
         (path, _) => path,
@@ -144,7 +136,25 @@ fn log(statement: &Statement, diags: &mut Diagnostics) -> Option<RequestLog> {
         diags.scope.logs.push(path);
         diags.scope.logs.len() - 1
     });
-    Some(RequestLog { to, format, condition })
+    Some(RequestLog { to, style, condition, sample })
+}
+
+/// What a name stands for: a `log_format` first, so that a file of nginx's means what it says.
+fn style(name: &Word, diags: &mut Diagnostics) -> Option<LogStyle> {
+    if let Some(format) = diags.scope.formats.get(&name.value) {
+        return Some(LogStyle::Format(Arc::clone(format)));
+    }
+    if let Some(preset) = Preset::parse(&name.value) {
+        return Some(LogStyle::Preset(preset));
+    }
+    let presets = Preset::ALL.into_iter().map(|preset| preset.name().to_owned());
+    let known: Vec<String> = diags.scope.formats.keys().cloned().chain(presets).collect();
+    diags
+        .error(&name.place, format!("unknown log format {}", quote(&name.value)))
+        .in_nginx(format!("unknown log format \"{}\"", name.value))
+        .expected("expected `combined`, `json`, `robin` or the name of a `log_format`")
+        .nearest(&name.value, known.iter().map(String::as_str));
+    None
 }
 
 /// What follows the format and has an effect: lines are written within milliseconds anyway.
@@ -152,6 +162,8 @@ struct Parameters {
     condition: Option<Template>,
     /// The level of `gzip`.
     level: Option<u32>,
+    /// In hundredths of a percent.
+    sample: Option<u16>,
 }
 
 fn parameters_of(
@@ -161,6 +173,7 @@ fn parameters_of(
     diags: &mut Diagnostics,
 ) -> Option<Parameters> {
     let (mut condition, mut buffer, mut flush, mut level) = (None, None, None, None);
+    let mut sample = None;
     let mut bad = |word: &Word, yaml: &str, nginx: String| {
         diags.error(&word.place, yaml).in_nginx(nginx).expected("in this parameter");
         None
@@ -189,8 +202,16 @@ fn parameters_of(
                     return bad(word, "the level is none from 1 to 9", nginx);
                 }
             }
+            "sample" => {
+                sample = words::hundredths(value).filter(|share| *share <= 10_000);
+                if sample.is_none() {
+                    let nginx = format!("invalid share \"{value}\"");
+                    return bad(word, "the share is none from 0.01% to 100%", nginx);
+                }
+            }
             _ => {
-                let expected = "expected `buffer=size`, `flush=time`, `gzip` or `if=condition`";
+                let expected = "expected `buffer=size`, `flush=time`, `gzip`, `if=condition` or \
+                                `sample=share`";
                 invalid_parameter(word, expected, diags);
                 return None;
             }
@@ -209,12 +230,13 @@ fn parameters_of(
     if let Some((word, message)) = buffer.zip(message) {
         return bad(word, message, message.to_owned());
     }
+    let sample = sample.and_then(|share| u16::try_from(share).ok());
     let Some(word) = condition else {
-        return Some(Parameters { condition: None, level });
+        return Some(Parameters { condition: None, level, sample });
     };
     let value = word.value["if=".len()..].to_owned();
     let condition = diags.template(&Word { value, place: word.place.clone() })?;
-    Some(Parameters { condition: Some(condition), level })
+    Some(Parameters { condition: Some(condition), level, sample })
 }
 
 fn path(word: &Word, diags: &mut Diagnostics) -> Option<LogPath> {

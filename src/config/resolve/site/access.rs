@@ -88,19 +88,22 @@ impl Said<'_, '_> {
             words.filter_map(|word| clients(word, self.diags)).collect()
         });
         let header = self.settings.word("real_ip_header").and_then(|word| {
+            if word.value == "proxy_protocol" {
+                return Some(None);
+            }
             let name = word.value.parse::<HeaderName>().ok();
-            if name.is_none() || word.value == "proxy_protocol" {
+            if name.is_none() {
                 invalid(
                     self.diags,
                     word,
-                    "expected the name of a header such as `X-Forwarded-For`",
+                    "expected the name of a header such as `X-Forwarded-For`, or `proxy_protocol`",
                 );
             }
-            name
+            name.map(Some)
         });
         let known = outer.cloned().unwrap_or(RealIp {
             from: Vec::new(),
-            header: HeaderName::from_static("x-real-ip"),
+            header: Some(HeaderName::from_static("x-real-ip")),
             recursive: false,
         });
         Some(RealIp {

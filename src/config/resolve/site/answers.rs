@@ -1,5 +1,7 @@
 //! What is done to answers: headers, charsets, error pages, redirects.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 
 use super::{Said, invalid, status};
@@ -7,9 +9,12 @@ use crate::config::diagnostics::{Diagnostics, quote};
 use crate::config::model::site::{
     AddHeader, Answers, ErrorPage, ErrorStatus, Expires, Gzip, Inherit,
 };
-use crate::config::raw::{Settings, Statement};
+use crate::config::raw::{Settings, Statement, Word};
+use crate::config::resolve::leaf::Zero;
 use crate::config::template::Template;
 
+/// What lists of browsers ask for at least: a year.
+const HSTS_AGE: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 /// Types that get a charset by default (`ngx_http_charset_default_types`).
 const CHARSET_TYPES: [&str; 6] = [
     "text/html",
@@ -24,9 +29,11 @@ impl Answers {
     pub(in crate::config::resolve) fn defaults() -> Self {
         Self {
             headers: Vec::new(),
+            hsts: None,
             headers_inherit: Inherit::On,
             trailers: Vec::new(),
             trailers_inherit: Inherit::On,
+            secure_headers: false,
             expires: Expires::Off,
             charset: None,
             charset_types: CHARSET_TYPES.map(str::to_owned).to_vec(),
@@ -51,9 +58,11 @@ impl Answers {
         let trailers_inherit = said.inherit("add_trailer_inherit", outer.trailers_inherit);
         Self {
             headers: said.added("add_header", headers_inherit, &outer.headers),
+            hsts: said.hsts().unwrap_or_else(|| outer.hsts.clone()),
             headers_inherit,
             trailers: said.added("add_trailer", trailers_inherit, &outer.trailers),
             trailers_inherit,
+            secure_headers: said.switch("secure_headers", outer.secure_headers),
             expires: said.expires().unwrap_or_else(|| outer.expires.clone()),
             charset: said.charset().unwrap_or_else(|| outer.charset.clone()),
             charset_types: said
@@ -92,6 +101,46 @@ impl Said<'_, '_> {
                 here
             }
         }
+    }
+
+    /// `robin_hsts on [max_age=TIME] [include_subdomains=on|off] [preload=on|off]`, or `off`.
+    fn hsts(&mut self) -> Option<Option<String>> {
+        const EXPECTED: &str =
+            "expected on or off, then `max_age=`, `include_subdomains=`, `preload=`";
+        let statement = self.settings.last("robin_hsts")?;
+        let (first, rest) = statement.args.split_first()?;
+        let on = self.diags.switch("robin_hsts", Some(first))?;
+        let (mut age, mut subdomains, mut preload) = (HSTS_AGE, false, false);
+        for word in rest {
+            let part = word.value.split_once('=');
+            let value = |text: &str| Word { value: text.to_owned(), place: word.place.clone() };
+            match part {
+                Some(("max_age", text)) => {
+                    age = self.diags.time("max_age", Some(&value(text)), Zero::Allowed)?;
+                }
+                Some(("include_subdomains", text)) => {
+                    subdomains = self.diags.switch("include_subdomains", Some(&value(text)))?;
+                }
+                Some(("preload", text)) => {
+                    preload = self.diags.switch("preload", Some(&value(text)))?;
+                }
+                _ => {
+                    invalid(self.diags, word, EXPECTED.to_owned());
+                    return None;
+                }
+            }
+        }
+        if preload && (!subdomains || age < HSTS_AGE) {
+            self.diags
+                .error(&first.place, "browsers take no such host into their lists")
+                .expected("`preload` needs `include_subdomains` and a `max_age` of a year")
+                .help("see hstspreload.org");
+            return None;
+        }
+        let mut value = format!("max-age={}", age.as_secs());
+        value.push_str(if subdomains { "; includeSubDomains" } else { "" });
+        value.push_str(if preload { "; preload" } else { "" });
+        Some(on.then_some(value))
     }
 
     /// `add_header NAME VALUE [always]`.

@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use super::Said;
-use crate::config::diagnostics::Diagnostics;
-use crate::config::model::site::Clients;
+use crate::config::diagnostics::{Diagnostics, quote};
+use crate::config::model::admission::Admission;
+use crate::config::model::site::{BodyFile, Clients};
 use crate::config::raw::Settings;
 
 impl Clients {
@@ -12,9 +13,11 @@ impl Clients {
         Self {
             limit_except: None,
             access: Vec::new(),
+            admission: Admission::default(),
             real_ip: None,
             body_buffer_bytes: 16 << 10,
             body_timeout: Duration::from_mins(1),
+            body_file: BodyFile::Off,
             body_temp_path: None,
             send_timeout: Duration::from_mins(1),
             keepalive_requests: 1000,
@@ -32,9 +35,11 @@ impl Clients {
             // It holds for its own level only.
             limit_except: said.limit_except(),
             access: said.access(&outer.access),
+            admission: said.admission(&outer.admission),
             real_ip: said.real_ip(outer.real_ip.as_ref()),
             body_buffer_bytes: said.size("client_body_buffer_size", outer.body_buffer_bytes),
             body_timeout: said.time("client_body_timeout", outer.body_timeout),
+            body_file: said.body_file().unwrap_or(outer.body_file),
             body_temp_path: settings
                 .word("client_body_temp_path")
                 .map(|word| word.value.clone().into())
@@ -44,6 +49,32 @@ impl Clients {
                 .diags
                 .number("keepalive_requests", settings.word("keepalive_requests"), 0..=u64::MAX)
                 .unwrap_or(outer.keepalive_requests),
+        }
+    }
+}
+
+impl Said<'_, '_> {
+    fn body_file(&mut self) -> Option<BodyFile> {
+        const WORDS: [&str; 3] = ["off", "clean", "on"];
+        let word = self.settings.word("client_body_in_file_only")?;
+        match word.value.as_str() {
+            "off" => Some(BodyFile::Off),
+            "clean" => Some(BodyFile::Clean),
+            "on" => Some(BodyFile::Kept),
+            other => {
+                self.diags
+                    .error(
+                        &word.place,
+                        format!(
+                            "`client_body_in_file_only` is on, clean or off, found {}",
+                            quote(other)
+                        ),
+                    )
+                    .in_nginx(format!("invalid value \"{other}\""))
+                    .expected("expected one of off, clean, on")
+                    .nearest(other, WORDS);
+                None
+            }
         }
     }
 }

@@ -4,6 +4,7 @@
 //! said outside, as nginx merges levels; what differs from that rule says so at its place.
 
 mod access;
+mod admission;
 mod answers;
 mod clients;
 mod expires;

@@ -2,20 +2,22 @@
 
 mod failure;
 mod methods;
-mod probes;
+pub(super) mod probes;
 mod sticky;
 
 use std::collections::HashMap;
 use std::num::{NonZeroU32, NonZeroU64};
 use std::time::Duration;
 
+use self::probes::Matches;
 use super::leaf::Zero;
 use crate::config::address::{self, HTTP_PORT};
 use crate::config::diagnostics::{Diagnostics, Span, Syntax, quote};
 use crate::config::model::{
-    Host, Method, Passive, PassiveRule, Queue, Tier, Upstream, UpstreamServer,
+    HealthCheck, Host, Method, Passive, PassiveRule, ProxyVersion, Queue, Tier, Upstream,
+    UpstreamServer,
 };
-use crate::config::raw::{self, List, Word};
+use crate::config::raw::{self, Word};
 
 /// The upstreams found so far: those written, then those that targets of routes make.
 pub(super) struct Upstreams {
@@ -24,15 +26,15 @@ pub(super) struct Upstreams {
     panic: Option<u8>,
     /// Whether some could not be read, so that a name that is missing may be one of them.
     broken: bool,
+    /// What answers to probes have to be, by name.
+    pub(super) matches: Matches,
 }
 
 impl Upstreams {
     /// What is written; `panic` is for those that say nothing of it.
-    pub(super) fn resolve(
-        raw: Option<&List<raw::Upstream>>,
-        panic: Option<u8>,
-        diags: &mut Diagnostics,
-    ) -> Self {
+    pub(super) fn resolve(raw: &raw::Config, panic: Option<u8>, diags: &mut Diagnostics) -> Self {
+        let matches = probes::matches(&raw.declarations, diags);
+        let raw = raw.upstreams.as_ref();
         let mut list = Vec::new();
         let mut names: HashMap<&str, &Word> = HashMap::new();
         for raw in raw.iter().flat_map(|raw| &raw.items) {
@@ -57,7 +59,7 @@ impl Upstreams {
                 }
             }
         }
-        Self { list, panic, broken: raw.is_some_and(|raw| raw.broken) }
+        Self { list, panic, broken: raw.is_some_and(|raw| raw.broken), matches }
     }
 
     /// The position of the upstream with this name.
@@ -87,6 +89,14 @@ impl Upstreams {
             self.list.push(Upstream { implicit: true, panic: self.panic, ..plain });
             self.list.len() - 1
         })
+    }
+
+    /// Adds a health check of a route. The same one of several routes is one.
+    pub(super) fn check(&mut self, upstream: usize, check: HealthCheck) {
+        let checks = &mut self.list[upstream].health_checks;
+        if !checks.contains(&check) {
+            checks.push(check);
+        }
     }
 
     pub(super) fn into_list(self) -> Vec<Upstream> {
@@ -124,7 +134,7 @@ impl Upstream {
             method: Method::default(),
             resolver: None,
             refresh: Duration::from_secs(1),
-            health_check: None,
+            health_checks: Vec::new(),
             // Below gunicorn's 2 s: a connection that the back-end is just closing loses a request.
             keepalive_idle: Duration::from_millis(1500),
             keepalive: 128,
@@ -135,6 +145,25 @@ impl Upstream {
             passive: Passive::default(),
             panic: None,
             drain_timeout: Duration::ZERO,
+            send_proxy: None,
+        }
+    }
+}
+
+fn send_proxy(word: &Word, diags: &mut Diagnostics) -> Option<ProxyVersion> {
+    match word.value.as_str() {
+        "off" => None,
+        "v1" => Some(ProxyVersion::V1),
+        "v2" => Some(ProxyVersion::V2),
+        other => {
+            diags
+                .error(
+                    &word.place,
+                    format!("unknown version {} of the PROXY protocol", quote(other)),
+                )
+                .in_nginx(format!("invalid value \"{other}\" in \"send_proxy\" directive"))
+                .expected("expected one of off, v1, v2");
+            None
         }
     }
 }
@@ -144,7 +173,7 @@ fn upstream(raw: &raw::Upstream, panic: Option<u8>, diags: &mut Diagnostics) -> 
     const MOST_IDLE: u64 = 65_535;
     const MOST_REQUESTS: u64 = u32::MAX as u64;
     let plain = Upstream::new(raw.name.value.clone(), servers(raw, diags));
-    let health_check = raw.health_check.as_ref();
+    let health_checks = raw.health_checks.iter();
     Upstream {
         resolver: super::resolver(raw.resolver.as_ref(), diags),
         method: methods::method(raw, diags),
@@ -154,11 +183,12 @@ fn upstream(raw: &raw::Upstream, panic: Option<u8>, diags: &mut Diagnostics) -> 
         drain_timeout: diags
             .time("drain_timeout", raw.drain_timeout.as_ref(), Zero::Allowed)
             .unwrap_or(plain.drain_timeout),
+        send_proxy: raw.send_proxy.as_ref().and_then(|word| send_proxy(word, diags)),
         queue: raw.queue.as_ref().and_then(|raw| queue(raw, diags)),
         refresh: diags
             .time("refresh", raw.refresh.as_ref(), Zero::Refused)
             .unwrap_or(plain.refresh),
-        health_check: health_check.and_then(|raw| probes::health_check(raw, diags)),
+        health_checks: health_checks.filter_map(|raw| probes::health_check(raw, diags)).collect(),
         keepalive_idle: diags
             .time("idle", raw.keepalive_idle.as_ref(), Zero::Allowed)
             .unwrap_or(plain.keepalive_idle),

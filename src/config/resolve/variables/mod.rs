@@ -92,6 +92,13 @@ fn in_settings(settings: &Settings, diags: &mut Diagnostics) {
             groups_of(word, word.value.strip_prefix('~'), diags);
         }
     }
+    for statement in settings.all("auth_request_set") {
+        if let [name, _] = &statement.args[..]
+            && !name.value.strip_prefix('$').is_some_and(may_be_set)
+        {
+            own(name, diags);
+        }
+    }
 }
 
 /// Declares the named groups of a pattern; one that is not sound is reported where it is used.

@@ -4,6 +4,7 @@ use super::pair;
 use crate::config::diagnostics::{Diagnostics, quote};
 use crate::config::model::program::Split;
 use crate::config::raw::Statement;
+use crate::config::words;
 
 /// All of it, in hundredths of a percent.
 const ALL: u64 = 10_000;
@@ -17,7 +18,7 @@ pub(super) fn split(statement: &Statement, diags: &mut Diagnostics) -> Option<Sp
         let Some((share, value)) = pair(entry, "split_clients", diags) else { continue };
         let hundredths = match &share.value[..] {
             "*" => None,
-            text => match hundredths(text) {
+            text => match words::hundredths(text) {
                 Some(hundredths) => Some(hundredths),
                 None => {
                     let message = format!("{} is not a share", quote(text));
@@ -44,19 +45,4 @@ pub(super) fn split(statement: &Statement, diags: &mut Diagnostics) -> Option<Sp
         split.parts.push((upper, value.value.clone()));
     }
     Some(split)
-}
-
-/// Reads `0.5%`: at most two decimals, above zero.
-fn hundredths(text: &str) -> Option<u64> {
-    let number = text.strip_suffix('%')?;
-    let (whole, decimals) = number.split_once('.').unwrap_or((number, ""));
-    let digits = |text: &str| text.bytes().all(|b| b.is_ascii_digit());
-    if whole.len() + decimals.len() == 0 || decimals.len() > 2 {
-        return None;
-    }
-    if !digits(whole) || !digits(decimals) {
-        return None;
-    }
-    let number = format!("{whole}{decimals:0<2}").parse().ok()?;
-    (number > 0).then_some(number)
 }

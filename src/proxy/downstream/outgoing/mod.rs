@@ -6,8 +6,12 @@
 //! for some time: a client that is only a little slower than the peer needs none. Whatever waits
 //! is written as soon as the socket takes it, whenever the stream is polled.
 
+mod pace;
+
+use std::collections::VecDeque;
 use std::future::Future as _;
 use std::io;
+use std::ops::Range;
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -18,6 +22,8 @@ use tokio::io::AsyncWrite;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, Sleep, sleep};
 
+use self::pace::Progress;
+pub(in crate::proxy) use self::pace::{Pace, SLOW_SPAN};
 use crate::proxy::spool::{PIECE, Piece, TempFile};
 
 /// Writes below this many bytes are gathered; one of this size goes out by itself. A head and
@@ -26,6 +32,9 @@ pub(super) const GATHERED: usize = 4096;
 
 /// How long the writes of one answer wait for the client in all before a file takes them.
 const PATIENCE: Duration = Duration::from_millis(100);
+
+/// How much comes from the file at once: this much each client holds that does not read.
+const READ: u64 = 8 << 10;
 
 /// nginx's default of `send_timeout`.
 const SEND_TIMEOUT: Duration = Duration::from_secs(60);
@@ -37,11 +46,17 @@ pub(super) struct Sending {
     pub(super) timeout: Duration,
     /// What may wait; none when writes wait for the client.
     pub(super) keep: Option<Keep>,
+    /// The same of an answer that is complete.
+    pub(super) rest: Option<Keep>,
+    /// How fast it goes out; none for as fast as it can.
+    pub(super) pace: Option<Pace>,
+    /// Bytes a second below which the connection is given up; 0 for never.
+    pub(super) min_rate: u64,
 }
 
 impl Default for Sending {
     fn default() -> Self {
-        Self { timeout: SEND_TIMEOUT, keep: None }
+        Self { timeout: SEND_TIMEOUT, keep: None, rest: None, pace: None, min_rate: 0 }
     }
 }
 
@@ -75,10 +90,16 @@ pub(super) struct Outgoing {
     writes: usize,
     /// Whether the stream may hold back what was written, as TLS does.
     unflushed: bool,
+    /// Whether all that waits was asked to go out, and has not.
+    asked: bool,
     spill: Option<Spill>,
     sending: Arc<Mutex<Sending>>,
     /// Runs while the socket is full.
     stall: Timer,
+    /// How fast the client takes what waits for it.
+    progress: Progress,
+    /// Runs while the answer's rate has no room.
+    pause: Timer,
     /// Runs while a write waits for room in memory.
     patience: Timer,
     /// Why nothing more can be written.
@@ -88,13 +109,16 @@ pub(super) struct Outgoing {
 impl Outgoing {
     pub(super) fn new(sending: Arc<Mutex<Sending>>) -> Self {
         Self {
-            front: Vec::with_capacity(GATHERED),
+            front: Vec::new(),
             written: 0,
             writes: 0,
             unflushed: false,
+            asked: false,
             spill: None,
             sending,
             stall: Timer::default(),
+            progress: Progress::default(),
+            pause: Timer::default(),
             patience: Timer::default(),
             failed: None,
         }
@@ -110,18 +134,29 @@ impl Outgoing {
         front as u64 + self.spill.as_ref().map_or(0, Spill::waiting)
     }
 
-    /// Whether something waits that is not just gathered for the next flush: several writes, or
-    /// one that the socket had no room for. A head alone waits for its body, as in nginx.
+    /// Whether something waits that is not just gathered for the next flush: several writes, one that
+    /// the socket had no room for, or one that had to wait at the last flush. A head alone waits for its body, as in nginx.
     pub(super) fn is_due(&self) -> bool {
         self.writes > 1
             || self.written > 0
             || self.front.len() > GATHERED
             || self.spill.is_some()
             || self.unflushed
+            || self.asked
+    }
+
+    /// Lets go of memory that nothing is in.
+    pub(super) fn rest(&mut self) {
+        if self.front.is_empty() {
+            self.front = Vec::new();
+        }
     }
 
     /// Adds `bytes` whatever the limits are.
     pub(super) fn push(&mut self, bytes: &[u8]) {
+        if self.front.capacity() == 0 {
+            self.front.reserve(GATHERED);
+        }
         self.front.extend_from_slice(bytes);
         self.writes += 1;
     }
@@ -155,18 +190,27 @@ impl Outgoing {
         io: &mut S,
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<()>> {
+        self.asked = true;
         loop {
             while self.written < self.front.len() {
                 let front = std::mem::take(&mut self.front);
                 let written = self.poll_socket(io, cx, &front[self.written..]);
                 self.front = front;
-                self.written += ready!(written)?;
+                if written.is_pending() {
+                    self.settle(cx);
+                }
+                // What waits for its file waits for the socket no more.
+                if !self.front.is_empty() {
+                    self.written += ready!(written)?;
+                }
             }
             self.front.clear();
             self.written = 0;
             self.writes = 0;
             let Some(spill) = &mut self.spill else {
                 ready!(self.poll_flush(io, cx))?;
+                self.progress.stop();
+                self.asked = false;
                 if self.front.capacity() > 2 * GATHERED {
                     self.front.shrink_to(GATHERED);
                 }
@@ -189,11 +233,33 @@ impl Outgoing {
         if let Some(failed) = self.failed {
             return Poll::Ready(Err(failed.into()));
         }
-        let written = match Pin::new(io).poll_write(cx, bytes) {
+        let (pace, min_rate) = {
+            let sending = self.sending();
+            (sending.pace, sending.min_rate)
+        };
+        let room = match &pace {
+            Some(pace) => ready!(pace.poll_room(&mut self.pause, cx)).min(bytes.len()),
+            None => bytes.len(),
+        };
+        let written = match Pin::new(io).poll_write(cx, &bytes[..room]) {
             Poll::Ready(Ok(0)) => Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
             written => written,
         };
         self.unflushed |= written.is_ready();
+        // One that gets its bytes slowly is not to blame for it.
+        let min_rate = if pace.is_some() { 0 } else { min_rate };
+        let count = match &written {
+            Poll::Ready(Ok(count)) => Some(*count),
+            _ => None,
+        };
+        if self.progress.is_too_slow(count, min_rate, Instant::now()) {
+            self.failed = Some(io::ErrorKind::TimedOut);
+            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+        }
+        if let (Poll::Ready(Ok(count)), Some(mut pace)) = (&written, pace) {
+            pace.sent(*count, &mut self.pause);
+            self.sending().pace = Some(pace);
+        }
         self.judge(cx, written)
     }
 
@@ -231,6 +297,32 @@ impl Outgoing {
         Poll::Ready(Err(error))
     }
 
+    /// Lets a client that reads slowly hold no more memory than it must, once its answer is complete:
+    /// all that waits goes to a file.
+    fn settle(&mut self, cx: &mut Context<'_>) {
+        let Some(rest) = self.sending().rest.clone().filter(|rest| rest.file > 0) else { return };
+        let waiting = self.front.len() - self.written;
+        let room = self.spill.as_ref().map_or(waiting as u64 <= rest.file, |s| s.has_room(waiting));
+        let spills = waiting > READ as usize && room;
+        let is_loose = self.front.capacity() > 2 * waiting.max(GATHERED);
+        if spills || is_loose {
+            if self.patience.poll(cx, || rest.patience).is_pending() {
+                return;
+            }
+            self.patience.stop();
+            self.front.drain(..std::mem::take(&mut self.written));
+            if spills {
+                let new = || Spill::new(rest.directory.clone(), rest.file);
+                self.spill.get_or_insert_with(new).first = std::mem::take(&mut self.front);
+            } else {
+                self.front.shrink_to(GATHERED);
+            }
+        }
+        if let Some(spill) = &mut self.spill {
+            spill.settle(cx);
+        }
+    }
+
     /// Keeps bytes that the socket has no room for, if the answer allows it.
     fn poll_keep(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let Some(keep) = self.sending().keep.clone() else { return Poll::Pending };
@@ -261,21 +353,33 @@ impl Outgoing {
                     keep.patience = Duration::ZERO;
                 }
                 self.patience.stop();
-                self.spill.insert(Spill::new(keep.directory.clone()))
+                self.spill.insert(Spill::new(keep.directory.clone(), keep.file))
             }
         };
-        spill.poll_take(cx, bytes, keep.file).map(Ok)
+        spill.poll_take(cx, bytes).map(Ok)
     }
+}
+
+/// Before or behind what is in a file already.
+#[derive(Clone, Copy)]
+enum Place {
+    First,
+    Last,
 }
 
 /// The part of an answer that is in a file or on its way to it.
 struct Spill {
     directory: Option<PathBuf>,
+    /// How many bytes the file may have.
+    most: u64,
     file: Option<TempFile>,
     job: Option<Job>,
-    /// Which bytes of the file are still to be sent.
-    from: u64,
-    to: u64,
+    /// What comes before the file.
+    first: Vec<u8>,
+    /// Which parts of the file are still to be sent, in this order.
+    parts: VecDeque<Range<u64>>,
+    /// How many bytes the file has.
+    end: u64,
     /// What comes after the file.
     tail: Vec<u8>,
     /// How many bytes are on their way to the file.
@@ -286,18 +390,21 @@ struct Spill {
 
 enum Job {
     Make(JoinHandle<io::Result<TempFile>>),
-    Write(JoinHandle<Piece>),
+    /// Of what comes first, or last.
+    Write(JoinHandle<Piece>, Place),
     Read(JoinHandle<Piece>),
 }
 
 impl Spill {
-    fn new(directory: Option<PathBuf>) -> Self {
+    fn new(directory: Option<PathBuf>, most: u64) -> Self {
         Self {
             directory,
+            most,
             file: None,
             job: None,
-            from: 0,
-            to: 0,
+            first: Vec::new(),
+            parts: VecDeque::new(),
+            end: 0,
             tail: Vec::new(),
             writing: 0,
             broken: false,
@@ -305,11 +412,19 @@ impl Spill {
     }
 
     fn waiting(&self) -> u64 {
-        self.to - self.from + (self.writing + self.tail.len()) as u64
+        let in_file: u64 = self.parts.iter().map(|part| part.end - part.start).sum();
+        in_file + (self.first.len() + self.writing + self.tail.len()) as u64
     }
 
-    /// Takes bytes behind all others, up to `most` in the file.
-    fn poll_take(&mut self, cx: &mut Context<'_>, bytes: &[u8], most: u64) -> Poll<usize> {
+    /// Whether so many bytes may come into the file before all others.
+    fn has_room(&self, bytes: usize) -> bool {
+        !self.broken
+            && !matches!(self.job, Some(Job::Read(_)))
+            && self.end + (self.writing + bytes) as u64 <= self.most
+    }
+
+    /// Takes bytes behind all others.
+    fn poll_take(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<usize> {
         loop {
             let room = PIECE.saturating_sub(self.tail.len());
             if room > 0 {
@@ -317,27 +432,47 @@ impl Spill {
                 self.tail.extend_from_slice(&bytes[..count]);
                 return Poll::Ready(count);
             }
-            if self.broken {
-                return Poll::Pending;
-            }
+            ready!(self.poll_spill(cx));
+        }
+    }
+
+    /// Sends what is in memory on its way to the file, as soon as there is one and it has room.
+    fn poll_spill(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        loop {
             // A read is for the socket, which will want it when it has room.
-            if matches!(self.job, Some(Job::Read(_))) {
+            if self.broken || matches!(self.job, Some(Job::Read(_))) {
                 return Poll::Pending;
             }
             ready!(self.poll_job(cx));
+            let (bytes, place) = match self.first.is_empty() {
+                true => (&mut self.tail, Place::Last),
+                false => (&mut self.first, Place::First),
+            };
             match &self.file {
+                None if self.broken => {}
                 None => {
                     let made = TempFile::create(self.directory.as_deref());
                     self.job = Some(Job::Make(made));
                 }
-                Some(_) if self.to + self.tail.len() as u64 > most => return Poll::Pending,
+                Some(_) if self.end + bytes.len() as u64 > self.most => return Poll::Pending,
                 Some(file) => {
-                    let tail = std::mem::take(&mut self.tail);
-                    self.writing = tail.len();
-                    self.job = Some(Job::Write(file.write_at(tail, self.to)));
+                    let bytes = std::mem::take(bytes);
+                    self.writing = bytes.len();
+                    self.job = Some(Job::Write(file.write_at(bytes, self.end), place));
+                    return Poll::Ready(());
                 }
             }
         }
+    }
+
+    /// Brings what is in memory to the file, where it is enough to be worth it.
+    fn settle(&mut self, cx: &mut Context<'_>) {
+        if self.first.len().max(self.tail.len()) > GATHERED {
+            // It is called again when the file is ready for it.
+            let _ = self.poll_spill(cx);
+        }
+        // What was written is given back.
+        let _ = self.poll_job(cx);
     }
 
     /// Ends the job that makes the file or writes to it, if there is one.
@@ -347,24 +482,39 @@ impl Spill {
                 Ok(Ok(file)) => self.file = Some(file),
                 _ => self.broken = true,
             },
-            Some(Job::Write(writing)) => match ready!(Pin::new(writing).poll(cx)) {
-                Ok((_, Ok(()))) => {
-                    self.to += self.writing as u64;
-                    self.writing = 0;
-                }
-                Ok((mut bytes, Err(_))) => {
-                    bytes.append(&mut self.tail);
-                    self.tail = bytes;
-                    self.writing = 0;
+            Some(Job::Write(writing, place)) => {
+                let place = *place;
+                let Ok((bytes, written)) = ready!(Pin::new(writing).poll(cx)) else {
+                    // The process ends.
                     self.broken = true;
+                    self.job = None;
+                    return Poll::Ready(());
+                };
+                self.writing = 0;
+                match (written, place) {
+                    (Ok(()), _) => self.add_part(bytes.len() as u64, place),
+                    (Err(_), Place::First) => (self.first, self.broken) = (bytes, true),
+                    (Err(_), Place::Last) => {
+                        self.tail.splice(..0, bytes);
+                        self.broken = true;
+                    }
                 }
-                // The process ends.
-                Err(_) => self.broken = true,
-            },
+            }
             _ => return Poll::Ready(()),
         }
         self.job = None;
         Poll::Ready(())
+    }
+
+    /// Takes note of what was written at the end of the file.
+    fn add_part(&mut self, length: u64, place: Place) {
+        let part = self.end..self.end + length;
+        self.end = part.end;
+        match (place, self.parts.back_mut()) {
+            (Place::First, _) => self.parts.push_front(part),
+            (Place::Last, Some(last)) if last.end == part.start => last.end = part.end,
+            (Place::Last, _) => self.parts.push_back(part),
+        }
     }
 
     /// The next bytes to send; none when all are sent.
@@ -375,19 +525,25 @@ impl Spill {
                 self.job = None;
                 let (bytes, read) = piece.map_err(io::Error::other)?;
                 read?;
-                self.from += bytes.len() as u64;
+                if let Some(part) = self.parts.front_mut() {
+                    part.start += bytes.len() as u64;
+                }
+                self.parts.pop_front_if(|part| part.is_empty());
                 return Poll::Ready(Ok(Some(bytes)));
             }
             ready!(self.poll_job(cx));
-            match &self.file {
-                Some(file) if self.from < self.to => {
-                    let count = (self.to - self.from).min(PIECE as u64) as usize;
-                    self.job = Some(Job::Read(file.read_at(count, self.from)));
+            if !self.first.is_empty() {
+                return Poll::Ready(Ok(Some(std::mem::take(&mut self.first))));
+            }
+            match (&self.file, self.parts.front()) {
+                (Some(file), Some(part)) => {
+                    let count = (part.end - part.start).min(READ) as usize;
+                    self.job = Some(Job::Read(file.read_at(count, part.start)));
                 }
                 _ if self.tail.is_empty() => return Poll::Ready(Ok(None)),
                 _ => {
                     // The file is empty: its place can be used again.
-                    (self.from, self.to) = (0, 0);
+                    self.end = 0;
                     return Poll::Ready(Ok(Some(std::mem::take(&mut self.tail))));
                 }
             }
@@ -419,6 +575,21 @@ impl Timer {
             }
         };
         sleep.as_mut().poll(cx)
+    }
+
+    /// Whether it runs.
+    fn is_set(&self) -> bool {
+        self.since.is_some()
+    }
+
+    /// Starts it anew.
+    fn set(&mut self, limit: Duration) {
+        let now = Instant::now();
+        self.since = Some(now);
+        match &mut self.sleep {
+            Some(sleep) => sleep.as_mut().reset(now + limit),
+            none => *none = Some(Box::pin(sleep(limit))),
+        }
     }
 
     /// Stops it; tells how long it ran.

@@ -106,6 +106,42 @@ async fn a_file_takes_what_memory_cannot() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn once_an_answer_is_complete_its_rest_goes_to_the_file() {
+    let mut pipe = pipe(Some(Keep::new(25_000, 1 << 20, None)));
+    for piece in [[1; 20_000], [2; 20_000], [3; 20_000], [4; 20_000], [5; 20_000], [6; 20_000]] {
+        let Pipe { outgoing, near, sent, .. } = &mut pipe;
+        while sent.len() % 20_000 != 0 || sent.last() != Some(&piece[0]) {
+            let left = &piece[sent.len() % 20_000..];
+            let count = poll_fn(|cx| outgoing.poll_write(near, cx, left)).await.expect("no error");
+            sent.extend(&left[..count]);
+        }
+    }
+    let in_memory = |pipe: &Pipe| pipe.outgoing.spill.as_ref().map(|spill| spill.tail.len());
+    assert_eq!(in_memory(&pipe), Some(120_000 - IN_SOCKET - 25_000 - PIECE));
+    {
+        let mut sending = pipe.outgoing.sending();
+        sending.rest = sending.keep.take();
+    }
+    let Pipe { outgoing, near, .. } = &mut pipe;
+    let drain = poll_fn(|cx| outgoing.poll_drain(near, cx));
+    assert!(timeout(Duration::from_secs(1), drain).await.is_err());
+    assert_eq!(in_memory(&pipe), Some(0));
+    assert_eq!(pipe.outgoing.front.len() as u64, READ);
+    pipe.read_all().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_no_file_can_be_made_a_complete_answer_stays_in_memory() {
+    let mut pipe = pipe(Some(Keep::new(25_000, 1 << 20, Some("/proc/none".into()))));
+    pipe.fill().await;
+    {
+        let mut sending = pipe.outgoing.sending();
+        sending.rest = sending.keep.take();
+    }
+    pipe.read_all().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn writes_go_on_while_a_file_is_read() {
     let mut pipe = pipe(Some(Keep::new(25_000, 1 << 20, None)));
     let mut taken = pipe.fill().await;

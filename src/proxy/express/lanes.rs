@@ -1,0 +1,96 @@
+//! Which routes the express lane can serve: those on which nothing is done that it cannot do.
+
+use http::header;
+
+use crate::config::model::admission::Admission;
+use crate::config::model::passing::HttpVersion;
+use crate::config::model::site::BodyFile;
+use crate::config::model::{
+    Action, Config, PathMatch, Proxy, ProxyTarget, Route, RouteSettings, VirtualServer,
+};
+
+/// Which routes it can serve.
+#[derive(Clone, Debug, Default)]
+pub struct Lanes(Vec<Vec<bool>>);
+
+impl Lanes {
+    /// Those of a configuration.
+    #[must_use]
+    pub fn new(config: &Config) -> Self {
+        let of = |server: &VirtualServer| {
+            let routes = server.routes.iter();
+            routes.map(|route| fits(config, server, route)).collect()
+        };
+        Self(config.virtual_servers.iter().map(of).collect())
+    }
+
+    /// Whether it can serve a route.
+    pub(super) fn take(&self, server: usize, route: usize) -> bool {
+        self.0.get(server).and_then(|routes| routes.get(route)).copied().unwrap_or_default()
+    }
+}
+
+fn fits(config: &Config, server: &VirtualServer, route: &Route) -> bool {
+    let Action::Proxy(proxy) = &route.action else { return false };
+    let plain = match route.path {
+        PathMatch::Exact(_) | PathMatch::Prefix(_) | PathMatch::PrefixOnly(_) => true,
+        PathMatch::Pattern(_) | PathMatch::Named(_) | PathMatch::If => false,
+    };
+    plain
+        && server.program.is_empty()
+        && route.program.is_empty()
+        && !route.internal
+        && !config.asks.body_file
+        && leads_straight(config, proxy)
+        && passes_on(&route.settings)
+        && takes(&route.settings)
+        && answers(&route.settings)
+}
+
+/// Whether a target is an upstream of plain HTTP/1 whose peers need nothing else.
+fn leads_straight(config: &Config, proxy: &Proxy) -> bool {
+    let ProxyTarget::Upstream(index) = proxy.to else { return false };
+    let Some(upstream) = config.upstreams.get(index) else { return false };
+    !proxy.tls
+        && !proxy.grpc
+        && upstream.sticky.is_none()
+        && upstream.queue.is_none()
+        && upstream.send_proxy.is_none()
+}
+
+/// Whether requests are handed on as they are.
+fn passes_on(settings: &RouteSettings) -> bool {
+    let passing = &settings.passing;
+    // How the body ends is not for templates to say here.
+    let frames = [header::CONTENT_LENGTH, header::TRANSFER_ENCODING, header::UPGRADE, header::TE];
+    passing.version == HttpVersion::Http11
+        && passing.method.is_none()
+        && passing.body.is_none()
+        && passing.request_body
+        && passing.request_headers
+        && passing.request_buffering
+        && passing.bind.is_none()
+        && settings.retry.hedge.is_none()
+        && settings.limits.upstream_rate.is_none()
+        && !settings.headers.iter().any(|header| frames.contains(&header.name))
+}
+
+/// Whether all that is asked of a client before is what its request says.
+fn takes(settings: &RouteSettings) -> bool {
+    let Admission { realm, passwords, ask, .. } = &settings.clients.admission;
+    realm.is_none()
+        && passwords.is_none()
+        && ask.is_none()
+        && settings.files.try_files.is_none()
+        && settings.clients.body_file == BodyFile::Off
+}
+
+/// Whether the bodies of answers are handed on as they are.
+fn answers(settings: &RouteSettings) -> bool {
+    let answers = &settings.answers;
+    answers.error_pages.is_empty()
+        && answers.trailers.is_empty()
+        && !answers.gzip.enabled
+        && !settings.passing.trailers
+        && settings.passing.early_hints.is_empty()
+}

@@ -1,0 +1,110 @@
+//! A connection to a peer, as the express lane uses it.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use nix::errno::Errno;
+use nix::sys::socket::{MsgFlags, recv};
+use pingora::{Error, ErrorType, Result};
+use tokio::io::{AsyncRead as _, ReadBuf};
+use tokio::time::timeout;
+
+use super::idle::Idle;
+use super::{Clock, with_space};
+use crate::proxy::dial::{self, Dialer, Pooled};
+use crate::proxy::request::Exchange;
+use crate::proxy::socket::Socket;
+use crate::proxy::wire::{Closing, Wire};
+
+/// A connection to a peer.
+#[derive(Debug)]
+pub(super) struct Line {
+    // Dropped before the connection is closed.
+    _closing: Closing,
+    pub(super) io: Socket,
+    pub(super) wire: Arc<Wire>,
+    /// Whether it has served a request before.
+    pub(super) reused: bool,
+    /// What its peer's appearance is known by.
+    key: u64,
+}
+
+impl Line {
+    fn new(io: Socket, exchange: &Exchange) -> Result<Self> {
+        let lease = exchange.peer().ok_or_else(|| Error::new(ErrorType::InternalError))?;
+        let (wire, closing) = Wire::watch(io.descriptor(), lease);
+        let key = Pooled::Any.group_key(lease);
+        Ok(Self { _closing: closing, io, wire, reused: false, key })
+    }
+
+    /// Whether nothing has come over it that nobody has asked for, its end above all; `surely` asks the
+    /// system, where the runtime may not have heard of it yet.
+    pub(super) fn is_quiet(&mut self, surely: bool) -> bool {
+        if surely {
+            let flags = MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT;
+            return recv(self.io.descriptor(), &mut [0], flags) == Err(Errno::EAGAIN);
+        }
+        self.io.has_nothing()
+    }
+
+    /// Reads into the thread's room and hands it to `take`.
+    pub(super) fn poll_read<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        take: impl FnOnce(&mut [u8]) -> T,
+    ) -> Poll<io::Result<T>> {
+        with_space(|space| {
+            let mut read = ReadBuf::new(space);
+            ready!(Pin::new(&mut self.io).poll_read(cx, &mut read))?;
+            Poll::Ready(Ok(take(read.filled_mut())))
+        })
+    }
+}
+
+/// How the lane comes to a connection.
+pub(super) struct Peers<'p> {
+    pub(super) idle: &'p Arc<Idle>,
+    pub(super) clock: &'p mut Clock,
+}
+
+impl Peers<'_> {
+    /// A connection for the attempt that has begun: one that is kept, if it may take it, else a new one.
+    pub(super) async fn connect(
+        &mut self,
+        exchange: &mut Exchange,
+        pooled: Pooled,
+    ) -> Result<Line> {
+        let missing = || Error::new(ErrorType::InternalError);
+        let (served, lease) = exchange.served().zip(exchange.peer()).ok_or_else(missing)?;
+        let keeps = served.spec.keepalive > 0 && !served.spec.keepalive_idle.is_zero();
+        if keeps && pooled != Pooled::None {
+            let key = Pooled::Any.group_key(lease);
+            if let Some(line) = self.idle.take(key, pooled == Pooled::Fresh) {
+                exchange.tell_connected(true);
+                return Ok(line);
+            }
+        }
+        let settings = exchange.settings().ok_or_else(missing)?;
+        let dialer = Dialer::new(&served.upstream, lease, None, &settings.passing, None);
+        let limit = dial::connect_limit(settings);
+        // Connects are rare: what waits for an answer holds no room for one.
+        let io = match Box::pin(timeout(limit, dialer.reach())).await {
+            Ok(io) => io?,
+            Err(_) => return Error::e_explain(ErrorType::ConnectTimedout, "connect"),
+        };
+        io.send_at_once();
+        exchange.tell_connected(false);
+        Line::new(io, exchange)
+    }
+
+    /// Keeps a connection whose answer has come to its end.
+    pub(super) fn keep(&self, exchange: &Exchange, line: Line) {
+        let Some(served) = exchange.served() else { return };
+        let time = Pooled::Any.idle(&served.spec);
+        if served.spec.keepalive > 0 && !time.is_zero() && !line.wire.is_cut() {
+            self.idle.put(line.key, line, time);
+        }
+    }
+}

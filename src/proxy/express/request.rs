@@ -1,0 +1,216 @@
+//! One plain request from its head to its log line.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use pingora::Error;
+use pingora::http::{RequestHeader, ResponseHeader};
+use pingora_proxy::Session;
+
+use super::peer::Peers;
+use super::plain::Message;
+use super::{Turn, answer};
+use crate::exchange::flow::Next;
+use crate::exchange::head::Asked;
+use crate::health::Tick;
+use crate::proxy::dial::Pooled;
+use crate::proxy::downstream::Downstream;
+use crate::proxy::request::{Client, Exchange, Resume};
+use crate::proxy::{Runtime, classify};
+
+/// The client's side of a plain request.
+#[derive(Debug)]
+pub(super) struct Plain<'s> {
+    pub(super) stream: &'s mut Downstream,
+    head: RequestHeader,
+    text: Bytes,
+    body: Bytes,
+    written: Option<Box<ResponseHeader>>,
+    sent: usize,
+    pub(super) keepalive: bool,
+}
+
+impl Plain<'_> {
+    /// Takes note of the head of the answer that goes out.
+    pub(super) fn write(&mut self, head: Box<ResponseHeader>) {
+        self.written = Some(head);
+    }
+
+    /// Takes note of bytes of its body.
+    pub(super) fn send(&mut self, bytes: usize) {
+        self.sent += bytes;
+    }
+
+    /// The head as it came.
+    pub(super) fn text(&self) -> &[u8] {
+        &self.text
+    }
+
+    /// The body.
+    pub(super) fn sends(&self) -> &Bytes {
+        &self.body
+    }
+
+    /// Has Pingora go on.
+    fn hand_over(self, exchange: Exchange, resume: Resume) -> Turn {
+        if !self.body.is_empty() {
+            self.stream.put_back(&self.body);
+        }
+        self.stream.put_back(&self.text);
+        Turn::Pingora(Some(exchange.hand_over(resume)))
+    }
+}
+
+impl Client for Plain<'_> {
+    fn session(&self) -> Option<&Session> {
+        None
+    }
+
+    fn session_mut(&mut self) -> Option<&mut Session> {
+        None
+    }
+
+    fn downstream(&self) -> Option<&Downstream> {
+        Some(self.stream)
+    }
+
+    fn is_http1(&self) -> bool {
+        true
+    }
+
+    fn is_http2(&self) -> bool {
+        false
+    }
+
+    fn req_header(&self) -> &RequestHeader {
+        &self.head
+    }
+
+    fn req_header_mut(&mut self) -> &mut RequestHeader {
+        &mut self.head
+    }
+
+    fn raw_head(&self) -> Option<Bytes> {
+        Some(self.text.clone())
+    }
+
+    fn is_body_done(&mut self) -> bool {
+        true
+    }
+
+    fn body_bytes_read(&self) -> usize {
+        self.body.len()
+    }
+
+    fn keeps_body(&self) -> bool {
+        true
+    }
+
+    fn body(&self) -> Option<Bytes> {
+        (!self.body.is_empty()).then(|| self.body.clone())
+    }
+
+    fn response_written(&self) -> Option<&ResponseHeader> {
+        self.written.as_deref()
+    }
+
+    fn body_bytes_sent(&self) -> usize {
+        self.sent
+    }
+
+    fn set_keepalive(&mut self, seconds: Option<u64>) {
+        self.keepalive = seconds.is_some();
+    }
+}
+
+/// Serves a plain request.
+pub(super) async fn serve(
+    stream: &mut Downstream,
+    runtime: Arc<Runtime>,
+    message: Message,
+    peers: Peers<'_>,
+    last: bool,
+) -> Turn {
+    let mut exchange = Exchange::new(runtime);
+    let Message { head, text, body, keepalive, asked } = message;
+    let keepalive = keepalive && !last;
+    let mut client = Plain { stream, head, text, body, written: None, sent: 0, keepalive };
+    let begun = begin(&mut exchange, &mut client, asked);
+    let served = match begun {
+        Ok(pooled) => relay(&mut exchange, &mut client, pooled, peers).await,
+        Err(resume) => Err(resume),
+    };
+    match served {
+        Ok(turn) => turn,
+        Err(resume) => client.hand_over(exchange, resume),
+    }
+}
+
+/// From the head to the peer of the only attempt that is made here.
+fn begin(exchange: &mut Exchange, client: &mut Plain<'_>, asked: Asked) -> Result<Pooled, Resume> {
+    exchange.judge_head(client, Some(asked)).map_err(Resume::Failed)?;
+    match exchange.choose_route_at_once(client).map_err(Resume::Failed)? {
+        Next::Proxy => {}
+        next => return Err(Resume::Next(Box::new(next))),
+    }
+    exchange.prepare_connection(client);
+    exchange.note_body_read(client);
+    if !client.body.is_empty() {
+        exchange.take_body(client.body.len() as u64);
+    }
+    exchange.tell_body(client);
+    exchange.take_aim_at_once(client).map_err(Resume::Failed)?;
+    exchange.prepare_pick(client);
+    let now = Tick::now();
+    let picked = exchange.pick_now(client, now);
+    let taken = exchange.take_pick(client, picked, None, now);
+    let (lease, pooled) = taken.map_err(Resume::Failed)?;
+    exchange.hold(client, lease);
+    Ok(pooled)
+}
+
+/// What follows from an attempt that has failed.
+fn of(error: Box<Error>) -> Resume {
+    if error.retry() { Resume::Attempt } else { Resume::Failed(error) }
+}
+
+/// Has the peer's answer go out, unless the attempt comes to none.
+async fn relay(
+    exchange: &mut Exchange,
+    client: &mut Plain<'_>,
+    pooled: Pooled,
+    mut peers: Peers<'_>,
+) -> Result<Turn, Resume> {
+    let mut line = match peers.connect(exchange, pooled).await {
+        Ok(line) => line,
+        Err(mut error) => {
+            error.as_up();
+            return Err(of(exchange.end_attempt(client, error, classify::connect)));
+        }
+    };
+    exchange.reused = line.reused;
+    let answered = answer::first(exchange, client, &mut line, peers.clock).await;
+    let answer =
+        answered.map_err(|error| of(exchange.end_attempt(client, error, classify::exchange)))?;
+    let stays = match answer.pass(exchange, client, &mut line, peers.clock).await {
+        Ok(stays) => stays,
+        Err(error) => {
+            exchange.end_attempt(client, error, classify::exchange);
+            client.keepalive = false;
+            drop(line);
+            // The client gets what there is of it; the end of the connection follows, either way.
+            let _ = answer::deliver(client).await;
+            exchange.end(client);
+            return Ok(Turn::Over);
+        }
+    };
+    if stays {
+        peers.keep(exchange, line);
+    } else {
+        drop(line);
+    }
+    let delivered = answer::deliver(client).await;
+    exchange.end(client);
+    let stays = client.keepalive && delivered.is_ok();
+    Ok(if stays { Turn::Answered } else { Turn::Over })
+}

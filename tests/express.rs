@@ -1,0 +1,171 @@
+//! The express lane: nobody can tell which way a request took.
+
+mod common;
+
+use common::client::{Client, Request};
+use common::net::free_address;
+use common::origin::{Behaviour, Origin, Reply};
+use common::robin::Robin;
+use common::stack::stack;
+use common::{PATIENCE, eventually};
+
+/// All that comes back, without what differs from one answer to the next.
+fn answer(robin: &Robin, request: &Request) -> String {
+    let mut client = Client::connect(robin.address()).expect("it listens");
+    client.send(request.clone().header("Connection", "close").bytes()).expect("it is taken");
+    let text = client.rest().expect("an answer");
+    let lines = text.lines().filter(|line| !line.starts_with("Date:"));
+    in_order(lines.map(without_ids).collect())
+}
+
+/// A message whose lines of different names stand in an order that says nothing (RFC 9110, section 5.3).
+fn in_order(mut lines: Vec<String>) -> String {
+    let end = lines.iter().position(String::is_empty).unwrap_or(lines.len());
+    let headers = lines.get_mut(1..end).unwrap_or_default();
+    headers.sort_by_key(|line| line.split(':').next().map(str::to_ascii_lowercase));
+    lines.join("\n")
+}
+
+fn without_ids(line: &str) -> String {
+    let is_id = |word: &str| word.len() == 32 && word.bytes().all(|b| b.is_ascii_hexdigit());
+    let words = line.split_inclusive(|c: char| !c.is_ascii_alphanumeric());
+    let plain = |word: &str| word.trim_end_matches(|c: char| !c.is_ascii_alphanumeric()).to_owned();
+    words.map(|word| if is_id(&plain(word)) { "ID".to_owned() } else { word.to_owned() }).collect()
+}
+
+/// What the origin was asked, without the headers that name a request.
+fn asked(origin: &Origin) -> String {
+    let requests = origin.requests();
+    let head = requests.last().map(|request| request.head.clone()).unwrap_or_default();
+    let lines = head.lines().filter(|line| !line.to_ascii_lowercase().starts_with("x-request-id"));
+    in_order(lines.map(str::to_owned).collect())
+}
+
+#[test]
+fn answers_are_the_same_either_way() {
+    let origin = Origin::start(free_address(), Behaviour::ok());
+    let settings = "headers: { X-Own: \"${request_method} ${uri}\", Accept: \"\" }\n\
+                    absolute_redirect: off\n\
+                    add_header: X-Status $upstream_status always";
+    let start = |express: &str| {
+        let address = origin.address();
+        let listen = free_address();
+        let yaml = format!(
+            "listen: {listen}\nthreads: 1\nexpress: {express}\ndashboard: off\n{settings}\n\
+             routes: {{ /: {address}, /sub/: {address} }}"
+        );
+        Robin::start(listen, &yaml)
+    };
+    let ways = [start("on"), start("off")];
+    let raw = |text: &str| Behaviour::Raw(text.as_bytes().to_vec());
+    let reply = Reply::new("hello");
+    let behaviours = [
+        ("plain", Behaviour::Answer(reply.clone().header("X-Two", "a").header("X-Two", "b"))),
+        ("chunked", Behaviour::Answer(Reply { chunked: true, ..reply.clone() })),
+        ("empty", Behaviour::Answer(Reply::new(""))),
+        ("204", raw("HTTP/1.1 204 No Content\r\nX-A: b\r\n\r\n")),
+        ("304", raw("HTTP/1.1 304 Not Modified\r\nETag: \"x\"\r\n\r\n")),
+        ("old", raw("HTTP/1.0 200 Fine\r\nX-A: b\r\n\r\nall of it")),
+        ("old with its length", raw("HTTP/1.0 200 OK\r\nContent-Length: 3\r\n\r\nall")),
+        (
+            "interim",
+            raw(
+                "HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi",
+            ),
+        ),
+        (
+            "folded",
+            raw(
+                "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nServer: a\r\n 9\r\nX-A: b\r\n Set-Cookie: c\r\n\r\nhi",
+            ),
+        ),
+        (
+            "broken chunk",
+            raw("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\nZZ\r\n"),
+        ),
+        ("two lengths", raw("HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 2\r\n\r\nhi")),
+        (
+            "other lengths",
+            raw("HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\nhi"),
+        ),
+        (
+            "hop by hop",
+            raw(
+                "HTTP/1.1 200 OK\r\nConnection: x-a\r\nX-A: b\r\nKeep-Alive: timeout=5\r\nContent-Length: 2\r\n\r\nhi",
+            ),
+        ),
+        ("moved", Behaviour::Answer(Reply::status(302).header("Location", "http://elsewhere/x"))),
+        ("sent elsewhere", Behaviour::Answer(reply.clone().header("X-Accel-Redirect", "/none"))),
+        ("no HTTP", raw("what?\r\n\r\n")),
+        ("closed", Behaviour::Close),
+        ("reset", Behaviour::Reset),
+        ("cut", Behaviour::Answer(Reply { cut: Some(3), ..reply })),
+        ("missing", Behaviour::Answer(Reply::status(404))),
+        ("failing", Behaviour::Answer(Reply::status(503))),
+    ];
+    let long = "x".repeat(10_000);
+    let requests = [
+        Request::get("/a?b=c"),
+        Request::get("/sub/a%20b"),
+        Request::get("/sub"),
+        Request::get("/a").header("Accept", "text/html").header("X-Empty", ""),
+        Request::new("HEAD", "/a"),
+        Request::post("/a", "body"),
+        Request::post("/a", long),
+        Request::post("/a", ""),
+        Request::post_chunked("/a", "body"),
+        Request::new("DELETE", "/a"),
+    ];
+    for (name, behaviour) in behaviours {
+        origin.set_path("/a", behaviour.clone());
+        for request in &requests {
+            let [on, off] = ways.each_ref().map(|robin| (answer(robin, request), asked(&origin)));
+            assert_eq!(on, off, "{name}: {request:?}");
+        }
+    }
+}
+
+#[test]
+fn connections_are_kept_on_either_side() {
+    for express in ["on", "alternate"] {
+        let stack = stack(Behaviour::ok(), &format!("express: {express}"));
+        let mut client = Client::connect(stack.robin.address()).expect("it listens");
+        for _ in 0..6 {
+            let response = client.exchange(&Request::get("/")).expect("an answer");
+            assert_eq!(response.header("connection"), Some("keep-alive"));
+            assert_eq!(response.text(), "ok\n");
+        }
+        // Either way keeps its own.
+        let expected = if express == "on" { 1 } else { 2 };
+        assert_eq!(stack.origin.connections(), expected, "{express}");
+    }
+}
+
+#[test]
+fn requests_that_came_together_are_answered_one_after_the_other() {
+    for express in ["on", "alternate"] {
+        let stack = stack(Behaviour::Echo, &format!("express: {express}"));
+        let mut client = Client::connect(stack.robin.address()).expect("it listens");
+        let requests = ["/1", "/2", "/3"].map(|target| Request::post(target, target).bytes());
+        client.send(requests.concat()).expect("they are taken");
+        for target in ["/1", "/2", "/3"] {
+            let text = client.response().expect("an answer").text();
+            assert!(
+                text.starts_with(&format!("POST {target} ")) && text.ends_with(target),
+                "{text}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_connection_that_the_peer_has_closed_is_not_used_again() {
+    let stack = stack(Behaviour::ok(), "express: on");
+    let mut client = Client::connect(stack.robin.address()).expect("it listens");
+    for method in ["GET", "POST", "GET"] {
+        let response = client.exchange(&Request::new(method, "/").header("Content-Length", "0"));
+        assert_eq!(response.expect("an answer").status(), 200, "{method}");
+        stack.origin.close_connections();
+        eventually("it is closed", PATIENCE, || stack.origin.open_connections() == 0);
+    }
+}
