@@ -3,6 +3,7 @@
 import base64
 import json
 import os
+import pathlib
 import shutil
 import socket
 import struct
@@ -19,14 +20,34 @@ def find():
     return next((path for name in NAMES if (path := shutil.which(name))), None)
 
 
+def wait_for_still_network(seconds=30, still=3):
+    """Waits until no interface has come, gone or changed its addresses for a while.
+
+    Chromium fails requests that are under way when one does (ERR_NETWORK_CHANGED), and a container's gets its last
+    address seconds after it has started.
+    """
+    def addresses():
+        return [pathlib.Path(file).read_text() for file in ("/proc/net/if_inet6", "/proc/net/route") if os.path.exists(file)]
+
+    deadline = time.monotonic() + seconds
+    known, since = addresses(), time.monotonic()
+    while time.monotonic() < min(since + still, deadline):
+        time.sleep(0.1)
+        if (now := addresses()) != known:
+            known, since = now, time.monotonic()
+
+
 class Browser:
     """One page in one browser; a context manager that ends it."""
 
     def __init__(self, width=390, height=844, dark=False):
         self.size = width, height
         self.dark = dark
+        # What the browser has told unasked, once `watch` has asked for it.
+        self.events = []
 
     def __enter__(self):
+        wait_for_still_network()
         self._profile = tempfile.TemporaryDirectory(prefix="robin-browser-", ignore_cleanup_errors=True)
         self._process = subprocess.Popen(
             [
@@ -40,7 +61,8 @@ class Browser:
             self._socket = WebSocket(self._page_address(time.monotonic() + 30))
             self._last_id = 0
             width, height = self.size
-            self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=2, mobile=True)
+            self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=2, mobile=width < 800)
+            self.call("Emulation.setTouchEmulationEnabled", enabled=width < 800)
             scheme = "dark" if self.dark else "light"
             self.call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
         except BaseException:
@@ -81,10 +103,35 @@ class Browser:
         while True:
             message = json.loads(self._socket.receive())
             if message.get("id") != self._last_id:
+                self.events.append(message)
                 continue
             if "error" in message:
                 raise RuntimeError(f"{method}: {message['error']['message']}")
             return message["result"]
+
+    def watch(self):
+        """From now on keeps what pages ask for and complain about, see `requests` and `complaints`."""
+        for domain in ("Network", "Runtime", "Log"):
+            self.call(f"{domain}.enable")
+
+    def requests(self):
+        """The addresses that pages have asked for."""
+        return [event["params"]["request"]["url"] for event in self._told("Network.requestWillBeSent")]
+
+    def complaints(self):
+        """What pages and the browser have written on the console, but for plain notes, and what was thrown."""
+        written = [event["params"] for event in self._told("Runtime.consoleAPICalled")]
+        logged = [event["params"]["entry"] for event in self._told("Log.entryAdded")]
+        thrown = [event["params"]["exceptionDetails"] for event in self._told("Runtime.exceptionThrown")]
+        return (
+            [json.dumps(call["args"]) for call in written if call["type"] in ("error", "warning", "assert")]
+            + [f"{entry['text']} {entry.get('url', '')}" for entry in logged if entry["level"] in ("error", "warning")]
+            + [details.get("exception", {}).get("description", details["text"]) for details in thrown]
+        )
+
+    def _told(self, method):
+        self.evaluate("0")  # What was told before this answer is here then.
+        return [event for event in self.events if event.get("method") == method]
 
     def open(self, url):
         failure = self.call("Page.navigate", url=url).get("errorText")
@@ -106,10 +153,16 @@ class Browser:
                 raise TimeoutError(f"not within {seconds} s: {script}; the page says: {page!r}")
             time.sleep(0.05)
 
-    def screenshot(self, path):
-        picture = self.call("Page.captureScreenshot", format="png", captureBeyondViewport=False)
+    def screenshot(self, path, whole=False):
+        """What is seen, or with `whole` all of the page."""
+        picture = self.call("Page.captureScreenshot", format="png", captureBeyondViewport=whole, **(self._all() if whole else {}))
         with open(path, "wb") as file:
             file.write(base64.b64decode(picture["data"]))
+
+
+    def _all(self):
+        size = self.call("Page.getLayoutMetrics")["cssContentSize"]
+        return {"clip": {**size, "scale": 1}}
 
 
 class WebSocket:

@@ -30,9 +30,10 @@ class Answer(NamedTuple):
 
 def sh(*command, check=True, timeout=120, **options):
     """Runs a command; what it wrote to stdout. With `check` a failure raises with all that it said."""
+    if "input" not in options:
+        options["stdin"] = subprocess.DEVNULL
     done = subprocess.run(
-        [str(part) for part in command], capture_output=True, stdin=subprocess.DEVNULL,
-        text=True, errors="replace", timeout=timeout, **options,
+        [str(part) for part in command], capture_output=True, text=True, errors="replace", timeout=timeout, **options,
     )
     if check and done.returncode != 0:
         said = done.stdout + done.stderr
