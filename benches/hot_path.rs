@@ -18,7 +18,7 @@ use http::{HeaderMap, Method, Version};
 use robin::config::model::admission::Admission;
 use robin::config::model::{Action, Config, LogFormat, LogStyle, Preset, Proxy, RouteSettings};
 use robin::exchange::admission::{Doorman, Word};
-use robin::exchange::flow::{self, Disk, LinkRule, Next, Start, Stat};
+use robin::exchange::flow::{self, Disk, FileRule, Next, Start, Stat};
 use robin::exchange::head::{Asked, Head};
 use robin::exchange::password::{Credentials, Verdict};
 use robin::exchange::variables::{Answered, Scene, SoFar};
@@ -38,7 +38,7 @@ const RAW: &[u8] = b"GET /api/v1/users?page=2 HTTP/1.1\r\nHost: shop.example.org
 struct Nobody;
 
 impl Disk for Nobody {
-    fn stat(&self, _: &Path, _: &LinkRule) -> impl Future<Output = io::Result<Stat>> + Send {
+    fn stat(&self, _: &Path, _: &FileRule) -> impl Future<Output = io::Result<Stat>> + Send {
         std::future::ready(Err(io::ErrorKind::NotFound.into()))
     }
 }

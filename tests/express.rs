@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::client::{Client, Request};
+use common::client::{Client, Request, exchange};
 use common::net::free_address;
 use common::origin::{Behaviour, Origin, Reply};
 use common::robin::Robin;
@@ -122,6 +122,81 @@ fn answers_are_the_same_either_way() {
             let [on, off] = ways.each_ref().map(|robin| (answer(robin, request), asked(&origin)));
             assert_eq!(on, off, "{name}: {request:?}");
         }
+    }
+}
+
+#[test]
+fn files_are_the_same_either_way() {
+    let site = tempfile::tempdir().expect("a temporary folder");
+    let large = "0123456789".repeat(30_000);
+    for (path, text) in
+        [("index.html", "home"), ("a.txt", "0123456789"), ("empty", ""), ("large.txt", &large)]
+    {
+        std::fs::write(site.path().join(path), text).expect("written");
+    }
+    std::fs::create_dir(site.path().join("sub")).expect("made");
+    let start = |express: &str, cache: &str| {
+        let listen = free_address();
+        let conf = format!(
+            "robin_express {express}; events {{}} http {{ {cache} server {{ listen {listen};
+             absolute_redirect off; root {};
+             location / {{ add_header X-Own $uri; }}
+             location /try/ {{ try_files $uri /a.txt; }}
+             location /proxied/ {{ try_files $uri @named; }}
+             location @named {{ return 200 named; }}
+             location /packed/ {{ gzip on; gzip_min_length 1; gzip_types *; alias {0}/; }}
+             location /slow/ {{ limit_rate 100k; alias {0}/; }}
+             location /page/ {{ error_page 404 /a.txt; }} }} }}",
+            site.path().display()
+        );
+        Robin::nginx(listen, &conf)
+    };
+    let cache = "open_file_cache max=10; open_file_cache_errors on;";
+    let ways = [start("off", ""), start("on", ""), start("on", cache)];
+    let modified = answer(&ways[0], &Request::get("/a.txt"));
+    let modified = modified.lines().find_map(|line| line.strip_prefix("Last-Modified: "));
+    let modified = modified.expect("it was changed once").trim();
+    let packed = |request: Request| request.header("Accept-Encoding", "gzip");
+    let requests = [
+        Request::get("/"),
+        Request::get("/a.txt?b=c"),
+        Request::get("/empty"),
+        Request::get("/large.txt"),
+        Request::get("/none"),
+        Request::get("/sub"),
+        Request::get("/sub/"),
+        Request::new("HEAD", "/a.txt"),
+        Request::post("/a.txt", "body"),
+        Request::get("/a.txt").header("Range", "bytes=2-4"),
+        Request::get("/a.txt").header("Range", "bytes=20-"),
+        Request::get("/a.txt").header("If-Modified-Since", modified),
+        Request::get("/a.txt").header("If-None-Match", "\"other\""),
+        Request::get("/a.txt").header("If-Match", "\"other\""),
+        Request::get("/try/x"),
+        Request::get("/proxied/x"),
+        packed(Request::new("HEAD", "/packed/a.txt")),
+        Request::get("/slow/a.txt"),
+        Request::get("/page/none"),
+    ];
+    for request in &requests {
+        // What was looked at once is remembered by the second.
+        for _ in 0..2 {
+            let [off, on, remembered] = ways.each_ref().map(|robin| answer(robin, request));
+            assert_eq!(on, off, "{request:?}");
+            assert_eq!(remembered, off, "remembered: {request:?}");
+        }
+    }
+    // Chunks are as long as they come.
+    for target in ["/packed/a.txt", "/packed/empty", "/packed/large.txt"] {
+        let unchunked = |robin: &Robin| {
+            let answer = exchange(robin.address(), &packed(Request::get(target)));
+            let answer = answer.expect("an answer");
+            let coding = answer.header("content-encoding").map(str::to_owned);
+            (answer.status(), coding, answer.body)
+        };
+        let [off, on, remembered] = ways.each_ref().map(unchunked);
+        assert_eq!((&on, &remembered), (&off, &off), "{target}");
+        assert_eq!(off.1.is_some(), target != "/packed/empty", "{target}");
     }
 }
 

@@ -7,6 +7,7 @@ use std::path::Path;
 use common::client::{Client, Request, exchange, get};
 use common::net::free_address;
 use common::robin::Robin;
+use common::{PATIENCE, eventually};
 use tempfile::TempDir;
 
 /// A site in a folder of its own.
@@ -309,6 +310,24 @@ fn symbolic_links_are_followed_unless_they_must_not_be() {
     ] {
         assert_eq!(get(robin.address(), target).status(), status, "{target}");
     }
+}
+
+#[test]
+fn a_file_that_is_remembered_is_served_as_it_was_for_a_while() {
+    let site = site();
+    let robin = robin(
+        &site,
+        "root SITE/www; location / { open_file_cache max=10; } \
+         location /sub/ { open_file_cache max=10; open_file_cache_valid 1s; }",
+    );
+    assert_eq!(answer(&robin, "/a.txt").1, "0123456789");
+    assert_eq!(answer(&robin, "/sub/b.txt").1, "b");
+    for path in ["www/a.txt", "www/sub/b.txt"] {
+        write(site.path(), "new", "new");
+        std::fs::rename(site.path().join("new"), site.path().join(path)).expect("renamed");
+    }
+    eventually("it is looked at anew", PATIENCE, || answer(&robin, "/sub/b.txt").1 == "new");
+    assert_eq!(answer(&robin, "/a.txt").1, "0123456789", "nginx has no other by default for 60 s");
 }
 
 #[test]

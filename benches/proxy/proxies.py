@@ -181,7 +181,8 @@ class Robin(Proxy):
             listen = f"[{{ address: 127.0.0.1:{setup.port}, tls: on, http2: {'on' if scenario.http2 else 'off'} }}]"
             tls = f"    tls: {{ certificate: {setup.certificate}, key: {setup.key}, protocols: [TLSv1.3], certificate_check: off }}\n"
         status = f"status: 127.0.0.1:{setup.status_port}\n" if scenario.metrics else ""
-        route = f"{{ root: {setup.files} }}" if scenario.static else "back-end"
+        cache = "open_file_cache: max=1000, open_file_cache_valid: 60s"
+        route = f"{{ root: {setup.files}, {cache} }}" if scenario.static else "back-end"
         text = f"""threads: {WORKERS}
 control: off
 access_log: {log}

@@ -15,7 +15,7 @@ use http::{HeaderValue, Method};
 use super::Course;
 use super::answers::gzip;
 use super::failure::Failure;
-use super::flow::{Disk, FileFound, Kind, LinkRule, Next, Start, Stat, Step};
+use super::flow::{Disk, FileFound, FileRule, Kind, Next, Start, Stat, Step};
 use super::path;
 use super::reply::Reply;
 use super::variables::{Facts, Scene};
@@ -162,22 +162,23 @@ pub(super) fn go(course: &mut Course, scene: &Scene<'_>, target: &[u8]) -> Step 
     }
 }
 
-/// What is at a path, where symbolic links may be followed there.
+/// What is at a path, where it may be reached.
 async fn stat(
     disk: &impl Disk,
     path: &std::path::Path,
     files: &Files,
     facts: &Facts<'_>,
 ) -> io::Result<Stat> {
-    disk.stat(path, &link_rule(files, facts)).await
+    disk.stat(path, &rule(files, facts)).await
 }
 
-/// Which symbolic links are followed here.
+/// How paths are looked at here.
 #[must_use]
-pub fn link_rule(files: &Files, facts: &Facts<'_>) -> LinkRule {
-    LinkRule {
+pub fn rule(files: &Files, facts: &Facts<'_>) -> FileRule {
+    FileRule {
         symlinks: files.symlinks,
         from: files.symlinks_from.as_ref().map(|from| to_path(facts.text(from))),
+        cache: files.open_file_cache,
     }
 }
 

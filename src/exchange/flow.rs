@@ -19,11 +19,11 @@ use super::variables::{Facts, Scene};
 use super::{Course, access, files, limits};
 use crate::config::model::Action;
 use crate::config::model::program::Root;
-use crate::config::model::site::{ErrorPage, ErrorStatus, Symlinks};
+use crate::config::model::site::{ErrorPage, ErrorStatus, FileCache, Symlinks};
 use crate::health::Tick;
 
 /// What the file system says of a path, symbolic links followed.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stat {
     /// What is there.
     pub kind: Kind,
@@ -46,13 +46,15 @@ pub enum Kind {
     Other,
 }
 
-/// Which symbolic links on the way to a file are followed.
+/// How a path is looked at.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct LinkRule {
-    /// Which.
+pub struct FileRule {
+    /// Which symbolic links on the way are followed.
     pub symlinks: Symlinks,
     /// The part of the path in which all are.
     pub from: Option<PathBuf>,
+    /// What is remembered of it.
+    pub cache: FileCache,
 }
 
 /// Asks the file system without holding up a worker.
@@ -61,7 +63,7 @@ pub trait Disk: Sync {
     fn stat(
         &self,
         path: &Path,
-        rule: &LinkRule,
+        rule: &FileRule,
     ) -> impl Future<Output = std::io::Result<Stat>> + Send;
 }
 

@@ -10,7 +10,7 @@ use std::path::Path;
 
 use bytes::Bytes;
 
-use super::flow::{Disk, Kind, LinkRule, Next, Stat};
+use super::flow::{Disk, FileRule, Kind, Next, Stat};
 use super::reply::Reply;
 use super::variables::Scene;
 use super::{Course, failure::Failure, files, path};
@@ -229,7 +229,7 @@ async fn holds(
         }
         Condition::File { test, path, negated } => {
             let path = scene.with(course).text(path);
-            let stat = disk.stat(Path::new(OsStr::from_bytes(&path)), &LinkRule::default()).await;
+            let stat = disk.stat(Path::new(OsStr::from_bytes(&path)), &FileRule::default()).await;
             stat.is_ok_and(|stat| passes(*test, &stat)) != *negated
         }
     }

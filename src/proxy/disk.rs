@@ -5,10 +5,15 @@ use std::io;
 use std::os::unix::ffi::OsStringExt as _;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
 use std::time::SystemTime;
 
+use bytes::Bytes;
+
+use super::files::{PIECE, read_at};
+use super::open_files;
 use crate::config::model::site::Symlinks;
-use crate::exchange::flow::{Disk, Kind, LinkRule, Stat};
+use crate::exchange::flow::{Disk, FileRule, Kind, Stat};
 use crate::exchange::listing::Entry;
 
 /// The real file system.
@@ -16,7 +21,10 @@ use crate::exchange::listing::Entry;
 pub(super) struct FileSystem;
 
 impl Disk for FileSystem {
-    async fn stat(&self, path: &Path, rule: &LinkRule) -> io::Result<Stat> {
+    async fn stat(&self, path: &Path, rule: &FileRule) -> io::Result<Stat> {
+        if remembers(rule) {
+            return open_files::look(path, &rule.cache).await.map(|opened| opened.stat);
+        }
         let (path, rule) = (path.to_owned(), rule.clone());
         blocking(move || {
             follow(&path, &rule)?;
@@ -33,8 +41,46 @@ pub(super) async fn blocking<T: Send + 'static>(
     tokio::task::spawn_blocking(work).await.map_err(io::Error::other)?
 }
 
+/// A file that is to be sent.
+#[derive(Debug)]
+pub(super) struct Sent {
+    pub(super) file: Arc<File>,
+    pub(super) stat: Stat,
+    /// All that is in it, where that is little and was asked for.
+    pub(super) bytes: Option<Bytes>,
+}
+
 /// Opens a file and says what it is; the handle decides, not the name.
-pub(super) fn open(path: &Path, rule: &LinkRule) -> io::Result<(File, Stat)> {
+///
+/// # Errors
+/// The system's.
+pub(super) async fn send(path: &Path, rule: FileRule, whole: bool) -> io::Result<Sent> {
+    if remembers(&rule) {
+        let opened = match whole {
+            true => open_files::read(path, &rule.cache).await?,
+            false => open_files::look(path, &rule.cache).await?,
+        };
+        if let Some(file) = opened.file {
+            return Ok(Sent { file, stat: opened.stat, bytes: opened.bytes });
+        }
+    }
+    let path = path.to_owned();
+    blocking(move || {
+        let (file, stat) = open(&path, &rule)?;
+        let small = whole && stat.kind == Kind::File && stat.length <= PIECE;
+        let bytes = small.then(|| read_at(&file, 0..stat.length)).transpose()?;
+        Ok(Sent { file: Arc::new(file), stat, bytes })
+    })
+    .await
+}
+
+/// Whether anything is remembered of what is at a path. Where links are not followed the way to it is looked at
+/// each time.
+fn remembers(rule: &FileRule) -> bool {
+    rule.cache.is_on() && rule.symlinks == Symlinks::Followed
+}
+
+fn open(path: &Path, rule: &FileRule) -> io::Result<(File, Stat)> {
     follow(path, rule)?;
     let file = File::open(path)?;
     let stat = stat_of(&file.metadata()?);
@@ -80,7 +126,7 @@ pub(super) fn stat_of(metadata: &Metadata) -> Stat {
 ///
 /// Who may write there can put a link in the place of what was looked at, as long as it is not
 /// opened: nginx opens each directory in turn, for which the standard library has no call.
-fn follow(path: &Path, rule: &LinkRule) -> io::Result<()> {
+fn follow(path: &Path, rule: &FileRule) -> io::Result<()> {
     /// `ELOOP`, which is what the system says where `O_NOFOLLOW` meets a link.
     const LOOP: i32 = 40;
     if rule.symlinks == Symlinks::Followed {

@@ -82,6 +82,23 @@ pub(super) fn read_at(file: &File, part: Range<u64>) -> io::Result<Bytes> {
     Ok(piece.into())
 }
 
+/// A body that is in memory, as planned.
+pub(super) fn pieces(plan: Plan, body: &Bytes) -> Vec<Bytes> {
+    match plan {
+        Plan::Nothing => Vec::new(),
+        Plan::Whole => vec![body.clone()],
+        Plan::Packed(level) => {
+            let mut packer = Packer::new(level);
+            vec![packer.pack(body), packer.finish()]
+        }
+        Plan::Parts(parts) => {
+            let part = |part: Range<u64>| body.slice(index(part.start)..index(part.end));
+            let pieces = parts.parts.into_iter().flat_map(|(before, at)| [before, part(at)]);
+            pieces.chain([parts.end]).collect()
+        }
+    }
+}
+
 /// Writes a body as planned, but not its end. The head is written already.
 ///
 /// # Cancel safety

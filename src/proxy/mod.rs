@@ -14,6 +14,7 @@ mod framed;
 mod gzip;
 mod head;
 mod io;
+mod open_files;
 mod race;
 mod refused;
 mod request;

@@ -40,6 +40,46 @@ pub struct Files {
     pub symlinks_from: Option<Template>,
     /// Whether a `.gz` beside a file is served in its place. Default [`GzipStatic::Off`].
     pub gzip_static: GzipStatic,
+    /// Files that stay open between requests. Default: none.
+    pub open_file_cache: FileCache,
+}
+
+/// `open_file_cache` and its kin: what a worker remembers of files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FileCache {
+    /// How many paths are remembered at most; 0 remembers none. Default 0.
+    pub max: usize,
+    /// A path that nobody has asked for so long is forgotten. Default 60 s.
+    pub inactive: Duration,
+    /// How long what is known of a path is believed (`open_file_cache_valid`). Default 60 s.
+    pub valid: Duration,
+    /// How often a path has to be asked for until its file stays open (`open_file_cache_min_uses`). Default 1.
+    pub min_uses: u32,
+    /// Whether it is remembered that a file cannot be had (`open_file_cache_errors`). Default false.
+    pub errors: bool,
+}
+
+impl FileCache {
+    /// Nothing is remembered.
+    pub const OFF: Self = Self {
+        max: 0,
+        inactive: Duration::from_secs(60),
+        valid: Duration::from_secs(60),
+        min_uses: 1,
+        errors: false,
+    };
+
+    /// Whether anything is remembered.
+    #[must_use]
+    pub fn is_on(&self) -> bool {
+        self.max > 0
+    }
+}
+
+impl Default for FileCache {
+    fn default() -> Self {
+        Self::OFF
+    }
 }
 
 /// `if_modified_since`.

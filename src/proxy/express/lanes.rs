@@ -9,9 +9,18 @@ use crate::config::model::{
     Action, Config, PathMatch, Proxy, ProxyTarget, Route, RouteSettings, VirtualServer,
 };
 
+/// What the lane does on a route.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Service {
+    /// It hands requests to peers.
+    Proxy,
+    /// It answers with files.
+    Files,
+}
+
 /// Which routes it can serve.
 #[derive(Clone, Debug, Default)]
-pub struct Lanes(Vec<Vec<bool>>);
+pub struct Lanes(Vec<Vec<Option<Service>>>);
 
 impl Lanes {
     /// Those of a configuration.
@@ -19,19 +28,40 @@ impl Lanes {
     pub fn new(config: &Config) -> Self {
         let of = |server: &VirtualServer| {
             let routes = server.routes.iter();
-            routes.map(|route| fits(config, server, route)).collect()
+            routes.map(|route| service(config, server, route)).collect()
         };
         Self(config.virtual_servers.iter().map(of).collect())
     }
 
-    /// Whether it can serve a route.
-    pub(super) fn take(&self, server: usize, route: usize) -> bool {
-        self.0.get(server).and_then(|routes| routes.get(route)).copied().unwrap_or_default()
+    /// What it does on a route; none where it cannot serve it.
+    pub(super) fn service(&self, server: usize, route: usize) -> Option<Service> {
+        self.0.get(server).and_then(|routes| routes.get(route)).copied().flatten()
     }
 }
 
-fn fits(config: &Config, server: &VirtualServer, route: &Route) -> bool {
-    let Action::Proxy(proxy) = &route.action else { return false };
+fn service(config: &Config, server: &VirtualServer, route: &Route) -> Option<Service> {
+    let settings = &route.settings;
+    if !is_plain(config, server, route) || !asks_nobody(settings) {
+        return None;
+    }
+    match &route.action {
+        // Wherever else it leads to, nobody is asked about the request there.
+        Action::Files if server.routes.iter().all(|route| asks_no_other(&route.settings)) => {
+            Some(Service::Files)
+        }
+        Action::Proxy(proxy) => {
+            let fits = leads_straight(config, proxy)
+                && settings.files.try_files.is_none()
+                && passes_on(settings)
+                && answers(settings);
+            fits.then_some(Service::Proxy)
+        }
+        _ => None,
+    }
+}
+
+/// Whether a request comes to a route, and to what it does, without detours.
+fn is_plain(config: &Config, server: &VirtualServer, route: &Route) -> bool {
     let plain = match route.path {
         PathMatch::Exact(_) | PathMatch::Prefix(_) | PathMatch::PrefixOnly(_) => true,
         PathMatch::Pattern(_) | PathMatch::Named(_) | PathMatch::If => false,
@@ -41,10 +71,7 @@ fn fits(config: &Config, server: &VirtualServer, route: &Route) -> bool {
         && route.program.is_empty()
         && !route.internal
         && !config.asks.body_file
-        && leads_straight(config, proxy)
-        && passes_on(&route.settings)
-        && takes(&route.settings)
-        && answers(&route.settings)
+        && route.settings.clients.body_file == BodyFile::Off
 }
 
 /// Whether a target is an upstream of plain HTTP/1 whose peers need nothing else.
@@ -76,13 +103,14 @@ fn passes_on(settings: &RouteSettings) -> bool {
 }
 
 /// Whether all that is asked of a client before is what its request says.
-fn takes(settings: &RouteSettings) -> bool {
-    let Admission { realm, passwords, ask, .. } = &settings.clients.admission;
-    realm.is_none()
-        && passwords.is_none()
-        && ask.is_none()
-        && settings.files.try_files.is_none()
-        && settings.clients.body_file == BodyFile::Off
+fn asks_nobody(settings: &RouteSettings) -> bool {
+    let Admission { realm, passwords, .. } = &settings.clients.admission;
+    realm.is_none() && passwords.is_none() && asks_no_other(settings)
+}
+
+/// Whether no request of our own goes out before.
+fn asks_no_other(settings: &RouteSettings) -> bool {
+    settings.clients.admission.ask.is_none()
 }
 
 /// Whether the bodies of answers are handed on as they are.

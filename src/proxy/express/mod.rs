@@ -11,6 +11,7 @@ mod answer;
 mod idle;
 mod lanes;
 mod lines;
+mod own;
 mod passed;
 mod peer;
 mod plain;

@@ -13,6 +13,7 @@ use http::{HeaderValue, Version};
 use httparse::{ParserConfig, Request, Status};
 use pingora::http::RequestHeader;
 
+use super::lanes::Service;
 use super::with_space;
 use crate::exchange::head::{Asked, Head};
 use crate::proxy::Runtime;
@@ -35,6 +36,7 @@ pub(super) struct Message {
     /// Whether the client may send another request after this one.
     pub(super) keepalive: bool,
     pub(super) asked: Asked,
+    pub(super) service: Service,
 }
 
 /// What a plain head says of itself; its parts are places in its text.
@@ -58,7 +60,7 @@ pub(super) async fn read(stream: &mut Downstream, runtime: &Runtime) -> Option<M
         Some(_) => is_here(stream, shape.body_bytes).await,
         None => false,
     };
-    let Some((head, asked)) = found.filter(|_| whole) else {
+    let Some((head, asked, service)) = found.filter(|_| whole) else {
         stream.put_back(&text);
         return None;
     };
@@ -67,16 +69,16 @@ pub(super) async fn read(stream: &mut Downstream, runtime: &Runtime) -> Option<M
         Ok(bytes) => stream.take_message(bytes),
     };
     stream.tell_pipelined();
-    Some(Message { head, text, body, keepalive: shape.keepalive, asked })
+    Some(Message { head, text, body, keepalive: shape.keepalive, asked, service })
 }
 
-/// The head and what it asks for, where that is a route of the lane.
+/// The head, what it asks for, and what the lane does there; none for a route that is not the lane's.
 fn find(
     text: &Bytes,
     shape: &Shape,
     listener: usize,
     runtime: &Runtime,
-) -> Option<(RequestHeader, Asked)> {
+) -> Option<(RequestHeader, Asked, Service)> {
     let router = &runtime.router;
     let servers = &runtime.config.virtual_servers;
     let rules = &servers.get(router.default(listener)?)?.requests;
@@ -100,7 +102,8 @@ fn find(
     let route = found.route.filter(|_| !found.wants_slash && found.matched.is_empty())?;
     let clients = &servers.get(server)?.routes.get(route)?.settings.clients;
     let fits = shape.body_bytes <= clients.body_buffer_bytes.min(LONGEST_BODY);
-    (fits && runtime.lanes.take(server, route)).then_some((head, asked))
+    let service = runtime.lanes.service(server, route).filter(|_| fits)?;
+    Some((head, asked, service))
 }
 
 /// Whether so many bytes of a body have come.

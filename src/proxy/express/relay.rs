@@ -248,7 +248,7 @@ impl Relay {
     }
 }
 
-fn of_client(error: io::Error) -> Box<Error> {
+pub(super) fn of_client(error: io::Error) -> Box<Error> {
     Error::because(ErrorType::WriteError, "the answer", error).into_down()
 }
 

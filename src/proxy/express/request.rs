@@ -7,9 +7,10 @@ use pingora::Error;
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora_proxy::Session;
 
+use super::lanes::Service;
 use super::peer::Peers;
 use super::plain::Message;
-use super::{Turn, answer};
+use super::{Turn, answer, own};
 use crate::exchange::flow::Next;
 use crate::exchange::head::Asked;
 use crate::health::Tick;
@@ -132,13 +133,15 @@ pub(super) async fn serve(
     last: bool,
 ) -> Turn {
     let mut exchange = Exchange::new(runtime);
-    let Message { head, text, body, keepalive, asked } = message;
+    let Message { head, text, body, keepalive, asked, service } = message;
     let keepalive = keepalive && !last;
     let mut client = Plain { stream, head, text, body, written: None, sent: 0, keepalive };
-    let begun = begin(&mut exchange, &mut client, asked);
-    let served = match begun {
-        Ok(pooled) => relay(&mut exchange, &mut client, pooled, peers).await,
-        Err(resume) => Err(resume),
+    let served = match service {
+        Service::Proxy => match begin(&mut exchange, &mut client, asked) {
+            Ok(pooled) => relay(&mut exchange, &mut client, pooled, peers).await,
+            Err(resume) => Err(resume),
+        },
+        Service::Files => Box::pin(own::serve(&mut exchange, &mut client, asked)).await,
     };
     match served {
         Ok(turn) => turn,

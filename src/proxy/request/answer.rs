@@ -318,8 +318,7 @@ impl Exchange {
         {
             return answered;
         }
-        let failure = self.failure.get_or_insert_with(|| classify::early(error));
-        let status = failure.status();
+        let status = self.tell_failure(error);
         if is_answered(session) || status == 499 {
             session.set_keepalive(None);
             self.end_call(session, status).await;
@@ -341,6 +340,11 @@ impl Exchange {
         let can_reuse_downstream =
             self.send_page(session, status, Vec::new()).await.is_ok() && reusable;
         FailToProxy { error_code: status, can_reuse_downstream }
+    }
+
+    /// Takes note of an error beside all attempts, unless it is known why the request fails; tells the status.
+    pub(in crate::proxy) fn tell_failure(&mut self, error: &Error) -> u16 {
+        self.failure.get_or_insert_with(|| classify::early(error)).status()
     }
 
     /// Whether more of the request may come. Pingora takes a body that cannot be read for done.

@@ -148,6 +148,19 @@ impl Exchange {
         Ok(next)
     }
 
+    /// The same where the file system may be asked; it may have to wait.
+    pub(in crate::proxy) async fn choose_route_unless_it_waits(
+        &mut self,
+        session: &mut dyn Client,
+    ) -> Result<Next> {
+        let next = match self.enter_server(session)? {
+            Some(failure) => Next::Fail(failure),
+            None => self.step(session, Start::Path).await,
+        };
+        self.leave_server(session);
+        Ok(next)
+    }
+
     /// Finds the virtual server; says why it does not take the request.
     fn enter_server(&mut self, session: &mut dyn Client) -> Result<Option<Failure>> {
         let listener = connection(session).map_or(0, |c| c.listener);

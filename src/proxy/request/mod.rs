@@ -53,6 +53,7 @@ use crate::observe::counters::InFlight;
 use crate::upstream::{Lease, Tried};
 use body::{Buffered, Replaced};
 pub(super) use client::Client;
+pub(super) use own::Own;
 pub(super) use peer_head::PeerHead;
 pub(super) use rate::Gauge;
 pub(super) use resume::Resume;

@@ -1,7 +1,6 @@
 //! Answers that no upstream gives: files, lists of directories, replies, pages.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::SystemTime;
 
 use bytes::Bytes;
@@ -15,15 +14,15 @@ use super::{Client, Exchange, connection};
 use crate::config::model::site::AutoindexFormat;
 use crate::exchange::answers::{self, Allowed, Head, Plan, conditions};
 use crate::exchange::failure::Failure;
-use crate::exchange::flow::{FileFound, Kind, LinkRule, Next, Stat};
+use crate::exchange::flow::{FileFound, FileRule, Kind, Next, Stat};
 use crate::exchange::listing::{self, Listing};
 use crate::exchange::reply::Reply;
 use crate::exchange::status::Shown;
 use crate::exchange::{files, location, page};
 use crate::observe::page as status_page;
 use crate::observe::{counters, metrics};
-use crate::proxy::disk::{self, blocking};
-use crate::proxy::files::{self as bodies, Body, FRAME, PIECE};
+use crate::proxy::disk::{self, Sent, blocking};
+use crate::proxy::files::{self as bodies, Body, FRAME};
 use crate::proxy::head::written;
 
 /// The header that says the request's id, as people write it.
@@ -39,6 +38,18 @@ const OF_FILE: [HeaderName; 6] = [
     header::ETAG,
     header::ACCEPT_RANGES,
 ];
+
+/// An answer of our own, ready to go out.
+#[derive(Debug)]
+pub(in crate::proxy) struct Own {
+    pub(in crate::proxy) head: Box<ResponseHeader>,
+    /// What becomes of its body.
+    pub(in crate::proxy) plan: Plan,
+    /// Whether its head is all of it.
+    pub(in crate::proxy) bodiless: bool,
+    /// Whether trailers follow.
+    trailers: bool,
+}
 
 impl Exchange {
     /// Sends what the request has come to; a failure where it cannot be had.
@@ -107,27 +118,38 @@ impl Exchange {
         session: &mut Session,
         found: FileFound,
     ) -> Result<Option<Failure>> {
-        let whole = may_be_whole(session);
-        let rule = self.link_rule(session);
-        let path = found.path.clone();
-        let opened = blocking(move || {
-            let (file, stat) = disk::open(&path, &rule)?;
-            let small = whole && stat.kind == Kind::File && stat.length <= PIECE;
-            let first = small.then(|| bodies::read_at(&file, 0..stat.length)).transpose()?;
-            Ok((file, stat, first))
-        })
-        .await;
-        let (file, stat, first) = match opened {
-            Ok(opened) => opened,
-            Err(error) => return Ok(Some(Failure::of_file("open()", &found.path, &error))),
+        let sent = match self.open_file(session, &found).await {
+            Ok(sent) => sent,
+            Err(failure) => return Ok(Some(failure)),
         };
-        if stat.kind != Kind::File {
-            return Ok(Some(Failure::NoRoute));
-        }
-        let response = self.file_head(session, &found, &stat)?;
-        let body = Body::File { file: Arc::new(file), length: stat.length, first };
-        let allowed = Allowed { conditions: true, ranges: !found.packed, vary: found.vary };
-        self.send_own(session, response, body, allowed).await
+        let response = self.file_head(session, &found, &sent.stat)?;
+        let Sent { file, stat, bytes: first } = sent;
+        let body = Body::File { file, length: stat.length, first };
+        self.send_own(session, response, body, of_file(&found)).await
+    }
+
+    /// Opens the file that is to be sent; all of it is read where that is little and may be wanted.
+    pub(in crate::proxy) async fn open_file(
+        &self,
+        client: &dyn Client,
+        found: &FileFound,
+    ) -> Result<Sent, Failure> {
+        let rule = self.file_rule(client);
+        let whole = rule.cache.is_on() || may_be_whole(client);
+        let sent = disk::send(&found.path, rule, whole).await;
+        let sent = sent.map_err(|error| Failure::of_file("open()", &found.path, &error))?;
+        if sent.stat.kind == Kind::File { Ok(sent) } else { Err(Failure::NoRoute) }
+    }
+
+    /// The head of an answer that is a file; a failure where the request's conditions refuse it.
+    pub(in crate::proxy) fn prepare_file(
+        &mut self,
+        client: &mut dyn Client,
+        found: &FileFound,
+        stat: &Stat,
+    ) -> Result<Result<Own, Failure>> {
+        let head = self.file_head(client, found, stat)?;
+        self.prepare_own(client, head, Some(stat.length), of_file(found))
     }
 
     async fn send_listing(
@@ -165,11 +187,11 @@ impl Exchange {
         Some(scene.with(&self.course).text(charset))
     }
 
-    fn link_rule(&self, session: &dyn Client) -> LinkRule {
+    fn file_rule(&self, session: &dyn Client) -> FileRule {
         let Some((settings, scene)) = self.settings().zip(self.scene(session)) else {
-            return LinkRule::default();
+            return FileRule::default();
         };
-        files::link_rule(&settings.files, &scene.with(&self.course))
+        files::rule(&settings.files, &scene.with(&self.course))
     }
 
     fn file_head(
@@ -272,12 +294,46 @@ impl Exchange {
     async fn send_own(
         &mut self,
         session: &mut Session,
-        mut response: Box<ResponseHeader>,
+        response: Box<ResponseHeader>,
         body: Body,
         allowed: Allowed,
     ) -> Result<Option<Failure>> {
-        if !matches!(body, Body::Streamed(_)) {
-            response.insert_header(header::CONTENT_LENGTH, body.len())?;
+        let length = (!matches!(body, Body::Streamed(_))).then(|| body.len());
+        let own = match self.prepare_own(session, response, length, allowed)? {
+            Ok(own) => own,
+            Err(failure) => return Ok(Some(failure)),
+        };
+        let Own { head, plan, bodiless, trailers } = own;
+        let status = head.status.as_u16();
+        let empty = body.len() == 0 || bodiless;
+        if let ServerSession::H2(http2) = session.as_mut()
+            && empty
+            && !trailers
+        {
+            // Through Pingora's session the head could not be all, as a client of gRPC wants it.
+            http2.write_response_header(head, true)?;
+            return Ok(None);
+        }
+        session.write_response_header(head, bodiless).await?;
+        bodies::write(session, &body, plan, &mut self.gauge).await?;
+        if trailers {
+            self.send_trailers(session, status).await?;
+        }
+        session.write_response_body(None, true).await?;
+        Ok(None)
+    }
+
+    /// The filters on an answer of our own, whose body has this length, or one that its head says nothing of; a
+    /// failure where they refuse it.
+    fn prepare_own(
+        &mut self,
+        session: &mut dyn Client,
+        mut response: Box<ResponseHeader>,
+        length: Option<u64>,
+        allowed: Allowed,
+    ) -> Result<Result<Own, Failure>> {
+        if let Some(length) = length {
+            response.insert_header(header::CONTENT_LENGTH, length)?;
         }
         for (name, value) in std::mem::take(&mut self.passed_on) {
             if name == header::CONTENT_TYPE {
@@ -305,7 +361,7 @@ impl Exchange {
                 Err(failure) => {
                     let added = response.headers.iter().filter(|(name, _)| !OF_FILE.contains(name));
                     self.passed_on = added.map(|(n, v)| (n.clone(), v.clone())).collect();
-                    return Ok(Some(failure));
+                    return Ok(Err(failure));
                 }
             };
             if !matches!(response.status.as_u16(), 200 | 206 | 304) {
@@ -324,7 +380,6 @@ impl Exchange {
         let bodiless = matches!(response.status.as_u16(), 204 | 304);
         if bodiless {
             response.remove_header(&header::CONTENT_LENGTH);
-            plan = Plan::Nothing;
         }
         let head_only = session.req_header().method == Method::HEAD;
         let status = response.status.as_u16();
@@ -337,32 +392,22 @@ impl Exchange {
             response.remove_header(&header::CONTENT_LENGTH);
         }
         response.set_reason_phrase(page::reason_of(response.status.as_u16()))?;
-        if !session.is_body_done() && !expects(session) && !page::closes(response.status.as_u16()) {
+        if !session.is_body_done()
+            && !expects(session)
+            && !page::closes(response.status.as_u16())
+            && let Some(session) = session.session_mut()
+        {
             // What is left of the body is read once the answer is sent.
             session.as_mut().set_close_on_response_before_downstream_finish(false);
         }
-        frame(session, &mut response, chunked && !head_only, bodiless || head_only)?;
+        let bodiless = bodiless || head_only;
+        frame(session, &mut response, chunked && !head_only, bodiless)?;
         self.set_rate(session);
         self.bound_reader(session, FRAME);
-        let empty = body.len() == 0 || bodiless || head_only;
-        if let ServerSession::H2(http2) = session.as_mut()
-            && empty
-            && !trailers
-        {
-            // Through Pingora's session the head could not be all, as a client of gRPC wants it.
-            http2.write_response_header(response, true)?;
-            return Ok(None);
-        }
-        session.write_response_header(response, bodiless || head_only).await?;
-        if head_only {
+        if bodiless {
             plan = Plan::Nothing;
         }
-        bodies::write(session, &body, plan, &mut self.gauge).await?;
-        if trailers {
-            self.send_trailers(session, status).await?;
-        }
-        session.write_response_body(None, true).await?;
-        Ok(None)
+        Ok(Ok(Own { head: response, plan, bodiless, trailers }))
     }
 
     /// Sends what follows the body.
@@ -383,6 +428,11 @@ impl Exchange {
         session.as_mut().write_response_trailers(map).await
     }
 
+    /// Whether anything is said behind the body of an answer here.
+    pub(in crate::proxy) fn says_trailers(&self) -> bool {
+        self.settings().is_some_and(|settings| !settings.answers.trailers.is_empty())
+    }
+
     /// What is said behind the body of an answer of this status.
     pub(super) fn trailers(&self, session: &dyn Client, status: u16) -> Vec<(Bytes, HeaderValue)> {
         let Some((settings, scene)) = self.settings().zip(self.scene(session)) else {
@@ -392,14 +442,19 @@ impl Exchange {
     }
 }
 
+/// What may be done to an answer that is a file.
+fn of_file(found: &FileFound) -> Allowed {
+    Allowed { conditions: true, ranges: !found.packed, vary: found.vary }
+}
+
 /// Says how the body ends.
 fn frame(
-    session: &mut Session,
+    session: &mut dyn Client,
     response: &mut ResponseHeader,
     chunked: bool,
     nothing_follows: bool,
 ) -> Result<()> {
-    if response.headers.contains_key(header::CONTENT_LENGTH) || session.as_http1().is_none() {
+    if response.headers.contains_key(header::CONTENT_LENGTH) || !session.is_http1() {
         return Ok(());
     }
     if chunked && !nothing_follows && session.req_header().version == Version::HTTP_11 {

@@ -46,10 +46,10 @@ impl Gauge {
 impl Exchange {
     /// Gives up a client that takes too little of the answer that follows, which goes out in pieces of this
     /// length at most.
-    pub(super) fn bound_reader(&self, session: &mut Session, longest: u64) {
+    pub(super) fn bound_reader(&self, session: &mut dyn Client, longest: u64) {
         let Some(settings) = self.settings() else { return };
         let (timeout, least) = (settings.clients.send_timeout, settings.limits.send_min_rate);
-        if let ServerSession::H2(http2) = session.as_mut() {
+        if let Some(ServerSession::H2(http2)) = session.session_mut().map(Session::as_mut) {
             http2.set_write_timeout(Some(piece_timeout(longest, timeout, least)));
         } else if let Some(connection) = connection(session) {
             connection.set_send_timeout(timeout, least);

@@ -18,7 +18,7 @@ use crate::config::model::admission::Admission;
 use crate::config::template::Template;
 use crate::exchange::Course;
 use crate::exchange::admission::{Doorman, Word};
-use crate::exchange::flow::{Disk, LinkRule, Stat};
+use crate::exchange::flow::{Disk, FileRule, Stat};
 use crate::exchange::head::Asked;
 use crate::exchange::password::{self, Credentials, Verdict};
 use crate::exchange::trace::Trace;
@@ -51,7 +51,7 @@ pub(super) struct Outside<'a> {
 }
 
 impl Disk for Outside<'_> {
-    async fn stat(&self, path: &Path, rule: &LinkRule) -> io::Result<Stat> {
+    async fn stat(&self, path: &Path, rule: &FileRule) -> io::Result<Stat> {
         FileSystem.stat(path, rule).await
     }
 }

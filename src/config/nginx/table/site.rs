@@ -2,8 +2,7 @@
 //! gzip_static, try_files, stub_status, robin_status, empty_gif.
 
 use super::{
-    Body, FILES, HTTP_ALL, LOCATION, LOCATION_IF, MANY, PIECES, Row, SERVER, TABLES, none, only,
-    statement,
+    Body, HTTP_ALL, LOCATION, LOCATION_IF, MANY, PIECES, Row, SERVER, TABLES, none, only, statement,
 };
 
 /// Bodies of our own pages are never short enough for it to matter to a browser of today.
@@ -24,6 +23,10 @@ pub(super) const ROWS: &[Row] = &[
     statement("log_not_found", HTTP_ALL, (1, 1)),
     statement("disable_symlinks", HTTP_ALL, (1, 2)),
     statement("gzip_static", HTTP_ALL, (1, 1)),
+    statement("open_file_cache", HTTP_ALL, (1, 2)),
+    statement("open_file_cache_errors", HTTP_ALL, (1, 1)),
+    statement("open_file_cache_min_uses", HTTP_ALL, (1, 1)),
+    statement("open_file_cache_valid", HTTP_ALL, (1, 1)),
     statement("autoindex", HTTP_ALL, (1, 1)),
     statement("autoindex_exact_size", HTTP_ALL, (1, 1)),
     statement("autoindex_format", HTTP_ALL, (1, 1)),
@@ -33,10 +36,6 @@ pub(super) const ROWS: &[Row] = &[
     statement("robin_status", SERVER | LOCATION, (0, 0)),
     none("types_hash_bucket_size", HTTP_ALL, (1, 1), TABLES),
     none("types_hash_max_size", HTTP_ALL, (1, 1), TABLES),
-    none("open_file_cache", HTTP_ALL, (1, 2), FILES),
-    none("open_file_cache_errors", HTTP_ALL, (1, 1), FILES),
-    none("open_file_cache_min_uses", HTTP_ALL, (1, 1), FILES),
-    none("open_file_cache_valid", HTTP_ALL, (1, 1), FILES),
 
     statement("add_header", HTTP_ALL | LOCATION_IF, (2, 3)).often(),
     statement("add_header_inherit", HTTP_ALL | LOCATION_IF, (1, 1)),

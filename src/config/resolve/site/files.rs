@@ -2,16 +2,18 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
-use super::{Said, invalid, status};
+use super::{Said, Zero, invalid, status};
 use crate::config::diagnostics::{Diagnostics, quote};
 use crate::config::model::PathMatch;
 use crate::config::model::program::{Otherwise, Root, TryFiles, TryPath};
 use crate::config::model::site::{
-    Autoindex, AutoindexFormat, Files, GzipStatic, IfModifiedSince, Symlinks,
+    Autoindex, AutoindexFormat, FileCache, Files, GzipStatic, IfModifiedSince, Symlinks,
 };
 use crate::config::raw::{Settings, Statement, Word};
 use crate::config::template::Template;
+use crate::config::words;
 
 impl Files {
     pub(in crate::config::resolve) fn defaults() -> Self {
@@ -36,6 +38,7 @@ impl Files {
             symlinks: Symlinks::Followed,
             symlinks_from: None,
             gzip_static: GzipStatic::Off,
+            open_file_cache: FileCache::OFF,
         }
     }
 
@@ -80,6 +83,7 @@ impl Files {
                 &[("off", GzipStatic::Off), ("on", GzipStatic::On), ("always", GzipStatic::Always)],
                 outer.gzip_static,
             ),
+            open_file_cache: said.open_file_cache(outer.open_file_cache),
         }
     }
 
@@ -219,6 +223,57 @@ impl Said<'_, '_> {
             exact_size: self.switch("autoindex_exact_size", outer.exact_size),
             local_time: self.switch("autoindex_localtime", outer.local_time),
         }
+    }
+
+    fn open_file_cache(&mut self, outer: FileCache) -> FileCache {
+        let settings = self.settings;
+        let (max, inactive) = self.remembered_files().unwrap_or((outer.max, outer.inactive));
+        let valid = settings.word("open_file_cache_valid");
+        let min_uses = settings.word("open_file_cache_min_uses");
+        FileCache {
+            max,
+            inactive,
+            valid: self
+                .diags
+                .time("open_file_cache_valid", valid, Zero::Allowed)
+                .unwrap_or(outer.valid),
+            min_uses: self
+                .diags
+                .number("open_file_cache_min_uses", min_uses, 0..=u64::from(u32::MAX))
+                .unwrap_or(outer.min_uses),
+            errors: self.switch("open_file_cache_errors", outer.errors),
+        }
+    }
+
+    /// `open_file_cache off` or `open_file_cache max=paths [inactive=time]`.
+    fn remembered_files(&mut self) -> Option<(usize, Duration)> {
+        const EXPECTED: &str = "expected off, or `max=1000` and perhaps `inactive=60s`";
+        let statement = self.settings.last("open_file_cache")?;
+        let (mut max, mut inactive) = (None, FileCache::OFF.inactive);
+        for word in &statement.args {
+            let value = |key: &str| word.value.strip_prefix(key)?.strip_prefix('=');
+            let number = value("max").and_then(words::number);
+            let time = value("inactive").and_then(|text| words::duration(text).ok());
+            match (number.and_then(|number| usize::try_from(number).ok()), time) {
+                (Some(number @ 1..), _) => max = Some(number),
+                (_, Some(time)) => inactive = time,
+                _ if word.value == "off" => return Some((0, inactive)),
+                _ => {
+                    let message = format!("invalid parameter {}", quote(&word.value));
+                    let said = format!("invalid \"open_file_cache\" parameter \"{}\"", word.value);
+                    self.diags.error(&word.place, message).in_nginx(said).expected(EXPECTED);
+                    return None;
+                }
+            }
+        }
+        let Some(max) = max else {
+            self.diags
+                .error(&statement.name.place, "`open_file_cache` does not say how many")
+                .in_nginx("\"open_file_cache\" must have the \"max\" parameter")
+                .expected(EXPECTED);
+            return None;
+        };
+        Some((max, inactive))
     }
 
     /// `disable_symlinks on|off|if_not_owner [from=part]`.
