@@ -53,8 +53,10 @@ async fn last_call(mut leaving: Pin<&mut Fuse<impl Future<Output = ()>>>, connec
     sleep(if connection.is_fresh() { GOODBYE } else { LAST_REQUESTS }).await;
 }
 
-/// What a connection is served with.
+/// What a connection is served with. It lies in a box: every future that it is handed through would have room
+/// for all of it, as long as the connection lasts.
 pub(super) struct Serving {
+    pub(super) io: Option<Socket>,
     pub(super) pools: Arc<Pools>,
     pub(super) connection: Connection,
     pub(super) ending: Ending,
@@ -64,25 +66,32 @@ pub(super) struct Serving {
 
 impl Serving {
     /// Serves until either side has enough, or `shutdown_timeout` is over since the listener was left out.
-    pub(super) async fn run(mut self, io: Socket) {
+    pub(super) async fn run(mut self: Box<Self>) {
         // Apart, so that a connection that waits for its next request has room for no more than that.
-        let Some((io, http2)) = Box::pin(self.greet(io)).await else { return };
+        let Some((io, http2)) = Box::pin(self.greet()).await else { return };
         if http2 {
-            let over = over(self.ending.clone(), Arc::clone(&self.pools));
-            let served = Box::pin(self.http2(io));
-            tokio::select! {
-                biased;
-                () = served => {}
-                () = over => {}
-            }
+            Box::pin(self.http2_until_over(io)).await;
         } else {
-            self.http1(io).await;
+            let (turns, stream, alive) = self.http1(*io);
+            turns.run(stream).await;
+            drop(alive);
+        }
+    }
+
+    async fn http2_until_over(self: Box<Self>, io: Box<Io>) {
+        let over = over(self.ending.clone(), Arc::clone(&self.pools));
+        tokio::select! {
+            biased;
+            () = self.http2(*io) => {}
+            () = over => {}
         }
     }
 
     /// Makes the TLS handshake where the listener wants one, and finds out whether the client speaks
     /// HTTP/2. A client that speaks plain HTTP where TLS is wanted is let in, to be told so.
-    async fn greet(&mut self, mut io: Socket) -> Option<(Io, bool)> {
+    async fn greet(&mut self) -> Option<(Box<Io>, bool)> {
+        let plain = |io| Box::new(Io::Plain(io));
+        let mut io = self.io.take()?;
         let runtime = self.pools.runtime();
         let Runtime { tls, router, .. } = &*runtime;
         let listener = self.connection.listener;
@@ -95,7 +104,7 @@ impl Serving {
             };
             let trusted = trust.is_empty() || client.is_none() || is_trusted(&trust, client);
             match said {
-                Ok(said) if trusted => self.connection.proxied = Some(said),
+                Ok(said) if trusted => self.connection.proxied = Some(Box::new(said)),
                 Ok(_) => {
                     let client = client.map(|client| client.to_string()).unwrap_or_default();
                     log::debug!(target: "robin::serve", "proxy not trusted client={client}");
@@ -109,13 +118,13 @@ impl Serving {
         }
         if !tls.is_tls(listener) {
             if !tls.is_http2(listener) {
-                return Some((Io::Plain(io), false));
+                return Some((plain(io), false));
             }
             let http2 = tokio::select! {
                 http2 = timeout_at(deadline, io.begins_http2()) => http2.ok()?.ok()?,
                 () = after(self.ending.clone(), LAST_REQUESTS) => return None,
             };
-            return Some((Io::Plain(io), http2));
+            return Some((plain(io), http2));
         }
         let begins = tokio::select! {
             begins = timeout_at(deadline, io.begins_tls()) => begins.ok()?.ok()?,
@@ -123,7 +132,7 @@ impl Serving {
         };
         if !begins {
             self.connection.plain_to_tls = true;
-            return Some((Io::Plain(io), false));
+            return Some((plain(io), false));
         }
         let choose = |host: Option<&str>| tls.choose(router, listener, host);
         let settled = tokio::select! {
@@ -133,8 +142,8 @@ impl Serving {
         match settled {
             Ok(Ok((stream, facts))) => {
                 let http2 = facts.is_http2();
-                self.connection.tls = Some(facts);
-                Some((Io::Tls(Box::new(stream)), http2))
+                self.connection.tls = Some(Box::new(facts));
+                Some((Box::new(Io::Tls(Box::new(stream))), http2))
             }
             Ok(Err(error)) => {
                 log::debug!(target: "robin::serve", "handshake failed error=\"{error}\"");
@@ -144,29 +153,40 @@ impl Serving {
         }
     }
 
+    /// What serves the requests over HTTP/1, and what is held meanwhile.
+    fn http1(self: Box<Self>, io: Io) -> (Turns, Box<Downstream>, mpsc::Sender<()>) {
+        let Self { pools, connection, ending, alive, .. } = *self;
+        let connection = Arc::new(connection);
+        let stream = Box::new(Downstream::new(io, Arc::clone(&connection)));
+        let lane = pools.lane();
+        (Turns { pools, ending, connection, lane }, stream, alive)
+    }
+}
+
+/// What serves the requests of a connection, one after the other.
+struct Turns {
+    pools: Arc<Pools>,
+    ending: Ending,
+    connection: Arc<Connection>,
+    lane: Lane,
+}
+
+impl Turns {
     /// Serves request after request: in the express lane what is plain, else as Pingora's own loop
     /// (`ServerApp::process_new`) does, with our stream, timeouts and pipelining. Once
     /// the process is to end or the listener is left out of the configuration, the next answer is the last,
     /// and a connection that has no request on its way is closed.
-    async fn http1(self, io: Io) {
+    async fn run(mut self, mut stream: Box<Downstream>) {
         // The end of the process closes every listener: one channel is looked at each time that a request waits.
         let mut closing = self.ending.listener.clone();
         let mut leaving = std::pin::pin!(ended(&mut closing).fuse());
-        let connection = Arc::new(self.connection);
-        let refusal_id = proxy::request_id();
-        let mut stream = Box::new(Downstream::new(io, Arc::clone(&connection), refusal_id));
-        let (pools, ending) = (self.pools, self.ending);
-        let mut turns = Turns {
-            pools: Arc::clone(&pools),
-            ending: ending.clone(),
-            lane: pools.lane(),
-            connection: Arc::clone(&connection),
-        };
+        let connection = Arc::clone(&self.connection);
+        let (ending, pools) = (self.ending.clone(), Arc::clone(&self.pools));
         let mut first = true;
         loop {
             connection.expect_head();
             let served = {
-                let mut serving = std::pin::pin!(turns.serve(stream, first));
+                let mut serving = std::pin::pin!(self.serve(stream, first));
                 tokio::select! {
                     biased;
                     served = &mut serving => served,
@@ -184,17 +204,7 @@ impl Serving {
             (stream, first) = (served, false);
         }
     }
-}
 
-/// What serves the requests of a connection, one after the other.
-struct Turns {
-    pools: Arc<Pools>,
-    ending: Ending,
-    connection: Arc<Connection>,
-    lane: Lane,
-}
-
-impl Turns {
     /// Serves one request, the connection's `first` or a later one; gives the connection back if it may have
     /// another.
     async fn serve(&mut self, mut stream: Box<Downstream>, first: bool) -> Option<Box<Downstream>> {
@@ -212,7 +222,7 @@ impl Turns {
 
     async fn serve_by_pingora(
         &self,
-        stream: Box<Downstream>,
+        mut stream: Box<Downstream>,
         first: bool,
         begun: Option<Box<Exchange>>,
     ) -> Option<Box<Downstream>> {
@@ -220,7 +230,7 @@ impl Turns {
         let header_timeout = runtime.config.client_header_timeout;
         let keepalive_timeout = runtime.config.keepalive_timeout;
         drop(runtime);
-        let refusal_id = stream.refusal_id().to_owned();
+        let refusal_id = stream.identify();
         let mut session = ServerSession::new_http1(stream);
         session.set_pipelining_enabled(true);
         session.set_read_timeout(Some(header_timeout));

@@ -272,14 +272,15 @@ impl Acceptor {
         let Some(place) = Place::take(&self.places, most) else { return };
         let counted = !runtime.is_status(self.number);
         let refuse = proxy::refusing(&runtime, self.number);
-        let serving = Serving {
+        let serving = Box::new(Serving {
+            io: Some(io),
             pools: Arc::clone(&self.pools),
             connection: Connection::new(ends, self.number, counted, refuse),
             ending: self.ending.clone(),
             alive: self.alive.clone(),
-        };
+        });
         tokio::spawn(async move {
-            serving.run(io).await;
+            serving.run().await;
             drop(place);
         });
     }

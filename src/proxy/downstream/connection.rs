@@ -37,9 +37,9 @@ pub struct Connection {
     /// The index of the listener that accepted it.
     pub listener: usize,
     /// What a proxy before this one says of it; none where the listener asks for no such header.
-    pub proxied: Option<Said>,
+    pub proxied: Option<Box<Said>>,
     /// What its TLS handshake has settled on; none without TLS.
-    pub tls: Option<TlsFacts>,
+    pub tls: Option<Box<TlsFacts>>,
     /// Whether the client speaks plain HTTP to a listener with TLS.
     pub plain_to_tls: bool,
     /// Makes the page for a head that was refused before any phase saw it.

@@ -32,6 +32,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt, ReadBuf
 use tokio::time::{Instant, timeout};
 
 use super::io::Io;
+use super::request::request_id;
 use super::spool::Replay;
 use crate::exchange::head::Malformed;
 use intake::{Intake, Judged};
@@ -57,18 +58,17 @@ pub struct Downstream {
     /// Why the present head is refused.
     refusing: Option<Malformed>,
     connection: Arc<Connection>,
-    /// The id that a page for a refused head shows.
+    /// The id that a page for a refused head shows, and what Pingora keeps of the socket; none before Pingora reads.
     refusal_id: String,
     digest: Option<Arc<SocketDigest>>,
 }
 
 impl Downstream {
-    /// Wraps an accepted connection. `refusal_id` is the request id of a head that is refused.
+    /// Wraps an accepted connection.
     #[must_use]
-    pub fn new(io: Io, connection: Arc<Connection>, refusal_id: String) -> Self {
-        let digest = Arc::new(SocketDigest::from_raw_fd(io.as_raw_fd()));
+    pub fn new(io: Io, connection: Arc<Connection>) -> Self {
         let mut new = Self::closed(connection);
-        (new.io, new.digest, new.refusal_id) = (Some(io), Some(digest), refusal_id);
+        new.io = Some(io);
         new
     }
 
@@ -87,10 +87,15 @@ impl Downstream {
         }
     }
 
-    /// The id that a page for a refused head shows.
+    /// To be called before Pingora reads, which wants to know of the socket; tells the request id of a head that is
+    /// refused.
     #[must_use]
-    pub fn refusal_id(&self) -> &str {
-        &self.refusal_id
+    pub fn identify(&mut self) -> String {
+        if let (None, Some(io)) = (&self.digest, &self.io) {
+            self.digest = Some(Arc::new(SocketDigest::from_raw_fd(io.as_raw_fd())));
+            self.refusal_id = request_id();
+        }
+        self.refusal_id.clone()
     }
 
     /// What is known of the connection beside its bytes.

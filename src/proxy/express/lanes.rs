@@ -6,8 +6,9 @@ use crate::config::model::admission::Admission;
 use crate::config::model::passing::HttpVersion;
 use crate::config::model::site::BodyFile;
 use crate::config::model::{
-    Action, Config, PathMatch, Proxy, ProxyTarget, Route, RouteSettings, VirtualServer,
+    Action, Config, Express, PathMatch, Proxy, ProxyTarget, Route, RouteSettings, VirtualServer,
 };
+use crate::observe::event::Line;
 
 /// What the lane does on a route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,9 +19,15 @@ pub(super) enum Service {
     Files,
 }
 
-/// Which routes it can serve.
+/// Says in the place of `express: on` how requests go, so that every test can be run either way.
+const SAYS: &str = "ROBIN_EXPRESS";
+
+/// Which routes it can serve, and whether it does.
 #[derive(Clone, Debug, Default)]
-pub struct Lanes(Vec<Vec<Option<Service>>>);
+pub struct Lanes {
+    routes: Vec<Vec<Option<Service>>>,
+    express: Express,
+}
 
 impl Lanes {
     /// Those of a configuration.
@@ -30,12 +37,35 @@ impl Lanes {
             let routes = server.routes.iter();
             routes.map(|route| service(config, server, route)).collect()
         };
-        Self(config.virtual_servers.iter().map(of).collect())
+        let routes = config.virtual_servers.iter().map(of).collect();
+        Self { routes, express: said(config.express) }
+    }
+
+    /// Which requests take it.
+    pub(super) fn express(&self) -> Express {
+        self.express
     }
 
     /// What it does on a route; none where it cannot serve it.
     pub(super) fn service(&self, server: usize, route: usize) -> Option<Service> {
-        self.0.get(server).and_then(|routes| routes.get(route)).copied().flatten()
+        self.routes.get(server).and_then(|routes| routes.get(route)).copied().flatten()
+    }
+}
+
+/// What the environment says of a configuration that says nothing else.
+fn said(configured: Express) -> Express {
+    let Some(said) = std::env::var_os(SAYS).filter(|_| configured == Express::On) else {
+        return configured;
+    };
+    match said.to_str() {
+        Some("on") => Express::On,
+        Some("off") => Express::Off,
+        Some("alternate") => Express::Alternate,
+        _ => {
+            let line = Line::new("ROBIN_EXPRESS is none of on, off, alternate");
+            line.field("found", said.display()).warn("robin::config");
+            configured
+        }
     }
 }
 

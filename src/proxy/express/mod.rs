@@ -105,7 +105,7 @@ impl Lane {
             // Nobody is there to be answered.
             Some(Ok(false) | Err(_)) | None => return Turn::Over,
         }
-        if !takes(self.current.load().config.express) {
+        if !takes(self.current.load().lanes.express()) {
             return Turn::Pingora(None);
         }
         // A connection that waits holds no room for what serves it.
