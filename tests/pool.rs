@@ -104,6 +104,9 @@ fn a_get_on_a_connection_that_breaks_is_sent_again_to_the_same_peer() {
 
 #[test]
 fn a_post_soon_after_another_takes_its_connection() {
+    if !common::one_pool() {
+        return;
+    }
     let origin = Origin::start(free_address(), Behaviour::ok());
     let robin = Robin::with(&format!("routes: {{ /: {} }}", origin.address()));
     let mut client = Client::connect(robin.address()).expect("it listens");
@@ -159,6 +162,9 @@ fn no_connection_is_kept_where_that_is_switched_off() {
 
 #[test]
 fn upstreams_do_not_push_each_others_connections_out() {
+    if !common::one_pool() {
+        return;
+    }
     let origins = [(); 3].map(|()| Origin::start(free_address(), Behaviour::ok()));
     let upstream = |n: usize| {
         let address = origins[n].address();
@@ -200,6 +206,9 @@ fn connections_of_ten(keepalive: &str) -> usize {
 
 #[test]
 fn a_connection_to_a_peer_ends_with_its_last_request_or_its_time() {
+    if !common::one_pool() {
+        return;
+    }
     assert_eq!(connections_of_ten("idle: 60s"), 1);
     assert_eq!(connections_of_ten("idle: 60s, requests: 3"), 4);
     assert_eq!(connections_of_ten("idle: 60s, requests: 1"), 10);
@@ -221,6 +230,9 @@ fn a_peer_that_says_close_is_not_asked_again_on_that_connection() {
 
 #[test]
 fn a_route_may_have_each_connection_closed_after_its_answer() {
+    if !common::one_pool() {
+        return;
+    }
     let origin = Origin::start(free_address(), Behaviour::ok());
     let (listen, peer) = (free_address(), origin.address());
     let connections = |close: &str| {

@@ -68,6 +68,9 @@ fn answers_to_head_have_the_length_and_no_body() {
 
 #[test]
 fn answers_without_body_leave_the_connection_usable() {
+    if !common::one_pool() {
+        return;
+    }
     for status in [204, 304] {
         let stack = stack(Behaviour::Answer(Reply::status(status).header("ETag", "\"a\"")), "");
         let mut client = stack.client();
@@ -121,6 +124,9 @@ fn a_request_that_comes_while_another_is_answered_waits_for_its_turn() {
 
 #[test]
 fn client_connections_are_kept_and_so_are_those_to_peers() {
+    if !common::one_pool() {
+        return;
+    }
     let stack = stack(Behaviour::ok(), "");
     let mut client = stack.client();
     for _ in 0..20 {

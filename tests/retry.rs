@@ -348,6 +348,9 @@ fn the_time_of_an_attempt_is_a_504_where_no_other_peer_is_left() {
 
 #[test]
 fn a_body_may_take_longer_than_an_attempt() {
+    if !common::one_pool() {
+        return;
+    }
     let slow = Reply { pace: Duration::from_millis(150), ..Reply::new([b'x'; 4000]) };
     let stack = stack([Behaviour::Answer(slow)], "retry: { try_timeout: 200ms }");
     let mut client = Client::connect(stack.robin.address()).expect("it listens");

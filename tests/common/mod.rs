@@ -28,6 +28,16 @@ pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Whether all requests share one pool of connections to peers, which whoever counts these has to know: with
+/// `ROBIN_EXPRESS=alternate` every other request takes another way, with a pool of its own.
+pub fn one_pool() -> bool {
+    let one = std::env::var("ROBIN_EXPRESS").as_deref() != Ok("alternate");
+    if !one {
+        eprintln!("skipped: each way has a pool of its own");
+    }
+    one
+}
+
 /// Waits until `condition` holds. The one place where a test sleeps.
 ///
 /// # Panics
