@@ -27,7 +27,7 @@ pub struct Head<'a> {
 }
 
 /// What a sound head asks for.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Asked {
     /// The host, lower case and without a port; empty when the client named none.
     pub host: String,

@@ -2,11 +2,52 @@
 //!
 //! A `Tick` fits into half of an atomic word, which is why live state does not hold `Instant`s.
 
+use std::cell::Cell;
 use std::fmt;
+use std::marker::PhantomData;
 use std::sync::OnceLock;
 use std::time::Duration;
 
 use tokio::time::Instant;
+
+thread_local! {
+    static STILL: Cell<Option<Instant>> = const { Cell::new(None) };
+}
+
+/// The present moment.
+#[must_use]
+pub fn now() -> Instant {
+    STILL.get().unwrap_or_else(Instant::now)
+}
+
+/// How long ago something was.
+#[must_use]
+pub fn since(moment: Instant) -> Duration {
+    now().saturating_duration_since(moment)
+}
+
+/// Has the thread's time stand still as long as it lives: what happens in one step happens at one moment, and the
+/// system is asked for it once. It cannot be held while something is awaited.
+#[derive(Debug)]
+#[must_use = "time goes on when it is dropped"]
+pub struct Still {
+    before: Option<Instant>,
+    /// Neither sent nor shared.
+    _thread: PhantomData<*const ()>,
+}
+
+impl Still {
+    /// From now on.
+    pub fn begin() -> Self {
+        Self { before: STILL.replace(Some(now())), _thread: PhantomData }
+    }
+}
+
+impl Drop for Still {
+    fn drop(&mut self) {
+        STILL.set(self.before);
+    }
+}
 
 /// A moment, in milliseconds since the first call of [`Tick::now`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -18,7 +59,7 @@ impl Tick {
     pub fn now() -> Self {
         static EPOCH: OnceLock<Instant> = OnceLock::new();
         let epoch = *EPOCH.get_or_init(Instant::now);
-        Self::from_millis(u64::try_from(epoch.elapsed().as_millis()).unwrap_or(u64::MAX))
+        Self::from_millis(u64::try_from(since(epoch).as_millis()).unwrap_or(u64::MAX))
     }
 
     /// The moment `millis` milliseconds after the epoch.

@@ -5,7 +5,7 @@
 
 pub mod active;
 pub mod answer;
-mod clock;
+pub mod clock;
 pub mod growing;
 pub mod passive;
 

@@ -22,6 +22,7 @@ use pingora::protocols::{Digest, GetProxyDigest as _};
 use pingora::upstreams::peer::{Tracer, Tracing};
 use tokio::time::Instant;
 
+use crate::health::clock;
 use crate::upstream::{Connection, Peer};
 
 /// What stands in the place of users once there will be none.
@@ -102,7 +103,7 @@ impl Wire {
 
     /// How many attempts have used it, and for how long it has been open.
     pub(super) fn age(&self) -> (u64, Duration) {
-        (self.uses.load(Relaxed), self.made.elapsed())
+        (self.uses.load(Relaxed), clock::since(self.made))
     }
 
     /// Ends it once nobody uses it; until then nobody begins to.

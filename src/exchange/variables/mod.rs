@@ -27,6 +27,7 @@ use super::trace::Trace;
 use crate::config::model::{Config, ServerName, VirtualServer};
 use crate::config::pattern::Pattern;
 use crate::config::template::{Known, Part, Template, Variable};
+use crate::health::clock;
 use crate::limits::Tables;
 use crate::observe::access::Attempt;
 use crate::route::{Captures, Router};
@@ -293,7 +294,7 @@ fn append_lines(headers: &HeaderMap, name: &HeaderName, out: &mut Vec<u8>) -> bo
 
 /// How long ago something was; no time for what never was.
 fn since(moment: Option<Instant>) -> Duration {
-    moment.map_or(Duration::ZERO, |moment| moment.elapsed())
+    moment.map_or(Duration::ZERO, clock::since)
 }
 
 fn append_display(shown: impl std::fmt::Display, out: &mut Vec<u8>) {

@@ -22,6 +22,7 @@ use super::relay::{Body, Relay, is_chunked};
 use super::request::Plain;
 use super::sent::Sent;
 use crate::exchange::answers::Head as _;
+use crate::health::clock::Still;
 use crate::proxy::request::{Client as _, Exchange};
 
 /// As long a head as Pingora reads.
@@ -65,6 +66,7 @@ pub(super) async fn first(
         }
         (read, _) => read?,
     };
+    let _still = Still::begin();
     exchange.take_answer(client, &head.head)?;
     let body = Body::of(&head.head, client.req_header());
     let stays = sent.is_ok() && !closes && stays(&head.head) && !body.ends_with_connection();

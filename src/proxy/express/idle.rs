@@ -11,6 +11,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 use super::peer::Line;
+use crate::health::clock;
 use crate::proxy::dial::FRESH;
 
 /// How often they are looked through.
@@ -55,7 +56,7 @@ impl Idle {
     pub(super) fn take(&self, key: u64, fresh: bool) -> Option<Line> {
         let kept = &mut *self.kept();
         let lines = kept.lines.get_mut(&key)?;
-        let now = Instant::now();
+        let now = clock::now();
         loop {
             if fresh && lines.back().is_some_and(|waiting| now >= waiting.since + FRESH) {
                 // The others are older still, and good enough for who may ask twice.
@@ -72,7 +73,7 @@ impl Idle {
 
     /// Keeps one for so long.
     pub(super) fn put(self: &Arc<Self>, key: u64, line: Line, time: Duration) {
-        let since = Instant::now();
+        let since = clock::now();
         let mut kept = self.kept();
         while kept.count >= self.most.load(Relaxed).max(1) {
             kept.drop_oldest();

@@ -70,22 +70,22 @@ pub(super) struct Peers<'p> {
 }
 
 impl Peers<'_> {
-    /// A connection for the attempt that has begun: one that is kept, if it may take it, else a new one.
-    pub(super) async fn connect(
-        &mut self,
-        exchange: &mut Exchange,
-        pooled: Pooled,
-    ) -> Result<Line> {
+    /// A connection that is kept for the attempt that has begun, if it may take one.
+    pub(super) fn kept(&mut self, exchange: &mut Exchange, pooled: Pooled) -> Option<Line> {
+        let (served, lease) = exchange.served().zip(exchange.peer())?;
+        let keeps = served.spec.keepalive > 0 && !served.spec.keepalive_idle.is_zero();
+        if !keeps || pooled == Pooled::None {
+            return None;
+        }
+        let line = self.idle.take(Pooled::Any.group_key(lease), pooled == Pooled::Fresh)?;
+        exchange.tell_connected(true);
+        Some(line)
+    }
+
+    /// A new connection for the attempt that has begun.
+    pub(super) async fn connect(&self, exchange: &mut Exchange) -> Result<Line> {
         let missing = || Error::new(ErrorType::InternalError);
         let (served, lease) = exchange.served().zip(exchange.peer()).ok_or_else(missing)?;
-        let keeps = served.spec.keepalive > 0 && !served.spec.keepalive_idle.is_zero();
-        if keeps && pooled != Pooled::None {
-            let key = Pooled::Any.group_key(lease);
-            if let Some(line) = self.idle.take(key, pooled == Pooled::Fresh) {
-                exchange.tell_connected(true);
-                return Ok(line);
-            }
-        }
         let settings = exchange.settings().ok_or_else(missing)?;
         let dialer = Dialer::new(&served.upstream, lease, None, &settings.passing, None);
         let limit = dial::connect_limit(settings);

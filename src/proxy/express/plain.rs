@@ -35,6 +35,7 @@ pub(super) struct Message {
     pub(super) body: Bytes,
     /// Whether the client may send another request after this one.
     pub(super) keepalive: bool,
+    /// What it asks for, until the request begins.
     pub(super) asked: Asked,
     pub(super) service: Service,
 }
@@ -52,7 +53,7 @@ struct Shape {
 }
 
 /// Takes a whole plain request to a route that the lane serves; nothing of any other.
-pub(super) async fn read(stream: &mut Downstream, runtime: &Runtime) -> Option<Message> {
+pub(super) async fn read(stream: &mut Downstream, runtime: &Runtime) -> Option<Box<Message>> {
     let shape = shape(stream.untouched()?)?;
     let text = stream.take_message(shape.end);
     let found = find(&text, &shape, stream.connection().listener, runtime);
@@ -60,25 +61,20 @@ pub(super) async fn read(stream: &mut Downstream, runtime: &Runtime) -> Option<M
         Some(_) => is_here(stream, shape.body_bytes).await,
         None => false,
     };
-    let Some((head, asked, service)) = found.filter(|_| whole) else {
+    let Some(mut message) = found.filter(|_| whole) else {
         stream.put_back(&text);
         return None;
     };
-    let body = match usize::try_from(shape.body_bytes) {
+    message.body = match usize::try_from(shape.body_bytes) {
         Ok(0) | Err(_) => Bytes::new(),
         Ok(bytes) => stream.take_message(bytes),
     };
     stream.tell_pipelined();
-    Some(Message { head, text, body, keepalive: shape.keepalive, asked, service })
+    Some(message)
 }
 
-/// The head, what it asks for, and what the lane does there; none for a route that is not the lane's.
-fn find(
-    text: &Bytes,
-    shape: &Shape,
-    listener: usize,
-    runtime: &Runtime,
-) -> Option<(RequestHeader, Asked, Service)> {
+/// The message without its body; none for a route that is not the lane's.
+fn find(text: &Bytes, shape: &Shape, listener: usize, runtime: &Runtime) -> Option<Box<Message>> {
     let router = &runtime.router;
     let servers = &runtime.config.virtual_servers;
     let rules = &servers.get(router.default(listener)?)?.requests;
@@ -103,7 +99,15 @@ fn find(
     let clients = &servers.get(server)?.routes.get(route)?.settings.clients;
     let fits = shape.body_bytes <= clients.body_buffer_bytes.min(LONGEST_BODY);
     let service = runtime.lanes.service(server, route).filter(|_| fits)?;
-    Some((head, asked, service))
+    // What is handed on from here is small.
+    Some(Box::new(Message {
+        head,
+        text: text.clone(),
+        body: Bytes::new(),
+        keepalive: shape.keepalive,
+        asked,
+        service,
+    }))
 }
 
 /// Whether so many bytes of a body have come.

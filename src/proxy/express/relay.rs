@@ -19,6 +19,7 @@ use super::answer::poll_wait;
 use super::peer::Line;
 use super::request::Plain;
 use crate::exchange::raw::Chunks;
+use crate::health::clock::Still;
 use crate::proxy::request::Exchange;
 
 /// How the body of a peer's answer ends.
@@ -203,6 +204,7 @@ impl Relay {
         if bytes.is_empty() {
             return Ok(());
         }
+        let _still = Still::begin();
         let (used, count, sound) = self.body.share(bytes);
         let ends = self.chunked && count > 0;
         if ends {

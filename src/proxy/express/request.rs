@@ -8,12 +8,13 @@ use pingora::http::{RequestHeader, ResponseHeader};
 use pingora_proxy::Session;
 
 use super::lanes::Service;
-use super::peer::Peers;
+use super::peer::{Line, Peers};
 use super::plain::Message;
 use super::{Turn, answer, own};
 use crate::exchange::flow::Next;
 use crate::exchange::head::Asked;
 use crate::health::Tick;
+use crate::health::clock::Still;
 use crate::proxy::dial::Pooled;
 use crate::proxy::downstream::Downstream;
 use crate::proxy::request::{Client, Exchange, Resume};
@@ -23,9 +24,7 @@ use crate::proxy::{Runtime, classify};
 #[derive(Debug)]
 pub(super) struct Plain<'s> {
     pub(super) stream: &'s mut Downstream,
-    head: RequestHeader,
-    text: Bytes,
-    body: Bytes,
+    message: Box<Message>,
     written: Option<Box<ResponseHeader>>,
     sent: usize,
     pub(super) keepalive: bool,
@@ -44,20 +43,21 @@ impl Plain<'_> {
 
     /// The head as it came.
     pub(super) fn text(&self) -> &[u8] {
-        &self.text
+        &self.message.text
     }
 
     /// The body.
     pub(super) fn sends(&self) -> &Bytes {
-        &self.body
+        &self.message.body
     }
 
     /// Has Pingora go on.
-    fn hand_over(self, exchange: Exchange, resume: Resume) -> Turn {
-        if !self.body.is_empty() {
-            self.stream.put_back(&self.body);
+    fn hand_over(self, exchange: Box<Exchange>, resume: Resume) -> Turn {
+        let Message { text, body, .. } = &*self.message;
+        if !body.is_empty() {
+            self.stream.put_back(body);
         }
-        self.stream.put_back(&self.text);
+        self.stream.put_back(text);
         Turn::Pingora(Some(exchange.hand_over(resume)))
     }
 }
@@ -84,15 +84,15 @@ impl Client for Plain<'_> {
     }
 
     fn req_header(&self) -> &RequestHeader {
-        &self.head
+        &self.message.head
     }
 
     fn req_header_mut(&mut self) -> &mut RequestHeader {
-        &mut self.head
+        &mut self.message.head
     }
 
     fn raw_head(&self) -> Option<Bytes> {
-        Some(self.text.clone())
+        Some(self.message.text.clone())
     }
 
     fn is_body_done(&mut self) -> bool {
@@ -100,7 +100,7 @@ impl Client for Plain<'_> {
     }
 
     fn body_bytes_read(&self) -> usize {
-        self.body.len()
+        self.message.body.len()
     }
 
     fn keeps_body(&self) -> bool {
@@ -108,7 +108,8 @@ impl Client for Plain<'_> {
     }
 
     fn body(&self) -> Option<Bytes> {
-        (!self.body.is_empty()).then(|| self.body.clone())
+        let body = &self.message.body;
+        (!body.is_empty()).then(|| body.clone())
     }
 
     fn response_written(&self) -> Option<&ResponseHeader> {
@@ -128,20 +129,28 @@ impl Client for Plain<'_> {
 pub(super) async fn serve(
     stream: &mut Downstream,
     runtime: Arc<Runtime>,
-    message: Message,
-    peers: Peers<'_>,
+    mut message: Box<Message>,
+    mut peers: Peers<'_>,
     last: bool,
 ) -> Turn {
-    let mut exchange = Exchange::new(runtime);
-    let Message { head, text, body, keepalive, asked, service } = message;
-    let keepalive = keepalive && !last;
-    let mut client = Plain { stream, head, text, body, written: None, sent: 0, keepalive };
+    let still = Still::begin();
+    let mut exchange = Box::new(Exchange::new(runtime));
+    let (asked, service) = (std::mem::take(&mut message.asked), message.service);
+    let keepalive = message.keepalive && !last;
+    let mut client = Plain { stream, message, written: None, sent: 0, keepalive };
     let served = match service {
         Service::Proxy => match begin(&mut exchange, &mut client, asked) {
-            Ok(pooled) => relay(&mut exchange, &mut client, pooled, peers).await,
+            Ok(pooled) => {
+                let kept = peers.kept(&mut exchange, pooled);
+                drop(still);
+                relay(&mut exchange, &mut client, kept, peers).await
+            }
             Err(resume) => Err(resume),
         },
-        Service::Files => Box::pin(own::serve(&mut exchange, &mut client, asked)).await,
+        Service::Files => {
+            drop(still);
+            Box::pin(own::serve(&mut exchange, &mut client, asked)).await
+        }
     };
     match served {
         Ok(turn) => turn,
@@ -158,8 +167,8 @@ fn begin(exchange: &mut Exchange, client: &mut Plain<'_>, asked: Asked) -> Resul
     }
     exchange.prepare_connection(client);
     exchange.note_body_read(client);
-    if !client.body.is_empty() {
-        exchange.take_body(client.body.len() as u64);
+    if !client.sends().is_empty() {
+        exchange.take_body(client.sends().len() as u64);
     }
     exchange.tell_body(client);
     exchange.take_aim_at_once(client).map_err(Resume::Failed)?;
@@ -181,15 +190,18 @@ fn of(error: Box<Error>) -> Resume {
 async fn relay(
     exchange: &mut Exchange,
     client: &mut Plain<'_>,
-    pooled: Pooled,
-    mut peers: Peers<'_>,
+    kept: Option<Line>,
+    peers: Peers<'_>,
 ) -> Result<Turn, Resume> {
-    let mut line = match peers.connect(exchange, pooled).await {
-        Ok(line) => line,
-        Err(mut error) => {
-            error.as_up();
-            return Err(of(exchange.end_attempt(client, error, classify::connect)));
-        }
+    let mut line = match kept {
+        Some(line) => line,
+        None => match peers.connect(exchange).await {
+            Ok(line) => line,
+            Err(mut error) => {
+                error.as_up();
+                return Err(of(exchange.end_attempt(client, error, classify::connect)));
+            }
+        },
     };
     exchange.reused = line.reused;
     let answered = answer::first(exchange, client, &mut line, peers.clock).await;
@@ -213,6 +225,7 @@ async fn relay(
         drop(line);
     }
     let delivered = answer::deliver(client).await;
+    let _still = Still::begin();
     exchange.end(client);
     let stays = client.keepalive && delivered.is_ok();
     Ok(if stays { Turn::Answered } else { Turn::Over })

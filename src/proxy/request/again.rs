@@ -5,7 +5,7 @@
 use super::{Client, Exchange, is_answered};
 use crate::config::model::{Retry, RetryBudget};
 use crate::exchange::failure::{self, Failure};
-use crate::health::Tick;
+use crate::health::{Tick, clock};
 use crate::observe::event;
 
 impl Exchange {
@@ -21,7 +21,7 @@ impl Exchange {
             answered: is_answered(session),
             // The present attempt is not among the finished ones yet.
             attempts: self.attempts.len() + 1,
-            elapsed: self.body.since(self.began).elapsed(),
+            elapsed: clock::since(self.body.since(self.began)),
         };
         let mut spent = false;
         let Some(rule) = self.settings().map(|settings| &settings.retry) else { return false };

@@ -17,7 +17,7 @@ use crate::exchange::failure::Failure;
 use crate::exchange::flow::Next;
 use crate::exchange::head;
 use crate::exchange::passing::{self, Edit};
-use crate::health::{Outcome, Tick};
+use crate::health::{Outcome, Tick, clock};
 use crate::proxy::downstream::LAST_CHUNK;
 use crate::proxy::gzip::Packer;
 use crate::proxy::head::written;
@@ -83,7 +83,7 @@ impl Exchange {
             // A 404 says nothing against the peer, asked for as a reason or not.
             self.report(Some(failure.outcome().unwrap_or(Outcome::Success)));
         } else {
-            lease.answered(self.attempt_began.elapsed(), Tick::now());
+            lease.answered(clock::since(self.attempt_began), Tick::now());
             self.learn_time();
             self.report(Some(Outcome::Success));
         }
@@ -138,7 +138,7 @@ impl Exchange {
         self.learn_session(session, false);
         self.retire_connection();
         if let Some(lease) = self.lease.take() {
-            lease.finished(self.attempt_began.elapsed());
+            lease.finished(clock::since(self.attempt_began));
         }
     }
 

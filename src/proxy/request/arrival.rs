@@ -1,13 +1,13 @@
 //! From a head to a route: the head is judged, its virtual server found, and what it is known by settled.
 
+use std::pin::pin;
 use std::sync::Arc;
 
-use futures_util::FutureExt as _;
 use http::header;
 use pingora::Result;
 use pingora_proxy::Session;
 
-use super::{Client, Exchange, connection, head_of, http2, kept, request_id};
+use super::{Client, Exchange, at_once, connection, head_of, http2, kept, request_id};
 use crate::config::model::Action;
 use crate::exchange::failure::Failure;
 use crate::exchange::flow::{Next, Start};
@@ -138,11 +138,14 @@ impl Exchange {
         session: &mut dyn Client,
     ) -> Result<Next> {
         let next = match self.enter_server(session)? {
-            Some(failure) => Next::Fail(failure),
-            None => match self.step(session, Start::Path).now_or_never() {
-                Some(next) => next,
-                None => return self.refuse(Failure::Internal("a route that asks".into())),
-            },
+            Some(failure) => Some(Next::Fail(failure)),
+            None => {
+                let step = pin!(self.step(session, Start::Path));
+                at_once(step)
+            }
+        };
+        let Some(next) = next else {
+            return self.refuse(Failure::Internal("a route that asks".into()));
         };
         self.leave_server(session);
         Ok(next)

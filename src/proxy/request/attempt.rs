@@ -1,9 +1,9 @@
 //! One attempt: a peer is picked, and what came of it is told to its upstream.
 
 use std::borrow::Cow;
+use std::pin::pin;
 use std::sync::Arc;
 
-use futures_util::FutureExt as _;
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, Result};
 use pingora_proxy::Session;
@@ -11,13 +11,13 @@ use tokio::time::Instant;
 
 use super::connected::Connected;
 use super::queued::Unserved;
-use super::{Aimed, Client, Detour, Exchange, connection, is_answered};
+use super::{Aimed, Client, Detour, Exchange, at_once, connection, is_answered};
 use crate::config::model::{RouteSettings, Upstream as Spec};
 use crate::exchange::aim::{self, At};
 use crate::exchange::failure::Failure;
 use crate::exchange::flow::{ErrorNext, Next, Start};
 use crate::exchange::proxy_protocol;
-use crate::health::{Outcome, Tick};
+use crate::health::{Outcome, Tick, clock};
 use crate::observe::access::Attempt;
 use crate::observe::event;
 use crate::proxy::classify::{self, Attempted};
@@ -99,10 +99,11 @@ impl Exchange {
 
     /// Works out where the request is handed to, where nobody is to be asked for it.
     pub(in crate::proxy) fn take_aim_at_once(&mut self, session: &dyn Client) -> Result<()> {
-        match self.take_aim(session).now_or_never() {
-            Some(aimed) => aimed,
-            None => self.refuse(Failure::Internal("a target that asks".into())),
-        }
+        let aimed = {
+            let aiming = pin!(self.take_aim(session));
+            at_once(aiming)
+        };
+        aimed.unwrap_or_else(|| self.refuse(Failure::Internal("a target that asks".into())))
     }
 
     /// Works out where the request is handed to. A host that nobody has asked for yet is looked up
@@ -376,7 +377,7 @@ impl Exchange {
             broken if is_answered(session) => {
                 self.learn_session(session, false);
                 if let Some(attempt) = self.attempts.last_mut() {
-                    attempt.time = self.attempt_began.elapsed();
+                    attempt.time = clock::since(self.attempt_began);
                     attempt.error = Some(short(broken));
                 }
             }
@@ -404,7 +405,7 @@ impl Exchange {
         };
         let now = Tick::now();
         if outcome != Outcome::Success {
-            lease.failed(self.attempt_began.elapsed(), now);
+            lease.failed(clock::since(self.attempt_began), now);
         }
         if let Some(change) = served.upstream.report(lease, outcome, now) {
             event::peer(served.upstream.name(), &change);
@@ -439,7 +440,7 @@ impl Exchange {
         let Some(lease) = &self.lease else { return };
         lease.tally().statuses.count(status);
         let address = lease.address().clone();
-        let (time, measured) = (self.attempt_began.elapsed(), self.measured(failed));
+        let (time, measured) = (clock::since(self.attempt_began), self.measured(failed));
         self.attempts.push(Attempt { address, status, time, error, measured });
     }
 }

@@ -22,6 +22,7 @@ use tokio::time::{Instant, timeout};
 use super::{Client, Exchange, PeerHead};
 use crate::config::model::site::BodyFile;
 use crate::exchange::failure::Failure;
+use crate::health::clock;
 use crate::proxy::downstream::{Connection, Downstream, Keep};
 use crate::proxy::spool::{Body, Replay};
 
@@ -179,7 +180,7 @@ impl Exchange {
 
     /// Takes note of a body which is here that can be sent again.
     pub(in crate::proxy) fn take_body(&mut self, bytes: u64) {
-        self.body = Buffered::Small { bytes, at: Instant::now() };
+        self.body = Buffered::Small { bytes, at: clock::now() };
     }
 
     /// Makes ready the body that the attempt that begins sends: lets Pingora read the client's once

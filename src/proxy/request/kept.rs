@@ -11,6 +11,7 @@ use tokio::time::Instant;
 use super::{Client, Connection, Exchange, is_interim};
 use crate::exchange::failure::Failure;
 use crate::exchange::variables::{Answered, SoFar};
+use crate::health::clock;
 use crate::observe::access::Measured;
 use crate::proxy::spool::Body;
 
@@ -150,7 +151,7 @@ impl Exchange {
 
     /// Takes note of a connection to a peer.
     pub(in crate::proxy) fn tell_connected(&mut self, reused: bool) {
-        let time = if reused { Duration::ZERO } else { self.attempt_began.elapsed() };
+        let time = if reused { Duration::ZERO } else { clock::since(self.attempt_began) };
         self.kept.attempt.connect = Some(time);
         let Some((served, lease)) = self.served().zip(self.lease.as_ref()) else { return };
         if reused {
@@ -175,7 +176,7 @@ impl Exchange {
 
     /// Takes note of the head of a peer's answer.
     pub(super) fn tell_head(&mut self, response: &ResponseHeader) {
-        let time = self.attempt_began.elapsed();
+        let time = clock::since(self.attempt_began);
         self.kept.attempt.header = Some(time);
         if let Some((served, lease)) = self.served().zip(self.lease.as_ref()) {
             served.upstream.tally().first_byte.count(time);
@@ -189,7 +190,7 @@ impl Exchange {
 
     /// Takes note of a part of the body of a peer's answer, and of its end.
     pub(in crate::proxy) fn tell_answer_part(&mut self, bytes: usize, end: bool) {
-        let time = self.attempt_began.elapsed();
+        let time = clock::since(self.attempt_began);
         if let Some(attempt) = self.attempts.last_mut() {
             attempt.measured.body_bytes += bytes as u64;
             attempt.measured.end = Some(time).filter(|_| end).or(attempt.measured.end);

@@ -10,6 +10,7 @@ use crate::config::model::{LogPath, LogStyle, Preset, RequestLog};
 use crate::exchange::failure::Failure;
 use crate::exchange::log::{Ended, asks_variables};
 use crate::exchange::variables::Facts;
+use crate::health::clock;
 use crate::observe::access::{Record, RequestLine};
 use crate::observe::counters::OWN;
 use crate::proxy::Runtime;
@@ -40,7 +41,7 @@ impl Exchange {
         self.export(session);
         if self.counted.is_some() {
             let requests = self.served().map_or(&OWN, |served| &served.upstream.tally().requests);
-            requests.count(self.final_status(session), self.began.elapsed());
+            requests.count(self.final_status(session), clock::since(self.began));
         }
         let logs = self.settings().and_then(|settings| settings.access_logs.as_deref());
         let Some(logs) = logs else {
@@ -93,7 +94,7 @@ impl Exchange {
             user_agent: request.headers.get(header::USER_AGENT),
             upstream: self.served().map(|served| served.upstream.name()),
             attempts: &self.attempts,
-            time: self.began.elapsed(),
+            time: clock::since(self.began),
             id: &self.id,
             trace_id: self.trace.as_ref().map(|trace| &*trace.id),
             reason: reason.as_deref(),

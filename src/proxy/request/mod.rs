@@ -26,7 +26,9 @@ mod trace;
 mod way;
 
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
 
 use http::{HeaderName, HeaderValue, StatusCode, header};
 use pingora::Result;
@@ -48,6 +50,7 @@ use crate::exchange::head::{Asked, Head};
 use crate::exchange::trace::Trace;
 use crate::exchange::variables::Scene;
 use crate::exchange::{Course, variables};
+use crate::health::clock;
 use crate::observe::access::Attempt;
 use crate::observe::counters::InFlight;
 use crate::upstream::{Lease, Tried};
@@ -175,7 +178,7 @@ pub struct Exchange {
 
 impl Exchange {
     pub(in crate::proxy) fn new(runtime: Arc<Runtime>) -> Self {
-        let now = Instant::now();
+        let now = clock::now();
         Self {
             runtime,
             began: now,
@@ -317,6 +320,15 @@ impl Exchange {
             tokens.any(|token| token.trim_ascii().eq_ignore_ascii_case(b"upgrade"))
         };
         says(&header::UPGRADE).is_some() && says(&header::CONNECTION).is_some_and(asks)
+    }
+}
+
+/// What a future comes to that has nobody to wait for; none where it waits. It stays where it is: `now_or_never`
+/// would take it, and such a one is large.
+fn at_once<T>(future: Pin<&mut impl Future<Output = T>>) -> Option<T> {
+    match future.poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(value) => Some(value),
+        Poll::Pending => None,
     }
 }
 

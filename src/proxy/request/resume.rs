@@ -23,9 +23,9 @@ pub(in crate::proxy) enum Resume {
 
 impl Exchange {
     /// Lets another plumbing go on.
-    pub(in crate::proxy) fn hand_over(mut self, resume: Resume) -> Box<Self> {
+    pub(in crate::proxy) fn hand_over(mut self: Box<Self>, resume: Resume) -> Box<Self> {
         self.resume = Some(resume);
-        Box::new(self)
+        self
     }
 
     /// The head was read once more.
