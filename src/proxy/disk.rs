@@ -23,7 +23,7 @@ pub(super) struct FileSystem;
 impl Disk for FileSystem {
     async fn stat(&self, path: &Path, rule: &FileRule) -> io::Result<Stat> {
         if remembers(rule) {
-            return open_files::look(path, &rule.cache).await.map(|opened| opened.stat);
+            return open_files::look(path, &rule.cache, false).await.map(|opened| opened.stat);
         }
         let (path, rule) = (path.to_owned(), rule.clone());
         blocking(move || {
@@ -58,7 +58,7 @@ pub(super) async fn send(path: &Path, rule: FileRule, whole: bool) -> io::Result
     if remembers(&rule) {
         let opened = match whole {
             true => open_files::read(path, &rule.cache).await?,
-            false => open_files::look(path, &rule.cache).await?,
+            false => open_files::look(path, &rule.cache, true).await?,
         };
         if let Some(file) = opened.file {
             return Ok(Sent { file, stat: opened.stat, bytes: opened.bytes });

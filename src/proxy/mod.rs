@@ -56,6 +56,7 @@ pub use downstream::{Connection, Downstream, Refusal};
 pub use express::{Idle, Lane, Lanes, Turn};
 pub use framed::{Framed, Offence};
 pub use io::{Io, Socket};
+pub use open_files::forget_all as forget_files;
 pub use refused::{log_refusal, refusing};
 pub use request::{Exchange, request_id};
 pub use tls::{Handshake, TlsError, TlsPeers, TlsServers, handshake};

@@ -1,14 +1,17 @@
 //! Files that stay open between requests, and the bytes of small ones: nginx's `open_file_cache`.
 //!
-//! Each worker has its own, so that nothing is locked. What is known of a path is believed for a while; then one
-//! request has it looked at anew, on a thread that may wait, and a file that is still the same stays as it is.
+//! Each worker has its own, so that nothing is locked; one for each `open_file_cache` that is written, as in nginx. What
+//! is known of a path is believed for a while; then one request has it looked at anew, on a thread that may wait, and a
+//! file that is still the same stays as it is.
 
 use std::cell::RefCell;
+use std::ffi::OsString;
 use std::fs::{File, Metadata};
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use lru::LruCache;
@@ -18,12 +21,31 @@ use super::disk::{blocking, stat_of};
 use super::files::{PIECE, read_at};
 use crate::config::model::site::FileCache;
 use crate::exchange::flow::{Kind, Stat};
+use crate::health::clock;
 
-/// How many bytes of files a worker holds at most.
+/// How many bytes of files a worker holds at most for one of them.
 const MOST_BYTES: u64 = 16 << 20;
 
 thread_local! {
-    static KNOWN: RefCell<Known> = RefCell::new(Known { paths: LruCache::unbounded(), bytes: 0 });
+    static KNOWN: RefCell<Vec<Known>> = const { RefCell::new(Vec::new()) };
+}
+
+/// What is remembered where this is written.
+fn with_known<T>(cache: &FileCache, ask: impl FnOnce(&mut Known) -> T) -> T {
+    KNOWN.with_borrow_mut(|all| {
+        let written = (cache.max, cache.inactive);
+        let index = all.iter().position(|known| known.written == written).unwrap_or_else(|| {
+            all.push(Known { written, paths: LruCache::unbounded(), bytes: 0 });
+            all.len() - 1
+        });
+        ask(&mut all[index])
+    })
+}
+
+/// Forgets all of it: another configuration holds now.
+pub fn forget_all() {
+    // Files are closed once it can be asked again.
+    drop(KNOWN.take());
 }
 
 /// What is at a path.
@@ -82,18 +104,18 @@ impl Opened {
     }
 }
 
-/// What is at a path, as far as it is remembered or to be remembered.
+/// What is at a path, as far as it is remembered or to be remembered; whether it is `used` or only looked for.
 ///
 /// # Errors
 /// The system's.
-pub(super) async fn look(path: &Path, cache: &FileCache) -> io::Result<Opened> {
-    let (before, opens) = match KNOWN.with_borrow_mut(|known| known.get(path, cache)) {
+pub(super) async fn look(path: &Path, cache: &FileCache, used: bool) -> io::Result<Opened> {
+    let (before, opens) = match with_known(cache, |known| known.get(path, cache, used)) {
         Found::Known(found) => return found,
         Found::Old { before, opens } => (before, opens),
     };
     let owned = path.to_owned();
     let looked = blocking(move || Opened::look(&owned, before, opens)).await;
-    KNOWN.with_borrow_mut(|known| known.put(path, &looked, cache));
+    with_known(cache, |known| known.put(path, &looked, cache, used));
     looked
 }
 
@@ -102,23 +124,39 @@ pub(super) async fn look(path: &Path, cache: &FileCache) -> io::Result<Opened> {
 /// # Errors
 /// The system's.
 pub(super) async fn read(path: &Path, cache: &FileCache) -> io::Result<Opened> {
-    let mut opened = look(path, cache).await?;
-    let Some(file) = opened.file.clone().filter(|_| opened.bytes.is_none()) else {
-        return Ok(opened);
-    };
-    let length = opened.stat.length;
-    if length <= PIECE {
-        let bytes = blocking(move || read_at(&file, 0..length)).await?;
-        opened.bytes = Some(bytes);
-        KNOWN.with_borrow_mut(|known| known.fill(path, &opened));
+    let mut used = true;
+    loop {
+        let mut opened = look(path, cache, used).await?;
+        let Some(file) = opened.file.clone().filter(|_| opened.bytes.is_none()) else {
+            return Ok(opened);
+        };
+        let length = opened.stat.length;
+        if length > PIECE {
+            return Ok(opened);
+        }
+        match blocking(move || read_at(&file, 0..length)).await {
+            Ok(bytes) => {
+                opened.bytes = Some(bytes);
+                with_known(cache, |known| known.fill(path, &opened));
+                return Ok(opened);
+            }
+            // It has become shorter since it was looked at.
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof && used => {
+                with_known(cache, |known| drop(known.remove(path)));
+                used = false;
+            }
+            Err(error) => return Err(error),
+        }
     }
-    Ok(opened)
 }
 
 /// What a worker remembers, the least recently used last.
 #[derive(Debug)]
 struct Known {
-    paths: LruCache<PathBuf, Entry>,
+    /// `max` and `inactive`, by which it is known.
+    written: (usize, Duration),
+    /// By all bytes of a path: with a slash behind it, it is another one.
+    paths: LruCache<OsString, Entry>,
     /// Bytes of files that are held.
     bytes: u64,
 }
@@ -129,6 +167,7 @@ struct Entry {
     found: Result<Opened, i32>,
     looked: Instant,
     used: Instant,
+    /// How many requests have used it.
     uses: u32,
 }
 
@@ -142,23 +181,26 @@ enum Found {
 }
 
 impl Known {
-    fn get(&mut self, path: &Path, cache: &FileCache) -> Found {
-        let now = Instant::now();
-        let known = self.paths.get_mut(path);
-        let known = known.filter(|known| now.duration_since(known.used) <= cache.inactive);
-        let Some(known) = known else {
+    fn get(&mut self, path: &Path, cache: &FileCache, used: bool) -> Found {
+        let now = clock::now();
+        let is_old = |known: &Entry| now.saturating_duration_since(known.used) > cache.inactive;
+        if self.paths.peek(path.as_os_str()).is_some_and(is_old) {
+            drop(self.remove(path));
+        }
+        let Some(known) = self.paths.get_mut(path.as_os_str()) else {
             return Found::Old { before: None, opens: cache.min_uses <= 1 };
         };
         known.used = now;
-        known.uses = known.uses.saturating_add(1);
-        let opens = known.uses >= cache.min_uses;
+        known.uses = known.uses.saturating_add(used.into());
+        // Who looks for a file uses it next.
+        let opens = known.uses.saturating_add((!used).into()) >= cache.min_uses;
         let is_open =
             |found: &Opened| !opens || found.stat.kind != Kind::File || found.file.is_some();
         let is_known = match &known.found {
             Ok(found) => is_open(found),
             Err(_) => cache.errors,
         };
-        if is_known && now.duration_since(known.looked) < cache.valid {
+        if is_known && now.saturating_duration_since(known.looked) < cache.valid {
             return Found::Known(known.found.clone().map_err(io::Error::from_raw_os_error));
         }
         // The others go on with what is known until this one is back.
@@ -166,9 +208,9 @@ impl Known {
         Found::Old { before: known.found.clone().ok(), opens }
     }
 
-    fn put(&mut self, path: &Path, looked: &io::Result<Opened>, cache: &FileCache) {
-        let now = Instant::now();
-        let uses = self.remove(path).map_or(1, |known| known.uses);
+    fn put(&mut self, path: &Path, looked: &io::Result<Opened>, cache: &FileCache, used: bool) {
+        let now = clock::now();
+        let uses = self.remove(path).map_or(used.into(), |known| known.uses);
         let found = match looked {
             Ok(opened) => Ok(opened.clone()),
             Err(error) => match error.raw_os_error().filter(|_| cache.errors) {
@@ -177,27 +219,35 @@ impl Known {
             },
         };
         self.bytes += found.as_ref().map_or(0, Opened::held);
-        self.paths.push(path.to_owned(), Entry { found, looked: now, used: now, uses });
-        let is_old = |known: &Entry| now.duration_since(known.used) > cache.inactive;
+        self.paths.push(path.into(), Entry { found, looked: now, used: now, uses });
+        let is_old = |known: &Entry| now.saturating_duration_since(known.used) > cache.inactive;
         while self.paths.len() > cache.max
-            || self.bytes > MOST_BYTES
             || self.paths.peek_lru().is_some_and(|(_, known)| is_old(known))
         {
             self.forget();
         }
+        self.fit();
     }
 
     /// Takes note of what is in a file, unless another one is there by now.
     fn fill(&mut self, path: &Path, read: &Opened) {
-        if let Some(Entry { found: Ok(known), .. }) = self.paths.peek_mut(path)
+        if let Some(Entry { found: Ok(known), .. }) = self.paths.peek_mut(path.as_os_str())
             && known.id == read.id
             && known.bytes.is_none()
         {
             known.bytes.clone_from(&read.bytes);
             self.bytes += read.held();
         }
+        self.fit();
+    }
+
+    /// Lets go of the bytes of those that were not used for the longest time, until the others fit. They stay open.
+    fn fit(&mut self) {
+        let mut oldest = self.paths.iter_mut().rev();
         while self.bytes > MOST_BYTES {
-            self.forget();
+            let Some((_, known)) = oldest.next() else { return };
+            let bytes = known.found.as_mut().ok().and_then(|opened| opened.bytes.take());
+            self.bytes -= bytes.map_or(0, |bytes| bytes.len() as u64);
         }
     }
 
@@ -209,7 +259,7 @@ impl Known {
     }
 
     fn remove(&mut self, path: &Path) -> Option<Entry> {
-        let known = self.paths.pop(path)?;
+        let known = self.paths.pop(path.as_os_str())?;
         self.bytes -= known.found.as_ref().map_or(0, Opened::held);
         Some(known)
     }
@@ -250,7 +300,7 @@ mod tests {
         std::fs::write(&path, "one").expect("written");
         let brief = FileCache { valid: Duration::ZERO, ..CACHE };
         let first = read(&path, &brief).await.expect("it is there");
-        let second = look(&path, &brief).await.expect("it is there");
+        let second = look(&path, &brief, false).await.expect("it is there");
         let (first, second) = (first.file.expect("open"), second.file.expect("open"));
         assert!(Arc::ptr_eq(&first, &second));
     }
@@ -263,10 +313,16 @@ mod tests {
             std::fs::write(path, "12345").expect("written");
             read(path, &CACHE).await.expect("it is there");
         }
-        let held = KNOWN.with_borrow(|known| (known.paths.len(), known.bytes));
+        let held = with_known(&CACHE, |known| (known.paths.len(), known.bytes));
         assert_eq!(held, (2, 10));
         std::fs::remove_file(&paths[0]).expect("removed");
-        assert!(look(&paths[0], &CACHE).await.is_err(), "the oldest is forgotten");
+        assert!(look(&paths[0], &CACHE, false).await.is_err(), "the oldest is forgotten");
+        std::fs::remove_file(&paths[2]).expect("removed");
+        let elsewhere = FileCache { max: 1, ..CACHE };
+        assert!(look(&paths[2], &elsewhere, false).await.is_err(), "another one knows nothing");
+        assert!(look(&paths[2], &CACHE, false).await.is_ok());
+        forget_all();
+        assert!(look(&paths[2], &CACHE, false).await.is_err(), "nothing is known any more");
     }
 
     #[tokio::test]
@@ -275,8 +331,11 @@ mod tests {
         let path = folder.path().join("a");
         std::fs::write(&path, "one").expect("written");
         let second = FileCache { min_uses: 2, ..CACHE };
-        assert!(look(&path, &second).await.expect("it is there").file.is_none());
-        assert!(look(&path, &second).await.expect("it is there").file.is_some());
+        for open in [false, true] {
+            look(&path, &second, false).await.expect("it is looked for");
+            let used = read(&path, &second).await.expect("it is there");
+            assert_eq!((used.file.is_some(), used.bytes.is_some()), (open, open));
+        }
     }
 
     #[tokio::test]
@@ -284,10 +343,48 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("a");
         let errors = FileCache { errors: true, ..CACHE };
-        assert!(look(&path, &errors).await.is_err());
+        assert!(look(&path, &errors, false).await.is_err());
         std::fs::write(&path, "one").expect("written");
-        let error = look(&path, &errors).await.expect_err("it is remembered");
+        let error = look(&path, &errors, false).await.expect_err("it is remembered");
         assert_eq!(error.kind(), io::ErrorKind::NotFound);
-        assert!(look(&path, &CACHE).await.is_ok(), "elsewhere it is not");
+        assert!(look(&path, &CACHE, false).await.is_ok(), "elsewhere it is not");
+    }
+
+    #[tokio::test]
+    async fn a_path_with_a_slash_behind_it_is_another_one() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("a");
+        std::fs::write(&path, "one").expect("written");
+        let errors = FileCache { errors: true, ..CACHE };
+        assert!(look(&folder.path().join("a/"), &errors, false).await.is_err());
+        assert!(look(&path, &errors, false).await.is_ok());
+        assert!(look(&folder.path().join("a/"), &errors, false).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn one_that_has_become_shorter_is_read_as_it_is() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("a");
+        std::fs::write(&path, "12345").expect("written");
+        look(&path, &CACHE, false).await.expect("it is there");
+        std::fs::write(&path, "1").expect("written");
+        assert_eq!(text(&read(&path, &CACHE).await), Some(&b"1"[..]));
+    }
+
+    #[tokio::test]
+    async fn what_does_not_fit_stays_open() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let large = FileCache { max: 1000, ..CACHE };
+        let count = usize::try_from(MOST_BYTES / PIECE).expect("a number") + 1;
+        let paths: Vec<_> = (0..count).map(|n| folder.path().join(n.to_string())).collect();
+        for path in &paths {
+            std::fs::write(path, vec![b'x'; PIECE as usize]).expect("written");
+            read(path, &large).await.expect("it is there");
+        }
+        let first = look(&paths[0], &large, false).await.expect("it is there");
+        assert!(first.file.is_some() && first.bytes.is_none());
+        let last = look(&paths[count - 1], &large, false).await.expect("it is there");
+        assert!(last.bytes.is_some());
+        assert_eq!(with_known(&large, |known| known.bytes), MOST_BYTES);
     }
 }

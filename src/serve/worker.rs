@@ -104,7 +104,10 @@ impl Worker {
                 }
             };
             match news {
-                News::Reloaded => pools.fit(),
+                News::Reloaded => {
+                    pools.fit();
+                    proxy::forget_files();
+                }
                 News::Listen(Listening { number, socket, closing, open, places }) => {
                     let acceptor = Acceptor {
                         number,

@@ -76,8 +76,9 @@ fn service(config: &Config, server: &VirtualServer, route: &Route) -> Option<Ser
     }
     match &route.action {
         // Wherever else it leads to, nobody is asked about the request there.
-        Action::Files if server.routes.iter().all(|route| asks_no_other(&route.settings)) => {
-            Some(Service::Files)
+        Action::Files => {
+            let others = server.routes.iter().map(|route| &route.settings);
+            others.chain([&server.settings]).all(asks_no_other).then_some(Service::Files)
         }
         Action::Proxy(proxy) => {
             let fits = leads_straight(config, proxy)

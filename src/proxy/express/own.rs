@@ -19,7 +19,7 @@ use super::request::Plain;
 use crate::exchange::flow::{FileFound, Next};
 use crate::exchange::head::Asked;
 use crate::proxy::disk::Sent;
-use crate::proxy::files;
+use crate::proxy::files::{self, PIECE};
 use crate::proxy::head::written;
 use crate::proxy::request::{Exchange, Own, Resume};
 
@@ -34,7 +34,7 @@ pub(super) async fn serve(
     let fail = |failure| Resume::Next(Box::new(Next::Fail(failure)));
     let found = match next {
         // Where an index or `try_files` has led to, trailers may follow.
-        Next::File(found) if !exchange.says_trailers() => found,
+        Next::File(found) if found.stat.length <= PIECE && !exchange.says_trailers() => found,
         next => return Err(Resume::Next(Box::new(next))),
     };
     match exchange.open_file(client, &found).await.map_err(fail)? {
@@ -72,7 +72,10 @@ async fn send(exchange: &mut Exchange, client: &mut Plain<'_>, own: Own, bytes: 
             client.keepalive = false;
         }
     }
-    let delivered = deliver(client).await;
+    let delivered = deliver(client).await.map_err(of_client);
+    if let Err(error) = &delivered {
+        exchange.tell_failure(error);
+    }
     exchange.end(client);
     if client.keepalive && delivered.is_ok() { Turn::Answered } else { Turn::Over }
 }

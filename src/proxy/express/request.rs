@@ -10,6 +10,7 @@ use pingora_proxy::Session;
 use super::lanes::Service;
 use super::peer::{Line, Peers};
 use super::plain::Message;
+use super::relay::of_client;
 use super::{Turn, answer, own};
 use crate::exchange::flow::Next;
 use crate::exchange::head::Asked;
@@ -224,7 +225,10 @@ async fn relay(
     } else {
         drop(line);
     }
-    let delivered = answer::deliver(client).await;
+    let delivered = answer::deliver(client).await.map_err(of_client);
+    if let Err(error) = &delivered {
+        exchange.tell_failure(error);
+    }
     let _still = Still::begin();
     exchange.end(client);
     let stays = client.keepalive && delivered.is_ok();

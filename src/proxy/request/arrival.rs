@@ -184,7 +184,7 @@ impl Exchange {
     }
 
     /// Settles what the route says of the request, where it has come to one.
-    fn leave_server(&mut self, session: &mut dyn Client) {
+    pub(super) fn leave_server(&mut self, session: &mut dyn Client) {
         self.count();
         self.settle_id(session);
         self.settle_trace(session);

@@ -44,7 +44,12 @@ impl Exchange {
         match self.resume.take() {
             None => return Ok(None),
             Some(Resume::Next(next)) => {
+                let waits = matches!(*next, Next::Wait(_));
                 let next = self.wait_out(session, *next).await;
+                if waits {
+                    // It may stand elsewhere now.
+                    self.leave_server(session);
+                }
                 if self.act(session, next).await? {
                     return Ok(Some(true));
                 }
