@@ -201,6 +201,24 @@ fn files_are_the_same_either_way() {
 }
 
 #[test]
+fn who_is_to_be_asked_about_a_file_is_asked_wherever_an_index_leads_to() {
+    let site = tempfile::tempdir().expect("a temporary folder");
+    std::fs::write(site.path().join("index.html"), "home").expect("written");
+    for express in ["on", "off"] {
+        let listen = free_address();
+        let conf = format!(
+            "robin_express {express}; events {{}} http {{ server {{ listen {listen}; root {};
+             auth_request /check; location = / {{ auth_request off; }}
+             location = /check {{ internal; auth_request off; return 403; }} }} }}",
+            site.path().display()
+        );
+        let robin = Robin::nginx(listen, &conf);
+        let answer = exchange(robin.address(), &Request::get("/")).expect("an answer");
+        assert_eq!(answer.status(), 403, "{express}");
+    }
+}
+
+#[test]
 fn connections_are_kept_on_either_side() {
     for express in ["on", "alternate"] {
         let stack = stack(Behaviour::ok(), &format!("express: {express}"));
