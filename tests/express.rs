@@ -50,9 +50,11 @@ fn answers_are_the_same_either_way() {
     let start = |express: &str| {
         let address = origin.address();
         let listen = free_address();
+        // A kept connection that has ended without a word is noticed too late for a POST now and then.
         let yaml = format!(
             "listen: {listen}\nthreads: 1\nexpress: {express}\ndashboard: off\n{settings}\n\
-             routes: {{ /: {address}, /sub/: {address} }}"
+             upstreams: {{ api: {{ servers: [{address}], keepalive: {{ max: 0 }} }} }}\n\
+             routes: {{ /: api, /sub/: api }}"
         );
         Robin::start(listen, &yaml)
     };
