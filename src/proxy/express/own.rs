@@ -13,9 +13,8 @@ use pingora::protocols::http::date::get_cached_date;
 use tokio::io::AsyncWrite as _;
 
 use super::Turn;
-use super::answer::deliver;
 use super::relay::{is_chunked, of_client};
-use super::request::Plain;
+use super::request::{Plain, conclude};
 use crate::exchange::flow::{FileFound, Next};
 use crate::exchange::head::Asked;
 use crate::proxy::disk::Sent;
@@ -72,12 +71,7 @@ async fn send(exchange: &mut Exchange, client: &mut Plain<'_>, own: Own, bytes: 
             client.keepalive = false;
         }
     }
-    let delivered = deliver(client).await.map_err(of_client);
-    if let Err(error) = &delivered {
-        exchange.tell_failure(error);
-    }
-    exchange.end(client);
-    if client.keepalive && delivered.is_ok() { Turn::Answered } else { Turn::Over }
+    conclude(exchange, client).await
 }
 
 /// All that goes out.

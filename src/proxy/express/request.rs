@@ -225,12 +225,16 @@ async fn relay(
     } else {
         drop(line);
     }
+    Ok(conclude(exchange, client).await)
+}
+
+/// Has the client get all that waits for it, and the request come to its end.
+pub(super) async fn conclude(exchange: &mut Exchange, client: &mut Plain<'_>) -> Turn {
     let delivered = answer::deliver(client).await.map_err(of_client);
     if let Err(error) = &delivered {
         exchange.tell_failure(error);
     }
     let _still = Still::begin();
     exchange.end(client);
-    let stays = client.keepalive && delivered.is_ok();
-    Ok(if stays { Turn::Answered } else { Turn::Over })
+    if client.keepalive && delivered.is_ok() { Turn::Answered } else { Turn::Over }
 }
