@@ -20,14 +20,11 @@ pub fn is_heard(headers: &HeaderMap) -> bool {
 /// The headers in which a client says for whom it asks without being believed.
 #[must_use]
 pub fn unbelieved(headers: &HeaderMap, trusted: bool) -> Vec<HeaderName> {
-    let mut names = Vec::new();
-    if !trusted {
-        names.extend(headers.keys().filter(|name| name.as_str().starts_with(KIN)).cloned());
-    }
-    if headers.contains_key(header::FORWARDED) && !(trusted && is_heard(headers)) {
-        names.push(header::FORWARDED);
-    }
-    names
+    let drops = |name: &&HeaderName| match **name == header::FORWARDED {
+        true => !(trusted && is_heard(headers)),
+        false => !trusted && name.as_str().starts_with(KIN),
+    };
+    headers.keys().filter(drops).cloned().collect()
 }
 
 /// The `for` of each element of a line, in its order; none where it is hidden (`unknown`, `_name`) or

@@ -227,19 +227,29 @@ pub(super) fn host_name(host: &[u8]) -> Option<String> {
             is_literal(address).then_some(())?;
             (&host[..address.len() + 2], after.strip_prefix(':').or(after.is_empty().then_some("")))
         }
-        None => match host.split_once(':') {
-            Some((name, port)) => (name, Some(port)),
+        None => match host.bytes().position(|b| b == b':') {
+            Some(colon) => (&host[..colon], Some(&host[colon + 1..])),
             None => (host, Some("")),
         },
     };
-    let plain = |b: u8| b.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=%".contains(&b);
     let literal = name.starts_with('[');
-    if !is_port(port?) || !(literal || name.bytes().all(plain)) || name.contains("..") {
+    if !is_port(port?) || !((literal && !name.contains("..")) || is_plain_host(name.as_bytes())) {
         return None;
     }
     // As in nginx, a dot at the end does not make another name.
     let name = name.strip_suffix('.').unwrap_or(name);
     (!name.is_empty()).then(|| name.to_ascii_lowercase())
+}
+
+/// Whether a name has nothing in it but what names have, and no two dots one after the other.
+fn is_plain_host(name: &[u8]) -> bool {
+    let mut dot = false;
+    name.iter().all(|b| {
+        let twice = std::mem::replace(&mut dot, *b == b'.') && dot;
+        !twice
+            && matches!(b, b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b'!'
+                | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b',' | b';' | b'=' | b'%')
+    })
 }
 
 /// Whether this stands for a port, or says none.

@@ -11,19 +11,38 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 thread_local! {
-    static STILL: Cell<Option<Instant>> = const { Cell::new(None) };
+    static STILL: Cell<Option<Moment>> = const { Cell::new(None) };
+}
+
+/// The moment at which a thread's time stands still, and what was asked of it.
+#[derive(Clone, Copy, Debug)]
+struct Moment {
+    now: Instant,
+    /// The last moment whose distance was asked for, and that distance.
+    last: (Instant, Duration),
+    tick: Option<Tick>,
 }
 
 /// The present moment.
 #[must_use]
 pub fn now() -> Instant {
-    STILL.get().unwrap_or_else(Instant::now)
+    STILL.get().map_or_else(Instant::now, |still| still.now)
 }
 
 /// How long ago something was.
 #[must_use]
 pub fn since(moment: Instant) -> Duration {
-    now().saturating_duration_since(moment)
+    let Some(still) = STILL.get() else {
+        return Instant::now().saturating_duration_since(moment);
+    };
+    // One step asks for the same over and over.
+    let (last, time) = still.last;
+    if last == moment {
+        return time;
+    }
+    let time = still.now.saturating_duration_since(moment);
+    STILL.set(Some(Moment { last: (moment, time), ..still }));
+    time
 }
 
 /// Has the thread's time stand still as long as it lives: what happens in one step happens at one moment, and the
@@ -31,7 +50,7 @@ pub fn since(moment: Instant) -> Duration {
 #[derive(Debug)]
 #[must_use = "time goes on when it is dropped"]
 pub struct Still {
-    before: Option<Instant>,
+    before: Option<Moment>,
     /// Neither sent nor shared.
     _thread: PhantomData<*const ()>,
 }
@@ -39,7 +58,9 @@ pub struct Still {
 impl Still {
     /// From now on.
     pub fn begin() -> Self {
-        Self { before: STILL.replace(Some(now())), _thread: PhantomData }
+        let now = now();
+        let still = Moment { now, last: (now, Duration::ZERO), tick: None };
+        Self { before: STILL.replace(Some(still)), _thread: PhantomData }
     }
 }
 
@@ -57,9 +78,20 @@ impl Tick {
     /// The present moment.
     #[must_use]
     pub fn now() -> Self {
+        let still = STILL.get();
+        if let Some(tick) = still.and_then(|still| still.tick) {
+            return tick;
+        }
+        let tick = Self::at(still.map_or_else(Instant::now, |still| still.now));
+        STILL.set(still.map(|still| Moment { tick: Some(tick), ..still }));
+        tick
+    }
+
+    fn at(moment: Instant) -> Self {
         static EPOCH: OnceLock<Instant> = OnceLock::new();
         let epoch = *EPOCH.get_or_init(Instant::now);
-        Self::from_millis(u64::try_from(since(epoch).as_millis()).unwrap_or(u64::MAX))
+        let time = moment.saturating_duration_since(epoch);
+        Self::from_millis(u64::try_from(time.as_millis()).unwrap_or(u64::MAX))
     }
 
     /// The moment `millis` milliseconds after the epoch.

@@ -155,10 +155,10 @@ impl Facts<'_> {
         let value = &mut out[start..];
         // An escaped path can bring control bytes: none of them may begin another header (RFC 9110,
         // section 5.5).
-        for byte in &mut *value {
-            if byte.is_ascii_control() && *byte != b'\t' {
-                *byte = b' ';
-            }
+        let bad = |byte: u8| byte.is_ascii_control() && byte != b'\t';
+        // Hardly any has one, and to look is cheaper than to write.
+        if value.iter().fold(false, |found, byte| found | bad(*byte)) {
+            value.iter_mut().filter(|byte| bad(**byte)).for_each(|byte| *byte = b' ');
         }
         !value.is_empty()
     }

@@ -33,7 +33,10 @@ impl Exchange {
 
     /// What is left of the time that the client gives a call; none where it says nothing.
     fn call_time_left(&self, headers: &HeaderMap) -> Option<Duration> {
-        let whole = grpc::timeout(headers).filter(|_| self.speaks_grpc())?;
+        if !self.speaks_grpc() {
+            return None;
+        }
+        let whole = grpc::timeout(headers)?;
         Some(whole.saturating_sub(self.began.elapsed()))
     }
 
