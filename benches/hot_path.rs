@@ -16,13 +16,16 @@ use criterion::{Criterion, criterion_group, criterion_main};
 use futures_util::FutureExt as _;
 use http::{HeaderMap, Method, Version};
 use robin::config::model::admission::Admission;
-use robin::config::model::{Action, Config, LogFormat, LogStyle, Preset, Proxy, RouteSettings};
+use robin::config::model::{
+    Action, Config, LogFormat, LogStyle, Preset, Proxy, ProxyTarget, RouteSettings,
+};
 use robin::exchange::admission::{Doorman, Word};
+use robin::exchange::aim::{self, Aim};
 use robin::exchange::flow::{self, Disk, FileRule, Next, Start, Stat};
 use robin::exchange::head::{Asked, Head};
 use robin::exchange::password::{Credentials, Verdict};
 use robin::exchange::variables::{Answered, Scene, SoFar};
-use robin::exchange::{Course, aim, path};
+use robin::exchange::{Course, path};
 use robin::health::Tick;
 use robin::limits::Tables;
 use robin::observe::access::{AccessLog, Attempt, Measured, Record, RequestLine};
@@ -234,7 +237,8 @@ fn decide(stack: &Stack, told: impl Fn(&str, &Asked, &Course, &[Attempt])) -> us
     let scene = stack.scene(&asked, &id, SoFar::default());
     flow(&mut course, &scene);
     let proxy = stack.proxy(&course);
-    let aim = aim::aim(proxy, &scene.with(&course)).expect("the target is written");
+    let ProxyTarget::Upstream(upstream) = proxy.to else { panic!("the target is an upstream") };
+    let aim = Aim::at(upstream, proxy);
     course.proxy_host.clone_from(&aim.host);
     let lease = stack.pick();
     let bytes = headers(stack.settings(&course), &scene, &course);

@@ -9,7 +9,8 @@ use super::failure::Failure;
 use super::path;
 use super::variables::Facts;
 use crate::config::address::{self, HTTP_PORT, HTTPS_PORT};
-use crate::config::model::{Host, Proxy, ProxyTarget};
+use crate::config::model::{Host, Proxy};
+use crate::config::template::Template;
 
 /// Where a request is handed to.
 #[derive(Clone, Debug, PartialEq)]
@@ -35,18 +36,20 @@ pub enum At {
     Address(Host, u16),
 }
 
-/// Works out where a request goes.
+impl Aim {
+    /// At an upstream of the configuration, as a route without variables has it.
+    #[must_use]
+    pub fn at(upstream: usize, proxy: &Proxy) -> Self {
+        let (at, host) = (At::Upstream(upstream), proxy.host.clone());
+        Self { at, tls: proxy.tls, grpc: proxy.grpc, host, target: None }
+    }
+}
+
+/// Works out where a request goes whose target is this template.
 ///
 /// # Errors
 /// What variables say may be no URL: the answer is 500, as nginx's.
-pub fn aim(proxy: &Proxy, facts: &Facts<'_>) -> Result<Aim, Failure> {
-    let template = match &proxy.to {
-        ProxyTarget::Upstream(index) => {
-            let (at, host) = (At::Upstream(*index), proxy.host.clone());
-            return Ok(Aim { at, tls: proxy.tls, grpc: proxy.grpc, host, target: None });
-        }
-        ProxyTarget::Template(template) => template,
-    };
+pub fn aim(proxy: &Proxy, template: &Template, facts: &Facts<'_>) -> Result<Aim, Failure> {
     let url = facts.text(template);
     let url = String::from_utf8_lossy(&url);
     // A variable may say the scheme as well.

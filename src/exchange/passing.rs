@@ -30,30 +30,47 @@ pub struct Edit {
     pub values: Vec<HeaderValue>,
 }
 
-/// What is to be changed in the headers of an upstream's answer.
+/// The headers of an upstream's answer that are not passed on.
+#[must_use]
+pub fn hidden(headers: &HeaderMap, passing: &Passing) -> Vec<HeaderName> {
+    let hidden = |name: &&HeaderName| {
+        (HIDDEN.contains(name) || passing.hide.contains(name))
+            // What frames the body is not ours to hide.
+            && !passing.pass.contains(name)
+            && **name != CONTENT_LENGTH
+    };
+    headers.keys().filter(hidden).cloned().collect()
+}
+
+/// Whether anything in the headers of an upstream's answer may have to be written anew.
+#[must_use]
+pub fn rewrites(headers: &HeaderMap, passing: &Passing) -> bool {
+    let leads = |name: &HeaderName| *name == LOCATION || *name == REFRESH;
+    let redirects = !passing.redirects.is_empty();
+    let cookies = changes_cookies(passing);
+    headers.keys().any(|name| (redirects && leads(name)) || (cookies && *name == SET_COOKIE))
+}
+
+/// What is written anew in the headers of an upstream's answer.
 #[must_use]
 pub fn edits(headers: &HeaderMap, passing: &Passing, facts: &Facts<'_>) -> Vec<Edit> {
     let mut edits = Vec::new();
-    let hidden = |name: &&HeaderName| HIDDEN.contains(name) || passing.hide.contains(name);
-    for name in headers.keys().filter(hidden) {
-        // What frames the body is not ours to hide.
-        if !passing.pass.contains(name) && *name != CONTENT_LENGTH {
-            edits.push(Edit { name: name.clone(), values: Vec::new() });
-        }
-    }
     if !passing.redirects.is_empty() {
         edits.extend(location(headers, passing, facts));
         edits.extend(refresh(headers, passing, facts));
     }
-    let cookies = !passing.cookie_domains.is_empty()
-        || !passing.cookie_paths.is_empty()
-        || !passing.cookie_flags.is_empty();
-    if cookies && headers.contains_key(SET_COOKIE) {
+    if changes_cookies(passing) && headers.contains_key(SET_COOKIE) {
         let lines = headers.get_all(SET_COOKIE).iter();
         let values = lines.map(|line| cookie(line, passing, facts)).collect();
         edits.push(Edit { name: SET_COOKIE, values });
     }
     edits
+}
+
+fn changes_cookies(passing: &Passing) -> bool {
+    !passing.cookie_domains.is_empty()
+        || !passing.cookie_paths.is_empty()
+        || !passing.cookie_flags.is_empty()
 }
 
 fn value(bytes: Vec<u8>) -> Option<HeaderValue> {

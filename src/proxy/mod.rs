@@ -311,7 +311,7 @@ impl ProxyHttp for Robin {
         response: &mut ResponseHeader,
         ctx: &mut Exchange,
     ) -> Result<()> {
-        ctx.take_answer(session, response)
+        ctx.take_answer(session, response, request::head_length(response))
     }
 
     fn upstream_response_body_filter(

@@ -6,10 +6,9 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use bytes::BytesMut;
-use http::header::{self, CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING};
-use http::{HeaderValue, Version};
-use pingora::http::ResponseHeader;
+use bytes::Bytes;
+use http::header::{self, CONNECTION, TRANSFER_ENCODING};
+use http::{HeaderValue, StatusCode, Version};
 use pingora::protocols::http::date::get_cached_date;
 use pingora::{Error, ErrorType, Result};
 use tokio::io::AsyncWrite as _;
@@ -18,7 +17,7 @@ use tokio::time::Instant;
 use super::Clock;
 use super::passed::Passed;
 use super::peer::Line;
-use super::relay::{Body, Relay, is_chunked};
+use super::relay::{Body, Relay};
 use super::request::Plain;
 use super::sent::Sent;
 use crate::exchange::answers::Head as _;
@@ -33,7 +32,7 @@ const LONGEST: usize = 1 << 20;
 pub(super) struct Answer {
     head: Passed,
     body: Body,
-    behind: BytesMut,
+    behind: Bytes,
     /// Whether the peer takes another request on this connection.
     stays: bool,
 }
@@ -67,10 +66,10 @@ pub(super) async fn first(
         (read, _) => read?,
     };
     let _still = Still::begin();
-    exchange.take_answer(client, &head.head)?;
-    let body = Body::of(&head.head, client.req_header());
-    let stays = sent.is_ok() && !closes && stays(&head.head) && !body.ends_with_connection();
-    if body == Body::Connection && !head.headers().contains_key(TRANSFER_ENCODING) {
+    exchange.take_answer(client, &head.head, head.length as u64)?;
+    let body = Body::of(head.head.status, head.framing, client.req_header());
+    let stays = sent.is_ok() && !closes && stays(&head) && !body.ends_with_connection();
+    if body == Body::Connection && !head.framing.coded {
         // So the client's connection need not end with it.
         head.say_http11();
         head.set(&TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
@@ -81,17 +80,11 @@ pub(super) async fn first(
 }
 
 impl Answer {
-    /// Has all of it go out.
-    pub(super) async fn pass(
-        self,
-        exchange: &mut Exchange,
-        client: &mut Plain<'_>,
-        line: &mut Line,
-        clock: &mut Clock,
-    ) -> Result<bool> {
+    /// Has its head go out with what is known of its body, which is to follow; tells whether the peer takes another
+    /// request on the connection once all of it has come.
+    pub(super) fn begin(self, client: &mut Plain<'_>) -> (Relay, bool) {
         let Self { mut head, body, behind, stays } = self;
-        let chunked = is_chunked(head.headers());
-        let length = head.headers().contains_key(CONTENT_LENGTH);
+        let (chunked, length) = (head.is_chunked(), head.is_measured());
         let ends = body != Body::Nothing && !chunked && !length;
         if ends {
             client.set_keepalive(None);
@@ -99,12 +92,10 @@ impl Answer {
         head.set(&header::DATE, get_cached_date());
         let connection = if client.keepalive { "keep-alive" } else { "close" };
         head.set(&CONNECTION, HeaderValue::from_static(connection));
-        let mut relay = Relay::new(body, chunked, behind);
+        let mut relay = Relay::new(body, chunked, behind, !length);
         head.write(relay.front());
-        client.write(head.head);
-        let read = exchange.settings().map_or(Duration::ZERO, |s| s.timeouts.read);
-        relay.run(exchange, client, line, read, clock, !length).await?;
-        Ok(stays && relay.is_clean())
+        client.write(Box::new(head.into_head()));
+        (relay, stays)
     }
 }
 
@@ -167,13 +158,17 @@ async fn head(
     line: &mut Line,
     limit: Duration,
     clock: &mut Clock,
-) -> Result<(Passed, BytesMut)> {
-    let mut text = BytesMut::new();
+) -> Result<(Passed, Bytes)> {
+    let mut text = Bytes::new();
     loop {
         let deadline = Instant::now() + limit;
         let count = poll_fn(|cx| {
             let read = line.poll_read(cx, |bytes| {
-                text.extend_from_slice(bytes);
+                // Nearly always all of a head comes at once.
+                text = match text.is_empty() {
+                    true => Bytes::copy_from_slice(bytes),
+                    false => [&text[..], bytes].concat().into(),
+                };
                 bytes.len()
             });
             match read {
@@ -190,8 +185,8 @@ async fn head(
         }
         loop {
             let parsed = Passed::parse(&text).map_err(|error| error.into_up())?;
-            let Some((length, head)) = parsed else { break };
-            let behind = text.split_off(length);
+            let Some(head) = parsed else { break };
+            let behind = text.slice(head.length..);
             let interim = head.status() < 200 && head.status() != 101;
             if !interim {
                 return Ok((head, behind));
@@ -207,17 +202,7 @@ async fn head(
 }
 
 /// Whether the peer takes another request on the connection of this answer.
-fn stays(head: &ResponseHeader) -> bool {
-    let old = head.version < Version::HTTP_11;
-    if head.status == 101 || (old && head.headers.contains_key(TRANSFER_ENCODING)) {
-        return false;
-    }
-    let lines = head.headers.get_all(CONNECTION).iter();
-    let mut options = lines.flat_map(|line| line.as_bytes().split(|b| *b == b','));
-    let (mut keeps, mut closes) = (false, false);
-    for option in options.by_ref().map(<[u8]>::trim_ascii) {
-        keeps |= option.eq_ignore_ascii_case(b"keep-alive");
-        closes |= option.eq_ignore_ascii_case(b"close");
-    }
-    !closes && (keeps || !old)
+fn stays(head: &Passed) -> bool {
+    let old = head.head.version < Version::HTTP_11;
+    head.head.status != StatusCode::SWITCHING_PROTOCOLS && head.framing.stays(old)
 }

@@ -8,6 +8,7 @@
 //! has gone out, all that can follow is its end.
 
 mod answer;
+mod framing;
 mod idle;
 mod lanes;
 mod lines;

@@ -13,7 +13,8 @@ use pingora::protocols::http::date::get_cached_date;
 use tokio::io::AsyncWrite as _;
 
 use super::Turn;
-use super::relay::{is_chunked, of_client};
+use super::framing::is_chunked;
+use super::relay::of_client;
 use super::request::{Plain, conclude};
 use crate::exchange::flow::{FileFound, Next};
 use crate::exchange::head::Asked;

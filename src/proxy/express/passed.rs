@@ -4,14 +4,15 @@ use std::mem::MaybeUninit;
 
 use bytes::{BufMut as _, Bytes};
 use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
-use http::{HeaderMap, HeaderName, HeaderValue, Version};
+use http::response::Parts;
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Version};
 use httparse::{Header, ParserConfig, Response, Status};
 use memchr::memchr;
 use pingora::http::{ResponseHeader, header_value_from_raw};
 use pingora::{ErrorType, OrErr as _, Result};
 
+use super::framing::{Framing, is_chunked};
 use super::lines::append_kept;
-use super::relay::content_length;
 use crate::exchange::answers::Head;
 use crate::proxy::head::written;
 
@@ -21,19 +22,34 @@ const HEADERS: usize = 256;
 /// A peer's head, and what has become of it.
 #[derive(Debug)]
 pub(super) struct Passed {
-    /// As it stands now; names are known by `text` and `changed` as they are written.
-    pub(super) head: Box<ResponseHeader>,
+    /// As it stands now; names are known by `lines` and `changed` as they are written.
+    pub(super) head: Parts,
+    /// What stands behind the status, where that is not what always does.
+    reason: Option<Bytes>,
+    /// Its length, as it came.
+    pub(super) length: usize,
+    /// What it said of its body and its connection.
+    pub(super) framing: Framing,
     /// Its lines as they came; empty where they cannot go out like that.
     lines: Bytes,
-    changed: Vec<(HeaderName, Bytes)>,
+    changed: Vec<Change>,
+}
+
+/// A name whose lines are not as they came.
+#[derive(Debug)]
+struct Change {
+    name: HeaderName,
+    written: Bytes,
+    /// Its only line; none where there may be others.
+    value: Option<HeaderValue>,
 }
 
 impl Passed {
-    /// Takes a head apart, as leniently as Pingora does, and tells its length; none where more of it is needed.
+    /// Takes a head apart, as leniently as Pingora does; none where more of it is needed.
     ///
     /// # Errors
     /// For what is no head.
-    pub(super) fn parse(text: &[u8]) -> Result<Option<(usize, Self)>> {
+    pub(super) fn parse(text: &Bytes) -> Result<Option<Self>> {
         if text.is_empty() {
             return Ok(None);
         }
@@ -47,51 +63,83 @@ impl Passed {
             Status::Complete(end) => end,
             Status::Partial => return Ok(None),
         };
-        let whole = Bytes::copy_from_slice(&text[..end]);
         let place = |part: &[u8]| {
             let start = part.as_ptr().addr().wrapping_sub(text.as_ptr().addr());
             match start.checked_add(part.len()) {
-                Some(last) if last <= end => whole.slice(start..last),
+                Some(last) if last <= end => text.slice(start..last),
                 // Nothing at all may stand anywhere.
                 _ => Bytes::copy_from_slice(part),
             }
         };
-        let count = response.headers.len();
-        let code = response.code.unwrap_or(0);
-        let mut head = Box::new(ResponseHeader::build_no_case(code, Some(count + 4))?);
-        head.set_version(match response.version {
+        let (mut head, ()) = http::Response::new(()).into_parts();
+        let status = StatusCode::from_u16(response.code.unwrap_or(0));
+        head.status = status.or_err(ErrorType::InvalidHTTPHeader, "the status of an answer")?;
+        head.version = match response.version {
             Some(1) => Version::HTTP_11,
             _ => Version::HTTP_10,
-        });
-        head.set_reason_phrase(response.reason)?;
+        };
+        // With room for what is added on the way.
+        head.headers = HeaderMap::with_capacity(response.headers.len() + 4);
+        let mut framing = Framing::default();
         for header in response.headers.iter() {
+            let name = HeaderName::from_bytes(header.name.as_bytes());
+            let name = name.or_err(ErrorType::InvalidHTTPHeader, "a name in an answer")?;
             let value = header_value_from_raw(place(header.value));
-            head.append_header(place(header.name.as_bytes()), value)?;
+            framing.note(header.name.as_bytes(), value.as_bytes());
+            let added = head.headers.try_append(name, value);
+            added.or_err(ErrorType::InvalidHTTPHeader, "too many headers in an answer")?;
         }
+        let said = response.reason.unwrap_or_default();
+        let reason = (head.status.canonical_reason() != Some(said)).then(|| place(said.as_bytes()));
         let lines = plain_lines(text, end, response.headers);
-        let lines = lines.map(|from| whole.slice(from..end - 2)).unwrap_or_default();
-        let mut passed = Self { head, lines, changed: Vec::new() };
+        let lines = lines.map(|from| text.slice(from..end - 2)).unwrap_or_default();
+        let mut passed = Self { head, reason, length: end, framing, lines, changed: Vec::new() };
         if passed.lines.is_empty() {
             for header in response.headers.iter() {
                 if let Ok(name) = HeaderName::from_bytes(header.name.as_bytes()) {
-                    passed.change(&name, || place(header.name.as_bytes()));
+                    passed.change(&name, || place(header.name.as_bytes()), None);
                 }
             }
         }
-        let headers = &passed.head.headers;
-        if headers.contains_key(TRANSFER_ENCODING) {
+        if framing.coded {
             // It takes precedence (RFC 9112, section 6.3).
             Head::remove(&mut passed, &CONTENT_LENGTH);
-        } else if headers.contains_key(CONTENT_LENGTH) && content_length(headers).is_none() {
+        } else if framing.is_unsound() {
             let message = "invalid Content-Length header";
             return pingora::Error::e_explain(ErrorType::InvalidHTTPHeader, message);
         }
-        Ok(Some((end, passed)))
+        Ok(Some(passed))
     }
 
     /// Says HTTP/1.1.
     pub(super) fn say_http11(&mut self) {
-        self.head.set_version(Version::HTTP_11);
+        self.head.version = Version::HTTP_11;
+    }
+
+    /// Whether the client gets the body in chunks.
+    pub(super) fn is_chunked(&self) -> bool {
+        match self.is_changed(&TRANSFER_ENCODING) {
+            true => is_chunked(&self.head.headers),
+            false => self.framing.chunked,
+        }
+    }
+
+    /// Whether the client is told the length of the body.
+    pub(super) fn is_measured(&self) -> bool {
+        match self.is_changed(&CONTENT_LENGTH) {
+            true => self.head.headers.contains_key(CONTENT_LENGTH),
+            false => self.framing.is_measured(),
+        }
+    }
+
+    /// The head as it went out.
+    pub(super) fn into_head(self) -> ResponseHeader {
+        let mut head = ResponseHeader::from(self.head);
+        if let Some(reason) = self.reason {
+            // That one was taken for text before.
+            let _ = head.set_reason_phrase(std::str::from_utf8(&reason).ok());
+        }
+        head
     }
 
     /// Writes it as HTTP/1 has it.
@@ -100,24 +148,41 @@ impl Passed {
         out.put_slice(if head.version < Version::HTTP_11 { b"HTTP/1.0 " } else { b"HTTP/1.1 " });
         out.put_slice(head.status.as_str().as_bytes());
         out.put_u8(b' ');
-        out.put_slice(head.get_reason_phrase().unwrap_or_default().as_bytes());
+        match &self.reason {
+            Some(reason) => out.put_slice(reason),
+            None => out.put_slice(head.status.canonical_reason().unwrap_or_default().as_bytes()),
+        }
         out.put_slice(b"\r\n");
-        append_kept(&self.lines, self.changed.iter().map(|(name, _)| name), out);
-        for (name, written) in &self.changed {
-            for value in head.headers.get_all(name) {
+        append_kept(&self.lines, self.changed.iter().map(|change| &change.name), out);
+        for Change { name, written, value } in &self.changed {
+            let mut put = |value: &HeaderValue| {
                 out.put_slice(written);
                 out.put_slice(b": ");
                 out.put_slice(value.as_bytes());
                 out.put_slice(b"\r\n");
+            };
+            match value {
+                Some(value) => put(value),
+                None => head.headers.get_all(name).iter().for_each(put),
             }
         }
         out.put_slice(b"\r\n");
     }
 
-    /// Takes note that lines of a name are not as they came.
-    fn change(&mut self, name: &HeaderName, written: impl FnOnce() -> Bytes) {
-        if !self.changed.iter().any(|(changed, _)| changed == name) {
-            self.changed.push((name.clone(), written()));
+    fn is_changed(&self, name: &HeaderName) -> bool {
+        self.changed.iter().any(|change| change.name == *name)
+    }
+
+    /// Takes note that lines of a name are not as they came, and of the only one that is left.
+    fn change(
+        &mut self,
+        name: &HeaderName,
+        written: impl FnOnce() -> Bytes,
+        value: Option<HeaderValue>,
+    ) {
+        match self.changed.iter_mut().find(|change| change.name == *name) {
+            Some(change) => change.value = value,
+            None => self.changed.push(Change { name: name.clone(), written: written(), value }),
         }
     }
 }
@@ -129,7 +194,7 @@ impl Head for Passed {
 
     fn set_status(&mut self, status: u16) {
         // Statuses that filters set have three digits.
-        let _ = self.head.set_status(status);
+        self.head.status = StatusCode::from_u16(status).unwrap_or(self.head.status);
     }
 
     fn headers(&self) -> &HeaderMap {
@@ -137,23 +202,23 @@ impl Head for Passed {
     }
 
     fn set(&mut self, name: &HeaderName, value: HeaderValue) {
-        self.change(name, || written(name));
-        // Both are sound.
-        let _ = self.head.insert_header(name, value);
+        self.change(name, || written(name), Some(value.clone()));
+        // There are never that many.
+        let _ = self.head.headers.try_insert(name.clone(), value);
     }
 
     fn add(&mut self, name: &HeaderName, written: &Bytes, value: HeaderValue) {
-        self.change(name, || written.clone());
+        self.change(name, || written.clone(), None);
         if !self.head.headers.contains_key(name) {
-            let known = self.changed.iter_mut().find(|(changed, _)| changed == name);
-            known.into_iter().for_each(|(_, known)| known.clone_from(written));
+            let known = self.changed.iter_mut().find(|change| change.name == *name);
+            known.into_iter().for_each(|known| known.written.clone_from(written));
         }
-        let _ = self.head.append_header(name, value);
+        let _ = self.head.headers.try_append(name.clone(), value);
     }
 
     fn remove(&mut self, name: &HeaderName) {
-        if self.head.remove_header(name).is_some() {
-            self.change(name, || written(name));
+        if self.head.headers.remove(name).is_some() {
+            self.change(name, || written(name), None);
         }
     }
 }
@@ -186,8 +251,9 @@ mod tests {
     use super::*;
 
     fn parsed(text: &str) -> Passed {
-        let (length, passed) = Passed::parse(text.as_bytes()).expect("sound").expect("whole");
-        assert_eq!(length, text.len());
+        let all = Bytes::copy_from_slice(text.as_bytes());
+        let passed = Passed::parse(&all).expect("sound").expect("whole");
+        assert_eq!(passed.length, text.len());
         passed
     }
 
@@ -259,6 +325,7 @@ mod tests {
         let passed =
             parsed("HTTP/1.1 200 OK\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n");
         assert_eq!(written(&passed), "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n");
-        assert!(Passed::parse(b"HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n").is_err());
+        let unsound = Bytes::from_static(b"HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n");
+        assert!(Passed::parse(&unsound).is_err());
     }
 }

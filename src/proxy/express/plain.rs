@@ -9,7 +9,8 @@ use std::ops::Range;
 use std::task::Poll;
 
 use bytes::Bytes;
-use http::{HeaderValue, Version};
+use http::uri::PathAndQuery;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Version};
 use httparse::{ParserConfig, Request, Status};
 use pingora::http::RequestHeader;
 
@@ -54,23 +55,31 @@ struct Shape {
 
 /// Takes a whole plain request to a route that the lane serves; nothing of any other.
 pub(super) async fn read(stream: &mut Downstream, runtime: &Runtime) -> Option<Box<Message>> {
-    let shape = shape(stream.untouched()?)?;
-    let text = stream.take_message(shape.end);
-    let found = find(&text, &shape, stream.connection().listener, runtime);
-    let whole = match &found {
-        Some(_) => is_here(stream, shape.body_bytes).await,
-        None => false,
+    let (text, body_bytes, found) = take(stream, runtime)?;
+    let mut message = match found {
+        Some(message) if is_here(stream, body_bytes).await => message,
+        _ => {
+            stream.put_back(&text);
+            return None;
+        }
     };
-    let Some(mut message) = found.filter(|_| whole) else {
-        stream.put_back(&text);
-        return None;
-    };
-    message.body = match usize::try_from(shape.body_bytes) {
-        Ok(0) | Err(_) => Bytes::new(),
-        Ok(bytes) => stream.take_message(bytes),
+    message.body = match body_bytes {
+        0 => Bytes::new(),
+        bytes => stream.take_message(bytes),
     };
     stream.tell_pipelined();
     Some(message)
+}
+
+/// Takes a plain head; tells how long its body is, and the message that it begins if it is one of the lane's.
+fn take(
+    stream: &mut Downstream,
+    runtime: &Runtime,
+) -> Option<(Bytes, usize, Option<Box<Message>>)> {
+    let shape = shape(stream.untouched()?)?;
+    let text = stream.take_message(shape.end);
+    let found = find(&text, &shape, stream.connection().listener, runtime);
+    Some((text, usize::try_from(shape.body_bytes).unwrap_or(usize::MAX), found))
 }
 
 /// The message without its body; none for a route that is not the lane's.
@@ -78,14 +87,19 @@ fn find(text: &Bytes, shape: &Shape, listener: usize, runtime: &Runtime) -> Opti
     let router = &runtime.router;
     let servers = &runtime.config.virtual_servers;
     let rules = &servers.get(router.default(listener)?)?.requests;
-    let (method, target) = (&text[shape.method.clone()], &text[shape.target.clone()]);
-    let mut head = RequestHeader::build_no_case(method, target, Some(shape.count)).ok()?;
-    head.set_version(Version::HTTP_11);
+    let (mut head, ()) = http::Request::new(()).into_parts();
+    head.method = Method::from_bytes(&text[shape.method.clone()]).ok()?;
+    head.uri = PathAndQuery::from_maybe_shared(text.slice(shape.target.clone())).ok()?.into();
+    head.version = Version::HTTP_11;
+    head.headers = HeaderMap::with_capacity(shape.count);
     for (name, value) in &shape.headers[..shape.count] {
-        let part = |range: &Range<u16>| text.slice(usize::from(range.start)..range.end.into());
-        let value = HeaderValue::from_maybe_shared(part(value)).ok()?;
-        head.append_header(part(name), value).ok()?;
+        let place = |range: &Range<u16>| usize::from(range.start)..usize::from(range.end);
+        let value = HeaderValue::from_maybe_shared(text.slice(place(value))).ok()?;
+        let name = HeaderName::from_bytes(&text[place(name)]).ok()?;
+        head.headers.try_append(name, value).ok()?;
     }
+    // All of it stands in there as it came.
+    let head = RequestHeader::from(head);
     let said = Head {
         method: &head.method,
         target: head.raw_path(),
@@ -111,8 +125,7 @@ fn find(text: &Bytes, shape: &Shape, listener: usize, runtime: &Runtime) -> Opti
 }
 
 /// Whether so many bytes of a body have come.
-async fn is_here(stream: &mut Downstream, bytes: u64) -> bool {
-    let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
+async fn is_here(stream: &mut Downstream, bytes: usize) -> bool {
     poll_fn(|cx| {
         while stream.held() < bytes {
             match with_space(|space| stream.poll_further(cx, space)) {

@@ -6,16 +6,16 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use bytes::BytesMut;
-use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
-use http::{HeaderMap, Method};
-use pingora::http::{RequestHeader, ResponseHeader};
+use bytes::Bytes;
+use http::{Method, StatusCode};
+use pingora::http::RequestHeader;
 use pingora::{Error, ErrorType, Result};
 use tokio::io::AsyncWrite as _;
 use tokio::time::Instant;
 
 use super::Clock;
 use super::answer::poll_wait;
+use super::framing::Framing;
 use super::peer::Line;
 use super::request::Plain;
 use crate::exchange::raw::Chunks;
@@ -37,13 +37,13 @@ pub(super) enum Body {
 
 impl Body {
     /// That of an answer to this request (RFC 9112, section 6.3).
-    pub(super) fn of(answer: &ResponseHeader, request: &RequestHeader) -> Self {
-        if request.method == Method::HEAD || matches!(answer.status.as_u16(), 204 | 304) {
+    pub(super) fn of(status: StatusCode, framing: Framing, request: &RequestHeader) -> Self {
+        if request.method == Method::HEAD || matches!(status.as_u16(), 204 | 304) {
             Self::Nothing
-        } else if is_chunked(&answer.headers) {
+        } else if framing.chunked {
             Self::Chunked(Chunks::default())
         } else {
-            content_length(&answer.headers).map_or(Self::Connection, Self::Length)
+            framing.length().map_or(Self::Connection, Self::Length)
         }
     }
 
@@ -86,7 +86,7 @@ pub(super) struct Relay {
     /// Whether the client gets it in chunks.
     chunked: bool,
     /// What was read and not looked at yet.
-    behind: BytesMut,
+    behind: Bytes,
     /// What the client has yet to take.
     front: Vec<u8>,
     written: usize,
@@ -95,13 +95,15 @@ pub(super) struct Relay {
     done: bool,
     /// Whether more has come than belongs to the answer.
     over: bool,
+    /// Whether what comes first goes out at once, even if it is a head alone.
+    at_once: bool,
 }
 
 impl Relay {
-    pub(super) fn new(body: Body, chunked: bool, behind: BytesMut) -> Self {
+    pub(super) fn new(body: Body, chunked: bool, behind: Bytes, at_once: bool) -> Self {
         let front = Vec::with_capacity(512);
         let done = matches!(body, Body::Nothing | Body::Length(0));
-        Self { body, chunked, behind, front, written: 0, carried: 0, done, over: false }
+        Self { body, chunked, behind, front, written: 0, carried: 0, done, over: false, at_once }
     }
 
     /// What goes out before the body.
@@ -114,16 +116,15 @@ impl Relay {
         self.done && !self.over && self.behind.is_empty()
     }
 
-    /// Passes all of it on. What comes first goes out `at_once` even if it is a head alone.
+    /// Passes all of it on.
     pub(super) async fn run(
         &mut self,
         exchange: &mut Exchange,
         client: &mut Plain<'_>,
         line: &mut Line,
-        limit: Duration,
         clock: &mut Clock,
-        at_once: bool,
     ) -> Result<()> {
+        let limit = exchange.settings().map_or(Duration::ZERO, |s| s.timeouts.read);
         // What was sound before it goes out all the same.
         let mut failed = None;
         if !self.done && !self.behind.is_empty() {
@@ -131,7 +132,7 @@ impl Relay {
             failed = self.take(&behind, exchange, client).err();
         }
         let mut deadline = None;
-        let mut flush = at_once;
+        let mut flush = self.at_once;
         poll_fn(|cx| {
             loop {
                 flush |= self.carried > 0;
@@ -252,32 +253,4 @@ impl Relay {
 
 pub(super) fn of_client(error: io::Error) -> Box<Error> {
     Error::because(ErrorType::WriteError, "the answer", error).into_down()
-}
-
-/// The length that all lines and all values agree on (RFC 9110, section 8.6).
-pub(super) fn content_length(headers: &HeaderMap) -> Option<u64> {
-    let mut lines = headers.get_all(CONTENT_LENGTH).iter();
-    if let (Some(only), None) = (lines.next(), lines.next())
-        && only.len() < 16
-        && only.as_bytes().iter().all(u8::is_ascii_digit)
-    {
-        return only.to_str().ok()?.parse().ok();
-    }
-    let lines = headers.get_all(CONTENT_LENGTH).iter();
-    let values = lines.flat_map(|line| line.as_bytes().split(|b| *b == b','));
-    let mut numbers = values.map(|value| {
-        let value = value.trim_ascii();
-        let digits = !value.is_empty() && value.iter().all(u8::is_ascii_digit);
-        let text = std::str::from_utf8(value).ok().filter(|_| digits)?;
-        text.parse::<u64>().ok()
-    });
-    let first = numbers.next()??;
-    numbers.all(|number| number == Some(first)).then_some(first)
-}
-
-/// Whether a body comes in chunks: that is the last of its codings.
-pub(super) fn is_chunked(headers: &HeaderMap) -> bool {
-    let last = headers.get_all(TRANSFER_ENCODING).iter().next_back();
-    let coding = last.and_then(|line| line.as_bytes().rsplit(|b| *b == b',').next());
-    coding.is_some_and(|coding| coding.trim_ascii().eq_ignore_ascii_case(b"chunked"))
 }

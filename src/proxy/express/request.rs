@@ -208,19 +208,17 @@ async fn relay(
     let answered = answer::first(exchange, client, &mut line, peers.clock).await;
     let answer =
         answered.map_err(|error| of(exchange.end_attempt(client, error, classify::exchange)))?;
-    let stays = match answer.pass(exchange, client, &mut line, peers.clock).await {
-        Ok(stays) => stays,
-        Err(error) => {
-            exchange.end_attempt(client, error, classify::exchange);
-            client.keepalive = false;
-            drop(line);
-            // The client gets what there is of it; the end of the connection follows, either way.
-            let _ = answer::deliver(client).await;
-            exchange.end(client);
-            return Ok(Turn::Over);
-        }
-    };
-    if stays {
+    let (mut relay, stays) = answer.begin(client);
+    if let Err(error) = relay.run(exchange, client, &mut line, peers.clock).await {
+        exchange.end_attempt(client, error, classify::exchange);
+        client.keepalive = false;
+        drop(line);
+        // The client gets what there is of it; the end of the connection follows, either way.
+        let _ = answer::deliver(client).await;
+        exchange.end(client);
+        return Ok(Turn::Over);
+    }
+    if stays && relay.is_clean() {
         peers.keep(exchange, line);
     } else {
         drop(line);

@@ -3,8 +3,8 @@
 use std::time::SystemTime;
 
 use bytes::Bytes;
+use http::response::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Version, header};
-use pingora::http::ResponseHeader;
 use pingora::protocols::http::ServerSession;
 use pingora::{Error, Result};
 use pingora_proxy::{FailToProxy, Session};
@@ -38,17 +38,18 @@ const PASSED_ON: [HeaderName; 5] = [
 ];
 
 impl Exchange {
-    /// Takes note of the head of an answer, or refuses it for the next peer's.
+    /// Takes note of the head of an answer, which had this length, or refuses it for the next peer's.
     pub(in crate::proxy) fn take_answer(
         &mut self,
         session: &dyn Client,
-        response: &ResponseHeader,
+        response: &Parts,
+        head_bytes: u64,
     ) -> Result<()> {
         let status = response.status.as_u16();
         if is_interim(response.status) {
             return Ok(());
         }
-        self.tell_head(response);
+        self.tell_head(response, head_bytes);
         self.hear_rate(response);
         self.set_upstream_rate(session);
         if !self.end_race() {
@@ -113,7 +114,7 @@ impl Exchange {
 
     /// Keeps what an answer that leads elsewhere says of what is there
     /// (`ngx_http_upstream_process_headers`).
-    fn pass_on(&mut self, response: &ResponseHeader) {
+    fn pass_on(&mut self, response: &Parts) {
         let named = |name: &HeaderName| response.headers.get_all(name).iter().cloned();
         let kept = PASSED_ON.iter().flat_map(|name| named(name).map(|value| (name.clone(), value)));
         self.passed_on = kept.collect();
@@ -121,10 +122,10 @@ impl Exchange {
 
     /// Whether an answer sends the request elsewhere: to the page of its status
     /// (`proxy_intercept_errors`), or where it says (`X-Accel-Redirect`).
-    fn detour_of(&self, response: &ResponseHeader) -> Option<Detour> {
+    fn detour_of(&self, response: &Parts) -> Option<Detour> {
         let passing = &self.settings()?.passing;
         let status = response.status.as_u16();
-        let redirect = response.headers.get(&ACCEL_REDIRECT);
+        let redirect = self.said_to_us(&response.headers, &ACCEL_REDIRECT);
         if let Some(target) = redirect.filter(|_| !passing.ignore.contains(&ACCEL_REDIRECT)) {
             return Some(Detour::To(target.as_bytes().to_vec()));
         }
@@ -148,7 +149,7 @@ impl Exchange {
         session: &mut dyn Client,
         head: &mut impl Head,
     ) {
-        if session.req_header().headers.contains_key(header::EXPECT)
+        if session.session().is_some_and(|s| s.req_header().headers.contains_key(header::EXPECT))
             && session.is_body_done()
             && let Some(ServerSession::H1(http1)) = session.session_mut().map(Session::as_mut)
         {
@@ -210,7 +211,7 @@ impl Exchange {
         if let Some(status) = self.course.status {
             head.set_status(status);
         }
-        if let Some((name, value)) = self.location.take()
+        if let Some((name, value)) = self.location.take().map(|location| *location)
             && !head.headers().contains_key(&name)
         {
             head.set(&name, value);
@@ -242,7 +243,7 @@ impl Exchange {
             head.set(&header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
         }
         self.trailed = trailed.then_some(status);
-        self.packer = level.map(Packer::new);
+        self.packer = level.map(|level| Box::new(Packer::new(level)));
         // Who wants each piece at once (`proxy_buffering off`) gets it at once.
         self.flushes = !buffering || is_event_stream(head.headers());
     }
@@ -297,9 +298,16 @@ impl Exchange {
 
     /// Changes what the route says of an upstream's headers.
     fn edit_answer(&self, session: &dyn Client, head: &mut impl Head) {
-        let Some((settings, scene)) = self.settings().zip(self.scene(session)) else { return };
+        let Some(passing) = self.settings().map(|settings| &settings.passing) else { return };
+        for name in passing::hidden(head.headers(), passing) {
+            head.remove(&name);
+        }
+        if !passing::rewrites(head.headers(), passing) {
+            return;
+        }
+        let Some(scene) = self.scene(session) else { return };
         let facts = scene.with(&self.course);
-        for Edit { name, values } in passing::edits(head.headers(), &settings.passing, &facts) {
+        for Edit { name, values } in passing::edits(head.headers(), passing, &facts) {
             head.remove(&name);
             let written = written(&name);
             values.into_iter().for_each(|value| head.add(&name, &written, value));
@@ -314,7 +322,7 @@ impl Exchange {
     ) -> FailToProxy {
         if let Some(next) = self.pending.take()
             && !is_answered(session)
-            && let Some(answered) = self.answer_instead(session, next).await
+            && let Some(answered) = self.answer_instead(session, *next).await
         {
             return answered;
         }

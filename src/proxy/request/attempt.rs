@@ -12,8 +12,8 @@ use tokio::time::Instant;
 use super::connected::Connected;
 use super::queued::Unserved;
 use super::{Aimed, Client, Detour, Exchange, at_once, connection, is_answered};
-use crate::config::model::{RouteSettings, Upstream as Spec};
-use crate::exchange::aim::{self, At};
+use crate::config::model::{ProxyTarget, RouteSettings, Upstream as Spec};
+use crate::exchange::aim::{self, Aim, At};
 use crate::exchange::failure::Failure;
 use crate::exchange::flow::{ErrorNext, Next, Start};
 use crate::exchange::proxy_protocol;
@@ -76,7 +76,7 @@ impl Exchange {
             self.kept.without_peer = None;
             return Ok(());
         }
-        self.pending = Some(next);
+        self.pending = Some(Box::new(next));
         Err(told(500))
     }
 
@@ -109,8 +109,13 @@ impl Exchange {
     /// Works out where the request is handed to. A host that nobody has asked for yet is looked up
     /// first; with the first answer, whatever it is, the request goes on.
     async fn take_aim(&mut self, session: &dyn Client) -> Result<()> {
-        let aimed = self.proxy().zip(self.scene(session));
-        let aim = aimed.map(|(proxy, scene)| aim::aim(proxy, &scene.with(&self.course)));
+        let aim = self.proxy().and_then(|proxy| match &proxy.to {
+            ProxyTarget::Upstream(index) => Some(Ok(Aim::at(*index, proxy))),
+            ProxyTarget::Template(template) => {
+                let scene = self.scene(session)?;
+                Some(aim::aim(proxy, template, &scene.with(&self.course)))
+            }
+        });
         let aim = match aim {
             Some(Ok(aim)) => aim,
             Some(Err(failure)) => return self.refuse(failure),
@@ -149,7 +154,7 @@ impl Exchange {
             (Some(next), _) => Ok(next),
             (None, None) => return self.refuse(Failure::Internal("no upstream".into())),
         };
-        let ahead = self.ahead.take();
+        let ahead = self.ahead.take().map(|ahead| *ahead);
         let began = ahead.as_ref().map(|(_, began)| *began);
         let (lease, pooled) = self.take_pick(session, picked, began, now)?;
         let Some((settings, served)) = self.settings().zip(self.served()) else {
@@ -441,6 +446,8 @@ impl Exchange {
         lease.tally().statuses.count(status);
         let address = lease.address().clone();
         let (time, measured) = (clock::since(self.attempt_began), self.measured(failed));
+        // Nearly always there is one.
+        self.attempts.reserve_exact(1);
         self.attempts.push(Attempt { address, status, time, error, measured });
     }
 }

@@ -11,8 +11,9 @@
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
+use http::response::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Version, header};
-use pingora::http::{RequestHeader, ResponseHeader};
+use pingora::http::RequestHeader;
 use pingora::protocols::http::ServerSession;
 use pingora::protocols::http::v1::server::HttpSession;
 use pingora::{Error, ErrorType, OrErr as _, Result};
@@ -241,11 +242,7 @@ impl Exchange {
     }
 
     /// Lets the answer that begins wait for a slow client, unless it is to be passed on as it comes.
-    pub(in crate::proxy) fn buffer_answer(
-        &self,
-        session: &mut dyn Client,
-        response: &ResponseHeader,
-    ) {
+    pub(in crate::proxy) fn buffer_answer(&self, session: &mut dyn Client, response: &Parts) {
         // While the body is still being sent, nobody would look after what waits.
         let read = session.is_body_done();
         if response.status == StatusCode::SWITCHING_PROTOCOLS {
@@ -260,7 +257,7 @@ impl Exchange {
         } else if read && !response.status.is_informational() {
             let Some(passing) = self.settings().map(|s| &s.passing) else { return };
             let ignored = passing.ignore.contains(&ACCEL_BUFFERING);
-            let asked = response.headers.get(&ACCEL_BUFFERING).filter(|_| !ignored);
+            let asked = self.said_to_us(&response.headers, &ACCEL_BUFFERING).filter(|_| !ignored);
             let default = passing.buffering && !is_event_stream(&response.headers);
             if asked.and_then(asks_for_buffering).unwrap_or(default) {
                 let directory = passing.temp_path.clone();

@@ -111,7 +111,7 @@ impl Exchange {
         self.failure = None;
         self.connected = Connected::default();
         self.next = Some(winner.lease);
-        self.ahead = Some((winner.connection, winner.began));
+        self.ahead = Some(Box::new((winner.connection, winner.began)));
         true
     }
 

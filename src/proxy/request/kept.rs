@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::HeaderMap;
+use http::response::Parts;
+use http::{HeaderMap, HeaderName, HeaderValue};
 use pingora::http::{RequestHeader, ResponseHeader};
 use tokio::time::Instant;
 
@@ -35,7 +36,9 @@ pub(super) struct Kept {
     /// Since when all of it has been here, where another plumbing has begun with it.
     pub(super) body_since: Option<Instant>,
     /// The head of the last upstream's answer, where a template asks for it.
-    upstream: Option<HeaderMap>,
+    upstream: Option<Box<HeaderMap>>,
+    /// Whether it has headers that are for robin.
+    tells_us: bool,
     /// The upstream that had no peer for another attempt.
     pub(super) without_peer: Option<String>,
     /// What is known of the present attempt.
@@ -54,7 +57,7 @@ pub(super) fn length(headers: &HeaderMap) -> u64 {
 }
 
 /// Bytes of an answer's head.
-fn head_length(response: &ResponseHeader) -> u64 {
+pub(in crate::proxy) fn head_length(response: &ResponseHeader) -> u64 {
     let reason = response.get_reason_phrase().unwrap_or_default();
     // `HTTP/1.1 200 ` and the end of the line.
     15 + reason.len() as u64 + length(&response.headers)
@@ -82,7 +85,7 @@ impl Exchange {
             answered: self.answered(session),
             attempts: &self.attempts,
             without_peer: self.kept.without_peer.as_deref(),
-            upstream: self.kept.upstream.as_ref(),
+            upstream: self.kept.upstream.as_deref(),
         }
     }
 
@@ -174,18 +177,28 @@ impl Exchange {
         self.kept.attempt.sent_bytes = head_bytes;
     }
 
-    /// Takes note of the head of a peer's answer.
-    pub(super) fn tell_head(&mut self, response: &ResponseHeader) {
+    /// Takes note of the head of a peer's answer, which had this length.
+    pub(super) fn tell_head(&mut self, response: &Parts, head_bytes: u64) {
         let time = clock::since(self.attempt_began);
         self.kept.attempt.header = Some(time);
         if let Some((served, lease)) = self.served().zip(self.lease.as_ref()) {
             served.upstream.tally().first_byte.count(time);
             lease.tally().answered(time);
         }
-        self.kept.attempt.head_bytes = head_length(response);
+        self.kept.attempt.head_bytes = head_bytes;
+        self.kept.tells_us = response.headers.keys().any(|n| n.as_str().starts_with("x-accel-"));
         if self.runtime.config.asks.upstream_head {
-            self.kept.upstream = Some(response.headers.clone());
+            self.kept.upstream = Some(Box::new(response.headers.clone()));
         }
+    }
+
+    /// What the answer says to robin in an `X-Accel-` header. Hardly any has one.
+    pub(super) fn said_to_us<'h>(
+        &self,
+        headers: &'h HeaderMap,
+        name: &HeaderName,
+    ) -> Option<&'h HeaderValue> {
+        if self.kept.tells_us { headers.get(name) } else { None }
     }
 
     /// Takes note of a part of the body of a peer's answer, and of its end.

@@ -56,6 +56,7 @@ use crate::observe::counters::InFlight;
 use crate::upstream::{Lease, Tried};
 use body::{Buffered, Replaced};
 pub(super) use client::Client;
+pub(super) use kept::head_length;
 pub(super) use own::Own;
 pub(super) use peer_head::PeerHead;
 pub(super) use rate::Gauge;
@@ -70,13 +71,12 @@ pub(super) const SERVER: &str = "robin";
 #[must_use]
 pub fn request_id() -> String {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let digit = |four: u8| char::from(DIGITS[usize::from(four)]);
-    let mut id = String::with_capacity(32);
-    for byte in fastrand::u128(..).to_be_bytes() {
-        id.push(digit(byte >> 4));
-        id.push(digit(byte & 15));
+    let mut id = [0; 32];
+    for (pair, byte) in id.chunks_exact_mut(2).zip(fastrand::u128(..).to_be_bytes()) {
+        pair[0] = DIGITS[usize::from(byte >> 4)];
+        pair[1] = DIGITS[usize::from(byte & 15)];
     }
-    id
+    str::from_utf8(&id).unwrap_or_default().to_owned()
 }
 
 /// Where a request turns to instead of going on with its route.
@@ -98,7 +98,7 @@ struct Aimed {
 /// What a head asks for that cannot be read.
 pub(super) static NOTHING: Asked = Asked { host: String::new(), path: Vec::new() };
 
-/// What one request has met so far.
+/// What one request has met so far. What hardly any has stands apart, since each takes its room while it waits.
 #[derive(Debug)]
 pub struct Exchange {
     runtime: Arc<Runtime>,
@@ -109,7 +109,7 @@ pub struct Exchange {
     /// What is done about its trace, and whether it is exported.
     trace_wanted: (model::Trace, bool),
     /// The trace that it belongs to; none where nobody asks.
-    trace: Option<Trace>,
+    trace: Option<Box<Trace>>,
     /// The part of it that the present attempt is; 0 where it is none of its own.
     attempt_span: u64,
     asked: Option<Asked>,
@@ -119,7 +119,7 @@ pub struct Exchange {
     replaced: Replaced,
     course: Course,
     /// What an error page has come to, to be sent in the place of an upstream's answer.
-    pending: Option<Next>,
+    pending: Option<Box<Next>>,
     /// The client's address where a proxy that is believed says it.
     client: Option<SocketAddr>,
     /// Headers that the next answer of our own takes over from what it stands for.
@@ -143,7 +143,7 @@ pub struct Exchange {
     /// A second attempt beside the present one.
     race: Option<Race>,
     /// The connection of the next attempt, which has begun already, and when it has.
-    ahead: Option<(Ahead, Instant)>,
+    ahead: Option<Box<(Ahead, Instant)>>,
     attempts: Vec<Attempt>,
     /// Whether the present attempt's connection had served a request before.
     pub(in crate::proxy) reused: bool,
@@ -155,11 +155,11 @@ pub struct Exchange {
     distrust_pool: bool,
     failure: Option<Failure>,
     /// The `Location` of a redirect in whose place an error page is sent.
-    location: Option<(HeaderName, HeaderValue)>,
+    location: Option<Box<(HeaderName, HeaderValue)>>,
     /// The status of an upstream's answer that gets trailers.
     trailed: Option<u16>,
     /// Packs the body of the upstream's answer; none where it stays as it is.
-    packer: Option<Packer>,
+    packer: Option<Box<Packer>>,
     /// What is to be told of the answer to who has asked; none but for a subrequest.
     returns: Option<Returns>,
     /// How fast the answer goes out over HTTP/2; none for as fast as it can.
@@ -295,7 +295,7 @@ impl Exchange {
             proxied: connection.proxied.as_deref(),
             tls: connection.tls.as_deref(),
             request_id: &self.id,
-            trace: self.trace.as_ref(),
+            trace: self.trace.as_deref(),
             trusted: variables::is_trusted(&self.runtime.config.trust, connection.client),
             so_far: self.so_far(session, connection),
         })

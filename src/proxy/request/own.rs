@@ -342,7 +342,7 @@ impl Exchange {
             response.append_header(written(&name), value)?;
         }
         self.add_cookies(&mut *response);
-        if let Some((name, value)) = self.location.take()
+        if let Some((name, value)) = self.location.take().map(|location| *location)
             && !response.headers.contains_key(&name)
         {
             response.append_header(written(&name), value)?;

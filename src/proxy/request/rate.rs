@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use http::HeaderName;
-use pingora::http::ResponseHeader;
+use http::response::Parts;
 use pingora::protocols::http::ServerSession;
 use pingora_proxy::Session;
 use tokio::time::Instant;
@@ -57,11 +57,11 @@ impl Exchange {
     }
 
     /// Takes the rate that an upstream's answer asks for.
-    pub(super) fn hear_rate(&mut self, response: &ResponseHeader) {
+    pub(super) fn hear_rate(&mut self, response: &Parts) {
         let ignored = self
             .settings()
             .is_some_and(|settings| settings.passing.ignore.contains(&ACCEL_LIMIT_RATE));
-        let said = response.headers.get(&ACCEL_LIMIT_RATE).filter(|_| !ignored);
+        let said = self.said_to_us(&response.headers, &ACCEL_LIMIT_RATE).filter(|_| !ignored);
         // As in nginx, a number of bytes and nothing else.
         let said = said.and_then(|value| value.to_str().ok()?.parse().ok());
         self.course.limit_rate = said.or(self.course.limit_rate);

@@ -16,7 +16,7 @@ impl Exchange {
     pub(super) fn export(&self, session: &dyn Client) {
         let Some(exporter) = &self.runtime.exporter else { return };
         let recorded = self.settings().is_some_and(|settings| settings.record);
-        let trace = self.trace.as_ref().filter(|trace| trace.flags & SAMPLED != 0);
+        let trace = self.trace.as_deref().filter(|trace| trace.flags & SAMPLED != 0);
         if let Some(trace) = trace.filter(|_| recorded) {
             let began = SystemTime::now().checked_sub(self.began.elapsed());
             let began = began.unwrap_or(SystemTime::UNIX_EPOCH);

@@ -33,7 +33,7 @@ pub(super) struct Subrequest {
     course: Course,
     client: Option<std::net::SocketAddr>,
     id: String,
-    trace: Option<Trace>,
+    trace: Option<Box<Trace>>,
     returns: Returns,
 }
 

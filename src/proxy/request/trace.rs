@@ -22,7 +22,7 @@ impl Exchange {
                 let span = self.trace.as_ref().map_or_else(span, |trace| trace.span);
                 let headers = &session.req_header().headers;
                 let said = rule.extracts().then(|| Trace::of(headers, span)).flatten();
-                Some(said.unwrap_or_else(|| self.begin_trace(span)))
+                Some(Box::new(said.unwrap_or_else(|| self.begin_trace(span))))
             }
         };
     }
@@ -62,7 +62,7 @@ impl Exchange {
         }
         head.remove(&TRACEPARENT);
         head.remove(&TRACESTATE);
-        let Some(trace) = self.trace.as_ref().filter(|_| rule.injects()) else { return Ok(()) };
+        let Some(trace) = self.trace.as_deref().filter(|_| rule.injects()) else { return Ok(()) };
         if let Some(value) = trace.traceparent(self.span_of_attempt(trace)) {
             head.set(&TRACEPARENT, value)?;
         }

@@ -96,7 +96,8 @@ impl Exchange {
                     // for it.
                     let needs = headers.iter().filter(|(n, _)| *n == header::WWW_AUTHENTICATE);
                     self.passed_on.extend(needs.cloned());
-                    self.location = headers.into_iter().find(|(n, _)| *n == header::LOCATION);
+                    let location = headers.into_iter().find(|(n, _)| *n == header::LOCATION);
+                    self.location = location.map(Box::new);
                     next = self.advance(session, start).await;
                     continue;
                 }
