@@ -221,6 +221,41 @@ fn who_is_to_be_asked_about_a_file_is_asked_wherever_an_index_leads_to() {
 }
 
 #[test]
+fn an_error_of_robin_s_own_has_its_page_either_way() {
+    let site = tempfile::tempdir().expect("a folder");
+    std::fs::write(site.path().join("50x.html"), "our page").expect("it is written");
+    let mut origin = Origin::start(free_address(), Behaviour::ok());
+    let nobody = free_address();
+    let (root, address) = (site.path().display(), origin.address());
+    let ways = ["on", "off"].map(|express| {
+        let listen = free_address();
+        let yaml = format!(
+            "listen: {listen}\nthreads: 1\nexpress: {express}\ndashboard: off\n\
+             error_page: [500 502 503 504 /50x.html]\n\
+             upstreams:\n  api: {{ servers: [{address}] }}\n  gone: {{ servers: [{nobody}] }}\n  \
+             down: {{ servers: [{{ address: {address}, down: true }}] }}\n\
+             routes: {{ /: api, /gone/: gone, /down/: down, \"= /50x.html\": {{ root: {root} }} }}"
+        );
+        Robin::start(listen, &yaml)
+    });
+    let pairs = |path: &str| {
+        let said = ways.each_ref().map(|robin| answer(robin, &Request::get(path)));
+        assert_eq!(said[0], said[1], "{path}");
+        said[0].clone()
+    };
+    for path in ["/gone/", "/down/"] {
+        let page = pairs(path);
+        assert!(page.starts_with("HTTP/1.1 502 ") && page.ends_with("our page"), "{page}");
+    }
+    origin.set(Behaviour::Answer(Reply { status: 500, ..Reply::new("its own words") }));
+    let its_own = pairs("/");
+    assert!(
+        its_own.starts_with("HTTP/1.1 500 ") && its_own.ends_with("its own words"),
+        "{its_own}"
+    );
+}
+
+#[test]
 fn connections_are_kept_on_either_side() {
     for express in ["on", "alternate"] {
         let stack = stack(Behaviour::ok(), &format!("express: {express}"));

@@ -84,7 +84,8 @@ fn service(config: &Config, server: &VirtualServer, route: &Route) -> Option<Ser
             let fits = leads_straight(config, proxy)
                 && settings.files.try_files.is_none()
                 && passes_on(settings)
-                && answers(settings);
+                && answers(settings)
+                && (settings.answers.error_pages.is_empty() || !settings.passing.intercept_errors);
             fits.then_some(Service::Proxy)
         }
         _ => None,
@@ -147,9 +148,29 @@ fn asks_no_other(settings: &RouteSettings) -> bool {
 /// Whether the bodies of answers are handed on as they are.
 fn answers(settings: &RouteSettings) -> bool {
     let answers = &settings.answers;
-    answers.error_pages.is_empty()
-        && answers.trailers.is_empty()
+    answers.trailers.is_empty()
         && !answers.gzip.enabled
         && !settings.passing.trailers
         && settings.passing.early_hints.is_empty()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn service_of(settings: &str) -> Option<Service> {
+        let conf = format!(
+            "server {{ listen 80; {settings} location / {{ proxy_pass http://127.0.0.1:5252; }} }}"
+        );
+        let config = crate::config::parse_nginx("test.conf".as_ref(), &conf).expect("it is sound");
+        Lanes::new(&config).service(0, 0)
+    }
+
+    #[test]
+    fn pages_for_errors_of_robin_s_own_are_no_obstacle() {
+        assert_eq!(service_of(""), Some(Service::Proxy));
+        let page = "error_page 500 502 503 504 /50x.html;";
+        assert_eq!(service_of(page), Some(Service::Proxy));
+        assert_eq!(service_of(&format!("{page} proxy_intercept_errors on;")), None);
+    }
 }

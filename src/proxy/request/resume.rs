@@ -7,7 +7,8 @@ use pingora::{Error, Result};
 use pingora_proxy::Session;
 
 use super::body::Buffered;
-use super::{Client, Exchange, connection};
+use super::{Client, Detour, Exchange, connection};
+use crate::exchange::failure::Failure;
 use crate::exchange::flow::Next;
 
 /// How a request goes on.
@@ -55,10 +56,15 @@ impl Exchange {
                 }
             }
             Some(Resume::Attempt) => {}
-            Some(Resume::Failed(error)) => {
-                self.buffer_body(session).await?;
-                return Err(error);
-            }
+            Some(Resume::Failed(error)) => match self.failure.as_ref().map(Failure::status) {
+                Some(status) if self.has_error_page(status) => {
+                    self.detour = Some(Detour::Error(status));
+                }
+                _ => {
+                    self.buffer_body(session).await?;
+                    return Err(error);
+                }
+            },
         }
         self.buffer_body(session).await.map(|()| Some(false))
     }
