@@ -52,7 +52,7 @@ struct Listener {
 #[derive(Debug, Default)]
 struct Level {
     exact: HashMap<Vec<u8>, usize>,
-    /// Longest first, so that the first match is the longest.
+    /// By path, each once.
     prefixes: Vec<Prefix>,
     patterns: Vec<(Pattern, usize)>,
 }
@@ -61,6 +61,8 @@ struct Level {
 struct Prefix {
     path: Vec<u8>,
     route: usize,
+    /// The longest of the others that it begins with.
+    outer: Option<usize>,
     /// Whether no pattern is asked where it matches.
     alone: bool,
     /// Whether its path without the slash at the end is answered with a redirect.
@@ -158,12 +160,50 @@ fn levels(routes: &[Route]) -> Vec<Level> {
         };
         let below = matches!(route.action, Action::Proxy(_) | Action::Status);
         let redirects = path.ends_with('/') && below;
-        level.prefixes.push(Prefix { path: path.clone().into(), route: index, alone, redirects });
+        let path = path.clone().into();
+        level.prefixes.push(Prefix { path, route: index, outer: None, alone, redirects });
     }
-    for level in &mut levels {
-        level.prefixes.sort_by_key(|prefix| std::cmp::Reverse(prefix.path.len()));
-    }
+    levels.iter_mut().for_each(Level::sort);
     levels
+}
+
+impl Level {
+    fn sort(&mut self) {
+        // The first of a path counts.
+        self.prefixes.sort_by(|a, b| a.path.cmp(&b.path));
+        self.prefixes.dedup_by(|next, first| next.path == first.path);
+        let mut around: Vec<usize> = Vec::new();
+        for index in 0..self.prefixes.len() {
+            let (before, from) = self.prefixes.split_at_mut(index);
+            around.retain(|outer| from[0].path.starts_with(&before[*outer].path));
+            from[0].outer = around.last().copied();
+            around.push(index);
+        }
+    }
+
+    /// The longest prefix of a path. Of what stands before the path in the order of the alphabet, the last one
+    /// begins with it: whatever stands between the two does.
+    fn longest(&self, path: &[u8]) -> Option<&Prefix> {
+        let mut at =
+            self.prefixes.partition_point(|prefix| &prefix.path[..] <= path).checked_sub(1);
+        loop {
+            let prefix = self.prefixes.get(at?)?;
+            if path.starts_with(&prefix.path) {
+                return Some(prefix);
+            }
+            at = prefix.outer;
+        }
+    }
+
+    /// The prefix that a path lacks nothing of but the slash at its end.
+    fn directory(&self, path: &[u8]) -> Option<&Prefix> {
+        let found = self.prefixes.binary_search_by(|prefix| {
+            let (same, rest) = prefix.path.split_at(path.len().min(prefix.path.len()));
+            // What is no longer than the path stands before the path with a slash.
+            same.cmp(path).then_with(|| rest.cmp(b"/"))
+        });
+        self.prefixes.get(found.ok()?).filter(|prefix| prefix.redirects)
+    }
 }
 
 /// Looks in a level and below; true when the search is over (`ngx_http_core_find_location`).
@@ -173,11 +213,9 @@ fn find<'r>(levels: &'r [Level], level: usize, path: &[u8], found: &mut Found<'r
         found.route = Some(*route);
         return true;
     }
-    let lacks_slash =
-        |p: &&Prefix| p.redirects && p.path.len() == path.len() + 1 && p.path.starts_with(path);
-    let prefix = here.prefixes.iter().find(|prefix| path.starts_with(&prefix.path));
+    let prefix = here.longest(path);
     let whole = prefix.is_some_and(|prefix| prefix.path.len() == path.len());
-    if !whole && let Some(directory) = here.prefixes.iter().find(lacks_slash) {
+    if !whole && let Some(directory) = here.directory(path) {
         (found.route, found.wants_slash) = (Some(directory.route), true);
         return true;
     }

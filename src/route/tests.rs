@@ -28,6 +28,49 @@ fn the_longest_prefix_wins_and_an_exact_path_before_it() {
 }
 
 #[test]
+fn among_many_prefixes_the_longest_is_found() {
+    fastrand::seed(7);
+    let text = |most: usize| -> Vec<u8> {
+        let letters =
+            (0..fastrand::usize(..=most)).map(|_| *fastrand::choice(b"ab/").expect("one"));
+        std::iter::once(b'/').chain(letters).collect()
+    };
+    for _ in 0..200 {
+        let mut level = Level::default();
+        for route in 0..fastrand::usize(..20) {
+            let redirects = fastrand::bool();
+            level.prefixes.push(Prefix {
+                path: text(5),
+                route,
+                outer: None,
+                alone: false,
+                redirects,
+            });
+        }
+        let mut written: Vec<(Vec<u8>, usize, bool)> = Vec::new();
+        for Prefix { path, route, redirects, .. } in &level.prefixes {
+            if written.iter().all(|(known, ..)| known != path) {
+                written.push((path.clone(), *route, *redirects));
+            }
+        }
+        level.sort();
+        for _ in 0..50 {
+            let path = text(7);
+            let matching = written.iter().filter(|(prefix, ..)| path.starts_with(prefix));
+            let longest = matching.max_by_key(|(prefix, ..)| prefix.len());
+            assert_eq!(level.longest(&path).map(|p| p.route), longest.map(|(_, route, _)| *route));
+            let slash = [&path[..], b"/"].concat();
+            let directory =
+                written.iter().find(|(prefix, _, redirects)| *redirects && *prefix == slash);
+            assert_eq!(
+                level.directory(&path).map(|p| p.route),
+                directory.map(|(_, route, _)| *route)
+            );
+        }
+    }
+}
+
+#[test]
 fn without_a_match_there_is_no_route() {
     let (router, _) = router(&["/api { proxy_pass http://127.0.0.1; }"]);
     assert_eq!(route(&router, "/"), None);
