@@ -10,7 +10,7 @@ WORKDIR /build
 # The dependencies in a layer of their own, built for an empty program: it stays until
 # Cargo.toml or Cargo.lock changes.
 COPY .cargo .cargo
-COPY Cargo.toml Cargo.lock ./
+COPY Cargo.toml Cargo.lock build.rs ./
 RUN mkdir -p src benches \
     && echo 'fn main() {}' | tee src/main.rs benches/select.rs > benches/hot_path.rs \
     && touch src/lib.rs \

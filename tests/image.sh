@@ -69,6 +69,8 @@ is "it welcomes" 200 "$(status /)"
 is "it has a page for errors" 200 "$(status /50x.html)"
 is "it is healthy" 0 "$(docker exec "$id" robin health >/dev/null 2>&1; echo $?)"
 is "its workers are the user nginx" 101 "$(docker exec "$id" sh -c 'awk "/^Uid:/ { print \$2 }" /proc/1/status')"
+# shellcheck disable=SC2016
+is "its program has 15 MB at most" 0 "$(docker exec "$id" sh -c '[ "$(stat -c %s /usr/local/bin/robin)" -le 15000000 ]'; echo $?)"
 is "its requests are on stdout" 1 "$(docker logs "$id" 2>/dev/null | grep -c 'GET /50x.html')"
 is "nginx -t is content" 0 "$(docker exec "$id" nginx -t >/dev/null 2>&1; echo $?)"
 docker exec "$id" sh -c "echo 'server { listen 80; return 204; }' >/etc/nginx/conf.d/default.conf && nginx -s reload"
