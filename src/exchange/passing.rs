@@ -34,7 +34,7 @@ pub struct Edit {
 #[must_use]
 pub fn hidden(headers: &HeaderMap, passing: &Passing) -> Vec<HeaderName> {
     let hidden = |name: &&HeaderName| {
-        (HIDDEN.contains(name) || passing.hide.contains(name))
+        ((name.as_str().starts_with("x-") && HIDDEN.contains(name)) || passing.hide.contains(name))
             // What frames the body is not ours to hide.
             && !passing.pass.contains(name)
             && **name != CONTENT_LENGTH

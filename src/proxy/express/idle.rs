@@ -3,7 +3,7 @@
 //! None of them holds a task: the system's word that one has ended waits until somebody asks for it, who is
 //! whoever wants to use it, or who looks through all of them twice a second.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -26,8 +26,8 @@ pub struct Idle {
 
 #[derive(Debug, Default)]
 struct Kept {
-    /// By the key of the peer's appearance; the last one was used last.
-    lines: HashMap<u64, VecDeque<Waiting>>,
+    /// By the key of the peer's appearance, of which there are few; the last one was used last.
+    lines: BTreeMap<u64, VecDeque<Waiting>>,
     count: usize,
     /// Whether they are being looked through.
     watched: bool,

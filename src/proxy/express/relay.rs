@@ -127,13 +127,14 @@ impl Relay {
         let limit = exchange.settings().map_or(Duration::ZERO, |s| s.timeouts.read);
         // What was sound before it goes out all the same.
         let mut failed = None;
-        if !self.done && !self.behind.is_empty() {
-            let behind = std::mem::take(&mut self.behind);
-            failed = self.take(&behind, exchange, client).err();
-        }
         let mut deadline = None;
         let mut flush = self.at_once;
         poll_fn(|cx| {
+            let _still = Still::begin();
+            if !self.done && !self.behind.is_empty() {
+                let behind = std::mem::take(&mut self.behind);
+                failed = self.take(&behind, exchange, client).err();
+            }
             loop {
                 flush |= self.carried > 0;
                 ready!(self.poll_write(cx, client))?;
@@ -205,7 +206,6 @@ impl Relay {
         if bytes.is_empty() {
             return Ok(());
         }
-        let _still = Still::begin();
         let (used, count, sound) = self.body.share(bytes);
         let ends = self.chunked && count > 0;
         if ends {

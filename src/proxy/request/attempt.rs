@@ -217,7 +217,7 @@ impl Exchange {
         began: Option<Instant>,
         now: Tick,
     ) -> Result<(Lease, Pooled)> {
-        self.attempt_began = began.unwrap_or_else(Instant::now);
+        self.attempt_began = began.unwrap_or_else(clock::now);
         self.begin_span();
         if began.is_some() {
             self.connected = Connected::ahead();

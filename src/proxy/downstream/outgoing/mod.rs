@@ -24,6 +24,7 @@ use tokio::time::{Instant, Sleep, sleep};
 
 use self::pace::Progress;
 pub(in crate::proxy) use self::pace::{Pace, SLOW_SPAN};
+use crate::health::clock;
 use crate::proxy::spool::{PIECE, Piece, TempFile};
 
 /// Writes below this many bytes are gathered; one of this size goes out by itself. A head and
@@ -252,7 +253,7 @@ impl Outgoing {
             Poll::Ready(Ok(count)) => Some(*count),
             _ => None,
         };
-        if self.progress.is_too_slow(count, min_rate, Instant::now()) {
+        if self.progress.is_too_slow(count, min_rate, clock::now()) {
             self.failed = Some(io::ErrorKind::TimedOut);
             return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
         }
