@@ -44,6 +44,17 @@ impl Socket {
         }
     }
 
+    /// The same connection for whose runtime this is called in: that of another wakes other tasks.
+    ///
+    /// # Errors
+    /// Where the system does not let it go or does not watch it here; it is closed then.
+    pub(super) fn hand_over(self) -> io::Result<Self> {
+        match self {
+            Self::Tcp(io) => TcpStream::from_std(io.into_std()?).map(Self::Tcp),
+            Self::Unix(io) => UnixStream::from_std(io.into_std()?).map(Self::Unix),
+        }
+    }
+
     /// The connection as Pingora takes it.
     pub(super) fn into_stream(self) -> Stream {
         match self {

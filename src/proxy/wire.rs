@@ -66,6 +66,12 @@ impl Wire {
         (Arc::clone(&wire), Closing(wire))
     }
 
+    /// Knows the connection again that was closed to it, so that it could be handed over.
+    pub(super) fn watch_again(self: &Arc<Self>, descriptor: RawFd) -> Closing {
+        *self.descriptor() = Some(descriptor);
+        Closing(Arc::clone(self))
+    }
+
     fn known(descriptor: RawFd, peer: &Peer) -> Arc<Self> {
         let wire = Arc::new(Self::new(descriptor, peer));
         let known: Arc<dyn Connection> = wire.clone();

@@ -36,7 +36,7 @@ use crate::observe::logger::{self, Target};
 #[cfg(feature = "otlp")]
 use crate::observe::otlp::Exporter;
 use crate::observe::sink;
-use crate::proxy::{Current, Lanes, Runtime, Served, TlsPeers, TlsServers};
+use crate::proxy::{Current, Idle, Lanes, Runtime, Served, TlsPeers, TlsServers};
 use crate::route::Router;
 
 /// How long new upstreams have to be looked up and probed once before requests go to them.
@@ -234,12 +234,13 @@ impl Live {
         background.advance(next);
         let (runtime, opening) = ready.runtime(upstreams, implicit);
         let current: Current = Arc::new(ArcSwap::from_pointee(runtime));
-        let worker = |_: &Sockets| {
+        let worker = |idle| {
             let (sender, news) = mpsc::unbounded_channel();
-            let pools = Arc::new(Pools::new(Arc::clone(&current)));
+            let pools = Arc::new(Pools::new(Arc::clone(&current), idle));
             (sender, Worker { pools, news, shutdown: shutdown.subscribe() })
         };
-        let (senders, workers) = opening.sockets.iter().map(worker).unzip();
+        let idle = Idle::of_workers(opening.sockets.len());
+        let (senders, workers) = idle.into_iter().map(worker).unzip();
         let mut live = Self {
             process,
             roster: Roster::new(Arc::clone(&current)),

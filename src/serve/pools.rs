@@ -19,7 +19,7 @@ pub(super) struct Pools {
     current: Current,
     newest: ArcSwap<Pool>,
     /// Those that the express lane keeps.
-    idle: Arc<Idle>,
+    idle: Idle,
 }
 
 struct Pool {
@@ -28,9 +28,8 @@ struct Pool {
 }
 
 impl Pools {
-    pub(super) fn new(current: Current) -> Self {
+    pub(super) fn new(current: Current, idle: Idle) -> Self {
         let newest = ArcSwap::from_pointee(Pool::new(&current));
-        let idle = Arc::<Idle>::default();
         idle.fit(wanted(&current.load()));
         Self { current, newest, idle }
     }
@@ -42,7 +41,7 @@ impl Pools {
 
     /// What serves the plain requests of a connection.
     pub(super) fn lane(&self) -> Lane {
-        Lane::new(Arc::clone(&self.current), Arc::clone(&self.idle))
+        Lane::new(Arc::clone(&self.current), self.idle.clone())
     }
 
     /// What serves the next request.

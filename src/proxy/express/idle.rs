@@ -1,7 +1,9 @@
-//! A worker's idle connections to peers, kept for the next request of the express lane.
+//! The workers' idle connections to peers, kept for the next request of the express lane.
 //!
+//! Each worker has a shelf of its own, since a connection belongs to the runtime that watches it. One that has none
+//! for a peer takes another worker's before it opens one: moving it costs two calls of the system, and the peer nothing.
 //! None of them holds a task: the system's word that one has ended waits until somebody asks for it, who is
-//! whoever wants to use it, or who looks through all of them twice a second.
+//! whoever wants to use it, or who looks through all of a worker's twice a second.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -17,9 +19,17 @@ use crate::proxy::dial::FRESH;
 /// How often they are looked through.
 const LOOK: Duration = Duration::from_millis(500);
 
-/// A worker's idle connections to peers.
-#[derive(Debug, Default)]
+/// The idle connections to peers, as a worker sees them.
+#[derive(Clone, Debug)]
 pub struct Idle {
+    shelves: Arc<[Shelf]>,
+    /// Which of them is its own.
+    own: usize,
+}
+
+/// Those of a worker.
+#[derive(Debug, Default)]
+struct Shelf {
     most: AtomicUsize,
     kept: Mutex<Kept>,
 }
@@ -41,19 +51,66 @@ struct Waiting {
 }
 
 impl Idle {
-    /// Keeps so many at most from now on.
-    pub fn fit(&self, most: usize) {
-        self.most.store(most, Relaxed);
+    /// Those of so many workers, for each of them.
+    #[must_use]
+    pub fn of_workers(count: usize) -> Vec<Self> {
+        let shelves: Arc<[Shelf]> = (0..count).map(|_| Shelf::default()).collect();
+        (0..count).map(|own| Self { shelves: Arc::clone(&shelves), own }).collect()
     }
 
+    /// Keeps so many of its own at most from now on.
+    pub fn fit(&self, most: usize) {
+        if let Some(own) = self.shelves.get(self.own) {
+            own.most.store(most, Relaxed);
+        }
+    }
+
+    /// The one that was used last, by the worker itself if it has one; a `fresh` one has not been idle for long, and
+    /// the system was asked whether its peer has ended it.
+    pub(super) fn take(&self, key: u64, fresh: bool) -> Option<Line> {
+        let own = self.shelves.get(self.own).and_then(|own| own.take(key, fresh, fresh));
+        own.or_else(|| {
+            let others = self.shelves.iter().enumerate().filter(|(number, _)| *number != self.own);
+            // What the other runtime has heard of it may be old.
+            others
+                .map(|(_, other)| other)
+                .find_map(|other| other.take(key, fresh, true)?.hand_over())
+        })
+    }
+
+    /// Keeps one for so long.
+    pub(super) fn put(&self, key: u64, line: Line, time: Duration) {
+        let Some(own) = self.shelves.get(self.own) else { return };
+        let since = clock::now();
+        if own.put(key, Waiting { line, since, until: since + time }) {
+            self.watch();
+        }
+    }
+
+    /// Looks through its own until none is left.
+    fn watch(&self) {
+        let (shelves, own) = (Arc::downgrade(&self.shelves), self.own);
+        tokio::spawn(async move {
+            loop {
+                sleep(LOOK).await;
+                let Some(shelves) = shelves.upgrade() else { return };
+                let own = shelves.get(own);
+                if !own.is_some_and(|own| own.kept().look_through(Instant::now())) {
+                    return;
+                }
+            }
+        });
+    }
+}
+
+impl Shelf {
     fn kept(&self) -> MutexGuard<'_, Kept> {
         // What is in there is whole after each step.
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The one that was used last; a `fresh` one has not been idle for long, and the system was asked whether
-    /// its peer has ended it.
-    pub(super) fn take(&self, key: u64, fresh: bool) -> Option<Line> {
+    /// The one that was used last; `surely` asks the system whether its peer has ended it.
+    fn take(&self, key: u64, fresh: bool, surely: bool) -> Option<Line> {
         let kept = &mut *self.kept();
         let lines = kept.lines.get_mut(&key)?;
         let now = clock::now();
@@ -64,34 +121,22 @@ impl Idle {
             }
             let Waiting { mut line, until, .. } = lines.pop_back()?;
             kept.count -= 1;
-            if now < until && line.is_quiet(fresh) {
+            if now < until && line.is_quiet(surely) {
                 line.reused = true;
                 return Some(line);
             }
         }
     }
 
-    /// Keeps one for so long.
-    pub(super) fn put(self: &Arc<Self>, key: u64, line: Line, time: Duration) {
-        let since = clock::now();
+    /// Keeps one; tells whether nobody looks through them yet.
+    fn put(&self, key: u64, waiting: Waiting) -> bool {
         let mut kept = self.kept();
         while kept.count >= self.most.load(Relaxed).max(1) {
             kept.drop_oldest();
         }
         kept.count += 1;
-        kept.lines.entry(key).or_default().push_back(Waiting { line, since, until: since + time });
-        if !std::mem::replace(&mut kept.watched, true) {
-            let watched = Arc::downgrade(self);
-            tokio::spawn(async move {
-                loop {
-                    sleep(LOOK).await;
-                    let Some(idle) = watched.upgrade() else { return };
-                    if !idle.kept().look_through(Instant::now()) {
-                        return;
-                    }
-                }
-            });
-        }
+        kept.lines.entry(key).or_default().push_back(waiting);
+        !std::mem::replace(&mut kept.watched, true)
     }
 }
 

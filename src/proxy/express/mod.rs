@@ -23,7 +23,6 @@ mod sent;
 use std::cell::RefCell;
 use std::future::poll_fn;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -68,14 +67,14 @@ pub enum Turn {
 #[derive(Debug)]
 pub struct Lane {
     current: Current,
-    idle: Arc<Idle>,
+    idle: Idle,
     clock: Clock,
 }
 
 impl Lane {
     /// One for a connection, with its worker's idle connections to peers.
     #[must_use]
-    pub fn new(current: Current, idle: Arc<Idle>) -> Self {
+    pub fn new(current: Current, idle: Idle) -> Self {
         Self { current, idle, clock: Clock::default() }
     }
 

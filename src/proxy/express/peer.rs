@@ -22,7 +22,7 @@ use crate::proxy::wire::{Closing, Wire};
 #[derive(Debug)]
 pub(super) struct Line {
     // Dropped before the connection is closed.
-    _closing: Closing,
+    closing: Closing,
     pub(super) io: Socket,
     pub(super) wire: Arc<Wire>,
     /// Whether it has served a request before.
@@ -36,7 +36,17 @@ impl Line {
         let lease = exchange.peer().ok_or_else(|| Error::new(ErrorType::InternalError))?;
         let (wire, closing) = Wire::watch(io.descriptor(), lease);
         let key = Pooled::Any.group_key(lease);
-        Ok(Self { _closing: closing, io, wire, reused: false, key })
+        Ok(Self { closing, io, wire, reused: false, key })
+    }
+
+    /// The same connection for the worker of who calls; none where it has ended.
+    pub(super) fn hand_over(self) -> Option<Self> {
+        let Self { closing, io, wire, reused, key } = self;
+        // Whoever wants to end it meanwhile says so to the wire alone.
+        drop(closing);
+        let io = io.hand_over().ok()?;
+        let line = Self { closing: wire.watch_again(io.descriptor()), io, wire, reused, key };
+        (!line.wire.is_cut()).then_some(line)
     }
 
     /// Whether nothing has come over it that nobody has asked for, its end above all; `surely` asks the
@@ -65,7 +75,7 @@ impl Line {
 
 /// How the lane comes to a connection.
 pub(super) struct Peers<'p> {
-    pub(super) idle: &'p Arc<Idle>,
+    pub(super) idle: &'p Idle,
     pub(super) clock: &'p mut Clock,
 }
 
