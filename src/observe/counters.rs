@@ -2,9 +2,7 @@
 //!
 //! A thing that is counted while it lasts holds a guard.
 
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-
-use crate::upstream::{Count, Requests};
+use crate::upstream::{Count, Level, Requests};
 
 /// Requests that were handed to no upstream.
 pub static OWN: Requests = Requests::new();
@@ -17,10 +15,10 @@ pub static RELOADS: Count = Count::new();
 /// Configurations that were read again and refused.
 pub static RELOADS_REFUSED: Count = Count::new();
 
-static ACCEPTED: AtomicU64 = AtomicU64::new(0);
-static OPEN: AtomicU64 = AtomicU64::new(0);
-static REQUESTS: AtomicU64 = AtomicU64::new(0);
-static IN_FLIGHT: AtomicU64 = AtomicU64::new(0);
+static ACCEPTED: Count = Count::new();
+static OPEN: Level = Level::new();
+static REQUESTS: Count = Count::new();
+static IN_FLIGHT: Level = Level::new();
 
 /// A connection that is open.
 #[derive(Debug)]
@@ -30,15 +28,15 @@ impl Open {
     /// Begins to count it.
     #[must_use]
     pub fn begin() -> Self {
-        ACCEPTED.fetch_add(1, Relaxed);
-        OPEN.fetch_add(1, Relaxed);
+        ACCEPTED.add();
+        OPEN.rise();
         Self(())
     }
 }
 
 impl Drop for Open {
     fn drop(&mut self) {
-        OPEN.fetch_sub(1, Relaxed);
+        OPEN.fall();
     }
 }
 
@@ -53,14 +51,14 @@ impl InFlight {
     /// Begins to count it.
     #[must_use]
     pub fn begin() -> Self {
-        IN_FLIGHT.fetch_add(1, Relaxed);
+        IN_FLIGHT.rise();
         Self { told: false }
     }
 
     /// It is one of all.
     pub fn tell(&mut self) {
         if !std::mem::replace(&mut self.told, true) {
-            REQUESTS.fetch_add(1, Relaxed);
+            REQUESTS.add();
         }
     }
 
@@ -73,28 +71,27 @@ impl InFlight {
 impl Drop for InFlight {
     fn drop(&mut self) {
         self.tell();
-        IN_FLIGHT.fetch_sub(1, Relaxed);
+        IN_FLIGHT.fall();
     }
 }
 
 /// Connections: accepted since the start, and open.
 #[must_use]
 pub fn connections() -> (u64, u64) {
-    (ACCEPTED.load(Relaxed), OPEN.load(Relaxed))
+    (ACCEPTED.read(), OPEN.read())
 }
 
 /// Requests: begun since the start, and being answered.
 #[must_use]
 pub fn requests() -> (u64, u64) {
-    (REQUESTS.load(Relaxed), IN_FLIGHT.load(Relaxed))
+    (REQUESTS.read(), IN_FLIGHT.read())
 }
 
 /// The page (`ngx_http_stub_status_handler`). A connection without a request waits; that it sends
 /// one's head just now is not told apart.
 #[must_use]
 pub fn page() -> String {
-    let [accepted, open, requests, writing] =
-        [&ACCEPTED, &OPEN, &REQUESTS, &IN_FLIGHT].map(|counter| counter.load(Relaxed));
+    let ((accepted, open), (requests, writing)) = (connections(), self::requests());
     let waiting = open.saturating_sub(writing);
     format!(
         "Active connections: {open} \nserver accepts handled requests\n \

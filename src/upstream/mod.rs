@@ -27,6 +27,7 @@ mod queue;
 mod refusal;
 mod sessions;
 mod set;
+mod sharded;
 mod sid;
 mod state;
 mod tally;
@@ -70,8 +71,8 @@ pub use sessions::Sessions;
 use set::PeerSet;
 pub use state::{PeerState, Status, TierCount, UpstreamState};
 pub use tally::{
-    BOUNDS, COUNTS, Count, Distribution, Histogram, PeerTally, Requests, StatusCounts, Statuses,
-    Tally, Totals,
+    BOUNDS, COUNTS, Count, Distribution, Histogram, Level, PeerTally, Requests, StatusCounts,
+    Statuses, Tally, Totals,
 };
 use times::Times;
 pub use tried::Tried;

@@ -1,16 +1,16 @@
 //! What is counted of requests and of attempts, for whoever shows it.
 //!
-//! Counters only grow, from the start of the process; a count costs one atomic operation, and no lock
-//! or allocation. A time costs two. Who reads them while requests run may see one counter a request
-//! ahead of another.
+//! Counters only grow, from the start of the process; a count costs one atomic operation on what hardly any
+//! other thread writes, and no lock or allocation. A time costs two. Who reads them while requests run may see one
+//! counter a request ahead of another.
 
 use std::array;
 use std::ops::AddAssign;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::sharded::Sharded;
 use super::times::Times;
 
 /// Whether anything is counted here. A build that does not is for measuring what counting costs
@@ -26,10 +26,10 @@ pub const BOUNDS: [u64; 16] = [
 
 /// Times, counted by how long they are.
 #[derive(Debug)]
-pub struct Histogram {
-    counts: [AtomicU64; BOUNDS.len() + 1],
-    micros: AtomicU64,
-}
+pub struct Histogram(Sharded<{ SUM + 1 }>);
+
+/// Where a histogram has the sum of its times: behind its buckets.
+const SUM: usize = BOUNDS.len() + 1;
 
 /// What a histogram has counted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -58,7 +58,7 @@ impl Histogram {
     /// Nothing counted yet.
     #[must_use]
     pub const fn new() -> Self {
-        Self { counts: [const { AtomicU64::new(0) }; BOUNDS.len() + 1], micros: AtomicU64::new(0) }
+        Self(Sharded::new())
     }
 
     /// Counts a time.
@@ -67,15 +67,16 @@ impl Histogram {
             return;
         }
         let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
-        self.counts[BOUNDS.partition_point(|bound| *bound < micros)].fetch_add(1, Relaxed);
-        self.micros.fetch_add(micros, Relaxed);
+        self.0.add(BOUNDS.partition_point(|bound| *bound < micros), 1);
+        self.0.add(SUM, micros);
     }
 
     /// What was counted so far.
     #[must_use]
     pub fn read(&self) -> Distribution {
-        let counts = array::from_fn(|index| self.counts[index].load(Relaxed));
-        Distribution { counts, sum: Duration::from_micros(self.micros.load(Relaxed)) }
+        let numbers = self.0.read();
+        let counts = array::from_fn(|index| numbers[index]);
+        Distribution { counts, sum: Duration::from_micros(numbers[SUM]) }
     }
 }
 
@@ -115,8 +116,8 @@ impl Distribution {
 }
 
 /// Answers, counted by the class of their status.
-#[derive(Debug, Default)]
-pub struct Statuses([AtomicU64; 6]);
+#[derive(Debug)]
+pub struct Statuses(Sharded<6>);
 
 /// How many answers there were of each class of status.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -145,7 +146,7 @@ impl Statuses {
     /// Nothing counted yet.
     #[must_use]
     pub const fn new() -> Self {
-        Self([const { AtomicU64::new(0) }; 6])
+        Self(Sharded::new())
     }
 
     /// Counts an answer, or with none that there was none.
@@ -155,15 +156,14 @@ impl Statuses {
             None => 0,
         };
         if COUNTS {
-            self.0[class].fetch_add(1, Relaxed);
+            self.0.add(class, 1);
         }
     }
 
     /// What was counted so far.
     #[must_use]
     pub fn read(&self) -> StatusCounts {
-        let [none, informational, success, redirection, client_error, server_error] =
-            array::from_fn(|index| self.0[index].load(Relaxed));
+        let [none, informational, success, redirection, client_error, server_error] = self.0.read();
         StatusCounts { informational, success, redirection, client_error, server_error, none }
     }
 }
@@ -241,15 +241,27 @@ impl Requests {
     }
 }
 
+impl Default for Statuses {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 /// A number that only grows.
-#[derive(Debug, Default)]
-pub struct Count(AtomicU64);
+#[derive(Debug)]
+pub struct Count(Sharded<1>);
+
+impl Default for Count {
+    fn default() -> Self {
+        Self::new()
+    }
+}
 
 impl Count {
     /// Zero.
     #[must_use]
     pub const fn new() -> Self {
-        Self(AtomicU64::new(0))
+        Self(Sharded::new())
     }
 
     /// One more.
@@ -260,14 +272,51 @@ impl Count {
     /// So many more.
     pub fn add_all(&self, count: u64) {
         if COUNTS {
-            self.0.fetch_add(count, Relaxed);
+            self.0.add(0, count);
         }
     }
 
     /// So many.
     #[must_use]
     pub fn read(&self) -> u64 {
-        self.0.load(Relaxed)
+        let [count] = self.0.read();
+        count
+    }
+}
+
+/// How many there are of what comes and goes.
+#[derive(Debug)]
+pub struct Level(Sharded<1>);
+
+impl Default for Level {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Level {
+    /// None.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self(Sharded::new())
+    }
+
+    /// One more.
+    pub fn rise(&self) {
+        self.0.add(0, 1);
+    }
+
+    /// One less.
+    pub fn fall(&self) {
+        self.0.add(0, 1_u64.wrapping_neg());
+    }
+
+    /// So many.
+    #[must_use]
+    pub fn read(&self) -> u64 {
+        let [level] = self.0.read();
+        // One that went from thread to thread may be seen to end only.
+        level.cast_signed().max(0).cast_unsigned()
     }
 }
 
