@@ -272,30 +272,6 @@ fn connections_are_kept_on_either_side() {
 }
 
 #[test]
-fn a_worker_takes_another_s_idle_connection_before_it_opens_one() {
-    if !common::one_pool() {
-        return;
-    }
-    let origin = Origin::start(free_address(), Behaviour::ok());
-    let listen = free_address();
-    let robin = Robin::start(
-        listen,
-        &format!(
-            "listen: {listen}\nthreads: 8\nexpress: on\ndashboard: off\n\
-             upstreams: {{ api: {{ servers: [{}], keepalive: {{ idle: 60s }} }} }}\nroutes: {{ /: api }}",
-            origin.address()
-        ),
-    );
-    // The system hands them out to the workers.
-    for _ in 0..64 {
-        let mut client = Client::connect(robin.address()).expect("it listens");
-        assert_eq!(client.exchange(&Request::get("/")).expect("an answer").text(), "ok\n");
-    }
-    // A client may be faster than the worker that puts the connection back for the next one, but hardly ever.
-    assert!(origin.connections() < 5, "{} connections", origin.connections());
-}
-
-#[test]
 fn requests_that_came_together_are_answered_one_after_the_other() {
     for express in ["on", "alternate"] {
         let stack = stack(Behaviour::Echo, &format!("express: {express}"));

@@ -241,3 +241,13 @@ fn answers_keep_their_headers_and_lose_those_of_the_upstream_connection() {
     assert!(!answer.has_token("connection", "close"), "{}", answer.head);
     assert!(answer.header("date").is_some(), "{}", answer.head);
 }
+
+#[test]
+fn what_is_hidden_stays_hidden_where_it_would_be_written_anew() {
+    let mut stack = stack(
+        "proxy_hide_header: [Location, Set-Cookie]\nproxy_cookie_path: / /x/\nproxy_redirect: / /there/",
+    );
+    let reply = Reply::status(302).header("Location", "/a").header("Set-Cookie", "a=b; Path=/");
+    let answer = stack.answered(reply);
+    assert_eq!((answer.header("location"), answer.header("set-cookie")), (None, None));
+}

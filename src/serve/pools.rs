@@ -49,6 +49,11 @@ impl Pools {
         Arc::clone(&self.newest.load().proxy)
     }
 
+    /// Closes the connections that the lane keeps: the worker ends.
+    pub(super) fn close(&self) {
+        self.idle.close();
+    }
+
     /// Makes room for as many idle connections as the runtime of the moment asks for.
     pub(super) fn fit(&self) {
         let wanted = wanted(&self.runtime());

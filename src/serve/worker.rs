@@ -130,7 +130,9 @@ impl Worker {
         }
         // Connections without a request on its way end by themselves when they have waited for one.
         let limit = pools.runtime().config.shutdown_timeout.max(LAST_REQUESTS * 2);
-        Ok(timeout(limit, gone.recv()).await.is_ok())
+        let drained = timeout(limit, gone.recv()).await.is_ok();
+        pools.close();
+        Ok(drained)
     }
 }
 

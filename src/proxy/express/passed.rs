@@ -18,6 +18,8 @@ use crate::proxy::head::written;
 
 /// As many headers as Pingora reads.
 const HEADERS: usize = 256;
+/// So much of a body may stay in memory with its head, until all of it has gone out.
+const BEHIND: usize = 1024;
 
 /// A peer's head, and what has become of it.
 #[derive(Debug)]
@@ -63,10 +65,14 @@ impl Passed {
             Status::Complete(end) => end,
             Status::Partial => return Ok(None),
         };
+        let whole = match text.len() - end > BEHIND {
+            true => Bytes::copy_from_slice(&text[..end]),
+            false => text.clone(),
+        };
         let place = |part: &[u8]| {
             let start = part.as_ptr().addr().wrapping_sub(text.as_ptr().addr());
             match start.checked_add(part.len()) {
-                Some(last) if last <= end => text.slice(start..last),
+                Some(last) if last <= end => whole.slice(start..last),
                 // Nothing at all may stand anywhere.
                 _ => Bytes::copy_from_slice(part),
             }
@@ -92,7 +98,7 @@ impl Passed {
         let said = response.reason.unwrap_or_default();
         let reason = (head.status.canonical_reason() != Some(said)).then(|| place(said.as_bytes()));
         let lines = plain_lines(text, end, response.headers);
-        let lines = lines.map(|from| text.slice(from..end - 2)).unwrap_or_default();
+        let lines = lines.map(|from| whole.slice(from..end - 2)).unwrap_or_default();
         let mut passed = Self { head, reason, length: end, framing, lines, changed: Vec::new() };
         if passed.lines.is_empty() {
             for header in response.headers.iter() {

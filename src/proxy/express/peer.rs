@@ -17,6 +17,8 @@ use crate::proxy::dial::{self, Dialer, Pooled};
 use crate::proxy::request::Exchange;
 use crate::proxy::socket::Socket;
 use crate::proxy::wire::{Closing, Wire};
+#[cfg(test)]
+use crate::upstream::Peer;
 
 /// A connection to a peer.
 #[derive(Debug)]
@@ -37,6 +39,13 @@ impl Line {
         let (wire, closing) = Wire::watch(io.descriptor(), lease);
         let key = Pooled::Any.group_key(lease);
         Ok(Self { closing, io, wire, reused: false, key })
+    }
+
+    /// One to a peer.
+    #[cfg(test)]
+    pub(super) fn of(io: Socket, peer: &Peer) -> Self {
+        let (wire, closing) = Wire::watch(io.descriptor(), peer);
+        Self { closing, io, wire, reused: false, key: 0 }
     }
 
     /// The same connection for the worker of who calls; none where it has ended.

@@ -209,7 +209,11 @@ async fn relay(
     let answer =
         answered.map_err(|error| of(exchange.end_attempt(client, error, classify::exchange)))?;
     let (mut relay, stays) = answer.begin(client);
-    if let Err(error) = relay.run(exchange, client, &mut line, peers.clock).await {
+    let passed = relay.run(exchange, client, &mut line, peers.clock).await;
+    let stays = stays && relay.is_clean();
+    // Nobody needs its room while the client takes what waits.
+    drop(relay);
+    if let Err(error) = passed {
         exchange.end_attempt(client, error, classify::exchange);
         client.keepalive = false;
         drop(line);
@@ -218,7 +222,7 @@ async fn relay(
         exchange.end(client);
         return Ok(Turn::Over);
     }
-    if stays && relay.is_clean() {
+    if stays {
         peers.keep(exchange, line);
     } else {
         drop(line);
